@@ -84,22 +84,27 @@ def read_last() -> datetime | None:
 
 def run(plan: Plan) -> NoReturn:
     """Archive by the clock until SIGTERM or SIGINT; an archive at work ends then, and the next one goes on."""
-    working: list[subprocess.Popen[bytes]] = []
 
     def stop(number: int, frame: object) -> NoReturn:
-        for child in working:
-            child.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(5)
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
     def archive(words: Sequence[str]) -> int:
-        command = [sys.executable, "-P", "-m", "airflow", "airfleet", "archive", "run", *words]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        working[:] = [child]
-        return child.wait()
+        return run_to_end([sys.executable, "-P", "-m", "airflow", "airfleet", "archive", "run", *words])
 
     keep(plan, read_last=read_last, archive=archive, now=lambda: datetime.now(UTC), sleep=time.sleep)
+
+
+def run_to_end(command: Sequence[str]) -> int:
+    """Run a program and return its exit code. An exception of a signal's handler ends the program first."""
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    try:
+        return child.wait()
+    except BaseException:
+        # Not in the handler: `wait` holds a lock there, and would not see the end of the child.
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(5)
+        raise

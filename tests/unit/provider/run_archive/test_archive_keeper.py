@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -82,3 +84,18 @@ def test_runs_go_by_weeks_and_never_before_their_time() -> None:
     assert all((cut.weekday(), cut.hour, cut.minute) == (0, 0, 0) for cut in cuts)
     cut = keeper.find_cut(PLAN, NOW)
     assert timedelta(days=90) <= NOW - cut < timedelta(days=97)
+
+
+def test_a_signal_ends_the_archive_at_work_at_once() -> None:
+    def stop(number: int, frame: object) -> None:
+        raise EndError
+
+    former = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    begun = time.monotonic()
+    try:
+        with pytest.raises(EndError):
+            keeper.run_to_end(["sleep", "60"])
+    finally:
+        signal.signal(signal.SIGALRM, former)
+    assert time.monotonic() - begun < 4, "the child has ended, and nobody waited for a time-out"
