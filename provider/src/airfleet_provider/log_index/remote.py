@@ -7,6 +7,7 @@ import json
 import ssl
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,6 +26,8 @@ CONNECT_S = 3.0
 SILENT_S = 20.0
 # A store ends a connection after 30 s, at whatever it does then. So a client ends it first.
 CONNECTED_S = 20.0
+# Files of which a reader remembers the store that named them.
+MOST_NAMED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,23 +178,40 @@ class RemoteLogReader:
         """Search the stores at `urls`, and prove with `token` that this host may."""
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         self._stores = [_Store(url, proof, headers, clock) for url in urls]
+        # The store that named a file: stores with an index of their own have other names for the same file.
+        self._named: OrderedDict[str, _Store] = OrderedDict()
 
     def search(self, question: Question, most: int) -> Answer:
         """Return the newest lines, `most` at most. Raises StoreError."""
-        return self._ask(wire.SEARCH, wire.show_question(question, most), wire.read_answer)
+        return self._ask(wire.SEARCH, wire.show_question(question, most), wire.read_answer)[0]
 
     def find_sources(self, attempt: Origin) -> Sequence[str]:
         """Return the files that have lines of a try; the file with the oldest line comes first. Raises StoreError."""
-        return self._ask(wire.SOURCES, wire.show_attempt(attempt), lambda body: [str(one) for one in body])
+        found, store = self._ask(wire.SOURCES, wire.show_attempt(attempt), lambda body: [str(one) for one in body])
+        for source in found:
+            self._named[source] = store
+            if len(self._named) > MOST_NAMED:
+                self._named.popitem(last=False)
+        return found
 
     def read_page(self, attempt: Origin, source: str, after: int) -> Sequence[tuple[int, str]]:
-        """Return the next raw lines of one file of a try, each with its offset. Raises StoreError."""
-        return self._ask(wire.PAGE, wire.show_attempt(attempt, source, after), wire.read_page)
+        """Return the next raw lines of one file of a try, each with its offset.
 
-    def _ask(self, path: str, body: object, read: Callable[[Any], T]) -> T:
+        Raises:
+            StoreError: No store answers, or only one that does not know the file: its end is not that of the file.
+        """
+        first = self._named.get(source)
+        page, store = self._ask(wire.PAGE, wire.show_attempt(attempt, source, after), wire.read_page, first)
+        if not page and first not in (None, store):
+            raise StoreError(f"the log store that has {source} does not answer")
+        if first:
+            self._named[source] = store
+        return page
+
+    def _ask(self, path: str, body: object, read: Callable[[Any], T], first: _Store | None = None) -> tuple[T, _Store]:
+        """Return an answer, and the store that gave it. `first` is asked first, and then the one that answered last."""
         errors = []
-        # Each store names a file otherwise. So the one that answered is asked again first.
-        for store in list(self._stores):
+        for store in sorted(self._stores, key=lambda one: one is not first):
             try:
                 answer = read(json.loads(store.ask(path, json.dumps(body).encode())))
             except StoreError as error:
@@ -199,6 +219,6 @@ class RemoteLogReader:
             except (ValueError, TypeError, KeyError) as error:
                 errors.append(f"a log store sends what is no answer: {type(error).__name__}: {error}")
             else:
-                self._stores.sort(key=lambda one: one is not store)
-                return answer
+                self._stores = sorted(self._stores, key=lambda one: one is not store)
+                return answer, store
         raise StoreError("; ".join(errors) or "there is no log store")
