@@ -134,6 +134,22 @@ def test_a_later_version_of_airflow_shows_no_new_table_by_itself(server: Server)
             connection.execute("SELECT * FROM later")
 
 
+def test_the_superuser_calls_nothing_that_airflows_role_planted(server: Server) -> None:
+    planted = """
+CREATE TABLE public.called (who text);
+CREATE FUNCTION public.format(text, regprocedure) RETURNS text LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO public.called VALUES (current_user); RETURN 'SELECT 1'; END $$;
+CREATE FUNCTION public.fits(name, name) RETURNS boolean LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO public.called VALUES (current_user); RETURN true; END $$;
+CREATE OPERATOR public.~ (LEFTARG = name, RIGHTARG = name, FUNCTION = public.fits);
+"""
+    with psycopg.connect(f"{server.dsn.removesuffix('postgres')}airflow", autocommit=True) as connection:
+        connection.execute("SET SESSION AUTHORIZATION airflow")
+        connection.execute(planted)
+        run(read_job("postgresql-roles"), server)
+        assert connection.execute("SELECT DISTINCT who FROM public.called").fetchall() == []
+
+
 def test_it_ends_with_the_section_of_fleet_yaml(server: Server) -> None:
     with connect(server) as connection:
         run(read_job("postgresql-roles", NINE, None), server)

@@ -70,6 +70,14 @@ def test_the_rights_are_given_again_for_each_version_of_airflow() -> None:
     assert jobs[0] != jobs[1]
 
 
+def test_the_superuser_finds_only_its_own_functions_in_airflows_database() -> None:
+    where = place(parse(NINE + REPORTING), "data1")
+    where = replace(where, objects=replace(where.objects, reporting=Secret("s" * 16)))
+    [script] = [job.script.reveal() for job in postgresql.describe(where).jobs if job.name == "postgresql-roles"]
+    assert script.count("\\connect airflow\n") == 1
+    assert "\\connect airflow\nSET search_path = pg_catalog;\n" in script
+
+
 @pytest.mark.parametrize(("password", "is_well"), [("short", False), ("sixteen\ncharacters", False), ("s" * 16, True)])
 def test_a_password_is_long_and_of_one_line(password: str, is_well: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORTS", password)

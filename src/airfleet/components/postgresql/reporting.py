@@ -84,8 +84,13 @@ def _end_sessions() -> Iterator[str]:
 
 
 def _keep_from_locks() -> Iterator[str]:
-    """Yield SQL that keeps the login from the locks by which Airflow and airfleet agree, and from new tables."""
+    """Yield SQL that keeps the login from the locks by which Airflow and airfleet agree, and from new tables.
+
+    A superuser runs it in a database of the role `airflow`, which may make functions and operators in `public`. One that
+    fits the types here better than PostgreSQL's own would be called, so only `pg_catalog` is looked at.
+    """
     yield "\\connect airflow"
+    yield "SET search_path = pg_catalog;"
     yield "GRANT USAGE, CREATE ON SCHEMA public TO airflow;"
     yield "REVOKE CREATE ON SCHEMA public FROM PUBLIC;"
     for change, who in (("GRANT", "TO airflow"), ("REVOKE", "FROM PUBLIC")):
