@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import uuid
 from collections.abc import Callable, Sequence
@@ -56,8 +57,10 @@ def record(connect: Callable[[], Any], sub_command: str, user: str = "", host_na
 
 def make_entry(name: str, user: str, host: str, argv: Sequence[str]) -> Entry:
     """Return the entry of a command. It has the first words and the names of the options, and no value of an option."""
-    shown = [one for one in argv[1:SHOWN_WORDS] if not one.startswith("-")]
-    names = [one.partition("=")[0] for one in argv[1:] if one.startswith("-")]
+    given = list(itertools.takewhile(lambda one: one != "--", argv[1:]))
+    shown = [one for one in given[: SHOWN_WORDS - 1] if not one.startswith("-")]
+    # The value of a short option may follow its letter at once.
+    names = [one.partition("=")[0] if one.startswith("--") else one[:2] for one in given if one.startswith("-")]
     return Entry(
         id=str(uuid.uuid4()),
         source=Source.AIRFLOW,

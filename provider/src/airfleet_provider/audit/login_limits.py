@@ -6,6 +6,7 @@ by more than the number of web processes.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -74,5 +75,17 @@ def withdraw(entry: Entry) -> Callable[[Any], None]:
     return work
 
 
+def find_network(address: str) -> str:
+    """Return the addresses that count as one: who has an address of IPv6 has the 2^64 of its network."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:LONGEST_NAME]
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
+
+
 def _name(entry: Entry) -> dict[str, str]:
-    return {"id": entry.id, "address": entry.address, "name": entry.actor.replace("\0", "")[:LONGEST_NAME].lower()}
+    address = find_network(entry.address)
+    return {"id": entry.id, "address": address, "name": entry.actor.replace("\0", "")[:LONGEST_NAME].lower()}

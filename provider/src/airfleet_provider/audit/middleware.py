@@ -126,7 +126,10 @@ class Audit:
         await self._pass_on(request, scope, receive, send)
 
     async def _open(self, scope: Scope, path: str, kind: Kind, receive: Receive) -> _Request:
-        name = self._rules.find_name(path, receive.body) if isinstance(receive, Ahead) else ""
+        name = ""
+        if isinstance(receive, Ahead):
+            kinds = [value for key, value in scope["headers"] if key.lower() == b"content-type"]
+            name = self._rules.find_name(path, receive.body, kinds)
         subject = "" if kind is Kind.LOGIN else await self._read_subject(scope)
         entry = Entry(
             id=str(uuid.uuid4()),
@@ -143,7 +146,7 @@ class Audit:
     def _is_allowed(self, request: _Request) -> bool:
         """Return whether a request may cost a row. A user with a login always may."""
         if not request.subject:
-            return self._allowance.take(request.entry.address, UNKNOWN_AT_MOST)
+            return self._allowance.take(login_limits.find_network(request.entry.address), UNKNOWN_AT_MOST)
         return not self._rules.are_tasks or self._allowance.take(request.subject, OF_A_TASK_AT_MOST)
 
     async def _begin(self, request: _Request) -> bool:
@@ -238,10 +241,12 @@ def find_path(scope: Scope) -> str:
 
 
 class Ahead:
-    """A `receive` whose first messages were received already. `body` is what of the body they hold."""
+    """A `receive` whose first messages were received already. `body` is empty unless they hold all of it."""
 
     def __init__(self, receive: Receive, messages: list[Message]) -> None:
-        self.body = b"".join(one.get("body", b"") for one in messages)
+        # The first part of a long body could name another user than the whole.
+        is_whole = not messages[-1].get("more_body")
+        self.body = b"".join(one.get("body", b"") for one in messages) if is_whole else b""
         self._receive = receive
         self._messages = deque(messages)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qs
@@ -32,7 +33,9 @@ class Kind(StrEnum):
 READING = re.compile(
     r"/api/v2/dags/[^/]+/dagRuns/list"
     r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/taskInstances/list"
-    r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/task(Group)?Instances/.+/dry_run"
+    # Keys of XComs and of stored values may hold a slash, so these two paths have no end of any length.
+    r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/taskInstances/[^/]+(/-?\d+)?/dry_run"
+    r"|/api/v2/dags/[^/]+/dagRuns/[^/]+/taskGroupInstances/[^/]+/dry_run"
     r"|/api/v2/backfills/dry_run"
     # What workers report of their load, several times a minute. It is signed, and decides the number of slots alone.
     rf"|{re.escape(slot_rules.PATH)}(/.*)?"
@@ -44,6 +47,8 @@ CHANGING_GETS = re.compile(
 )
 LOGINS = re.compile(r"/auth/token(/cli)?/?|/auth/login/?|/auth/api/v1/security/login|/ui/auth/token")
 FORM = re.compile(r"/auth/login/?")
+# The only kind of body whose fields are read here as the login page reads them. It takes others too.
+FORM_KIND = "application/x-www-form-urlencoded"
 
 # The execution API: what a task reads that is a secret, or may be one.
 SECRETS = re.compile(
@@ -107,12 +112,18 @@ class Rules:
         value = _read_fields(body).get(name)
         return Target(table, (column,), (value,)) if isinstance(value, str) and "\0" not in value else None
 
-    def find_name(self, path: str, body: bytes) -> str:
+    def find_name(self, path: str, body: bytes, kinds: Sequence[bytes]) -> str:
         """Return the name that somebody tries to log in with, read as the login page or the token endpoint reads it.
 
-        A body that is both a form and JSON could name another user to whoever reads it in the other way.
+        A body that is both a form and JSON, or both a form and one of several parts, could name another user to whoever
+        reads it in the other way. `kinds` are the values of the header that says what it is. All logins whose name
+        cannot be told count as those of one user without a name.
         """
-        value = (_read_form(body) if FORM.fullmatch(path) else _read_fields(body)).get("username", "")
+        is_form = [one.partition(b";")[0].strip().lower().decode("latin-1") for one in kinds] == [FORM_KIND]
+        if FORM.fullmatch(path):
+            value = _read_form(body).get("username", "") if is_form else ""
+        else:
+            value = _read_fields(body).get("username", "")
         return value if isinstance(value, str) else ""
 
     def judge(self, path: str, status: int, *, is_known: bool) -> Outcome:

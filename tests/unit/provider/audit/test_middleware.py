@@ -11,9 +11,10 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from werkzeug.wrappers import Request
 
-from airfleet_provider.audit import current_user, middleware
-from airfleet_provider.audit.middleware import OF_A_TASK_AT_MOST, UNKNOWN_AT_MOST, Audit
+from airfleet_provider.audit import current_user, login_limits, middleware
+from airfleet_provider.audit.middleware import KEPT_BYTES, OF_A_TASK_AT_MOST, UNKNOWN_AT_MOST, Audit
 from airfleet_provider.audit.requests import Rules
 from airfleet_provider.contract.audit_log import Source
 
@@ -99,17 +100,32 @@ class Site:
         await send({"type": "http.response.start", "status": self.status, "headers": []})
         await send({"type": "http.response.body", "body": b"answer"})
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> int:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        kind: bytes = b"application/x-www-form-urlencoded",
+        address: str = "10.0.0.9",
+        has_more: bool = False,
+    ) -> int:
         """Send a request, and return the status of the answer."""
         sent: list[Any] = []
 
         async def receive() -> Any:
-            return {"type": "http.request", "body": body}
+            return {"type": "http.request", "body": body, "more_body": has_more}
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": method, "path": path, "headers": [], "client": ("10.0.0.9", 1)}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": [(b"content-type", kind)],
+            "client": (address, 1),
+        }
         asyncio.run(self._audit(scope, receive, send))
         return int(sent[0]["status"])
 
@@ -171,6 +187,11 @@ def test_a_failed_login_has_the_name_that_was_tried_and_no_password() -> None:
     assert "body" not in row
 
 
+FORM = (b"application/x-www-form-urlencoded; charset=utf-8",)
+PARTS = b"""--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n&username=nobody&y=\r
+--x\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\nbob\r\n--x--\r\n"""
+
+
 @pytest.mark.parametrize(
     ("path", "body", "name"),
     [
@@ -183,7 +204,32 @@ def test_a_failed_login_has_the_name_that_was_tried_and_no_password() -> None:
     ],
 )
 def test_a_name_is_read_as_the_application_reads_it(path: str, body: bytes, name: str) -> None:
-    assert Rules(Source.API).find_name(path, body) == name
+    assert Rules(Source.API).find_name(path, body, FORM) == name
+
+
+@pytest.mark.parametrize(
+    ("kinds", "body"),
+    [
+        ((b"multipart/form-data; boundary=x",), PARTS),
+        ((b"multipart/form-data; boundary=x", *FORM), PARTS),
+        ((b"application/json",), b'{"username": "bob", "x": "&username=nobody&y="}'),
+        ((), b"username=nobody"),
+    ],
+)
+def test_a_login_that_the_page_reads_in_another_way_counts_for_no_chosen_name(
+    kinds: tuple[bytes, ...], body: bytes
+) -> None:
+    assert Rules(Source.API).find_name("/auth/login/", body, kinds) == ""
+    request = Request.from_values(data=body, method="POST", content_type=b",".join(kinds).decode())
+    assert request.form.get("username") in ("bob", None)
+
+
+def test_the_beginning_of_a_long_login_names_nobody() -> None:
+    site = Site()
+    site.status = 302
+    # The next bytes may be `in`.
+    site.ask("POST", "/auth/login/", b"a" * KEPT_BYTES + b"&username=adm", has_more=True)
+    assert [row.get("actor") for row in site.rows] == [None]
 
 
 @pytest.mark.parametrize(("user", "outcome"), [("bob", "done"), ("", "refused")])
@@ -264,3 +310,23 @@ def test_an_intent_that_takes_too_long_is_withdrawn(monkeypatch: pytest.MonkeyPa
         assert site.ask("POST", path, b"{}") == 503
         assert any(one.startswith("DELETE FROM airfleet.audit_intent") for one in site.recorder.said)
     assert (site.calls, site.rows) == (0, [])
+
+
+def test_the_addresses_of_one_network_of_ipv6_count_as_one() -> None:
+    stranger = Site(subject="")
+    stranger.status = 401
+    answers = [stranger.ask("POST", "/api/v2/pools", address=f"2001:db8::{n:x}") for n in range(UNKNOWN_AT_MOST + 5)]
+    assert answers.count(429) == 5
+    assert stranger.rows[0]["address"] == "2001:db8::0"
+    assert stranger.ask("POST", "/api/v2/pools", address="2001:db8:0:1::") == 401
+    found = [login_limits.find_network(one) for one in ("::ffff:10.0.0.9", "10.0.0.9", "unix", "fe80::1%eth0")]
+    assert found == ["10.0.0.9", "10.0.0.9", "unix", "fe80::/64"]
+
+
+def test_a_change_whose_path_ends_like_a_rehearsal_is_recorded() -> None:
+    site = Site()
+    for path in ("taskInstances/load/dry_run", "taskInstances/load/-1/dry_run", "taskGroupInstances/all.one/dry_run"):
+        site.ask("PATCH", f"/api/v2/dags/etl/dagRuns/run1/{path}")
+    assert site.rows == []
+    site.ask("DELETE", "/api/v2/dags/etl/dagRuns/run1/taskInstances/load/xcomEntries/key/dry_run")
+    assert len(site.rows) == 1
