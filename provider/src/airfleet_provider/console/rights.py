@@ -40,14 +40,15 @@ class Rights:
 def find_rights(user: Any, query: Query) -> Rights:  # noqa: ANN401 - a user of any auth manager
     """Return the rights of a user. `query` reads the metadata database."""
     dags = logins.read_dags(user)
+    # A Dag that is added between the two readings is one the user may not read, until the next reading.
+    reads_all = dags.issuperset(reading.list_dags(query))
     return Rights(
         name=user.get_name(),
         dags=dags,
-        # A Dag that is added between the two readings is one the user may not read, until the next reading.
-        reads_all=dags.issuperset(reading.list_dags(query)),
+        reads_all=reads_all,
         sees_platform=logins.may_see_platform(user),
         operates=logins.may_operate(user),
-        audits=logins.may_audit(user),
+        audits=reads_all and logins.may_audit(user),
     )
 
 

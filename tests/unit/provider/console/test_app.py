@@ -191,6 +191,11 @@ def test_an_alert_of_the_platform_is_for_those_who_see_the_platform(bench: Bench
     assert [one["id"] for one in bench.as_user(WATCHER).get("/alerts").json()["alerts"]] == [17, 16]
 
 
+def test_who_reads_one_dag_and_audit_logs_sees_no_change_of_others(bench: Bench) -> None:
+    assert bench.as_user(replace(TEAM, audits=True)).get("/audit").status_code == 403
+    assert bench.as_user(ADMIN).get("/audit").status_code == 200
+
+
 def test_an_acknowledgement_is_written_and_audited(bench: Bench) -> None:
     assert bench.as_user(ADMIN).post(ACKNOWLEDGE, json={"note": "disk is extended"}).status_code == 200
     assert bench.acknowledged == [{"alert": 17, "actor": "admin", "via": "ui", "note": "disk is extended"}]

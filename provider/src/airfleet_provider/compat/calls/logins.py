@@ -52,7 +52,7 @@ def may_operate(user: Any) -> bool:  # noqa: ANN401 - as above
 
 
 def may_audit(user: Any) -> bool:  # noqa: ANN401 - as above
-    """Return whether a user may read Airflow's audit log of all Dags."""
+    """Return whether a user may read Airflow's audit log, of whichever Dags the user may read."""
     return bool(get_auth_manager().is_authorized_dag(method="GET", access_entity=DagAccessEntity.AUDIT_LOG, user=user))
 
 
