@@ -126,7 +126,8 @@ class AuditLog:
 
         with self.take_snapshot():
             head = self.read_head()
-            findings = tuple(audit_log.verify(follow(), head, known, key=self._read_key()))
+            cuts = audit_spool.read_cuts(self._folder)
+            findings = tuple(audit_log.verify(follow(), head, known, key=self._read_key(), cuts=cuts))
         if not findings:
             audit_spool.keep_head(self._folder, head)
         return Verdict(count, first, head, len(known), findings)
@@ -142,8 +143,9 @@ class AuditLog:
         """Move the rows that were recorded before a moment into a new file, and return their number.
 
         The file is complete and on disk before a row is removed. The removal is a row of its own, which names the last
-        removed row, so that the chain can be verified without the file, too. If the command is killed in between,
-        the file is there and the rows are, too.
+        removed row, so that the chain can be verified without the file, too. The state folder has the cut as well: a
+        row alone could be anybody's who writes the database. If the command is killed in between, the file is there
+        and the rows are, too.
 
         Raises:
             AirfleetError: The rows are not as they were recorded, so none is removed; or the file exists.
@@ -153,6 +155,7 @@ class AuditLog:
         if written is None:
             return 0
         count, last = written
+        audit_spool.keep_cut(self._folder, Head(last.number, last.hash, audit_log.format_moment(last.recorded_at)))
         with self._connection.transaction():
             detail = {"number": last.number, "hash": last.hash, "rows": count, "file": target.name}
             entry = Entry(

@@ -1,4 +1,4 @@
-"""What the state folder keeps of the audit log: entries that wait for the database, and heads of the chain.
+"""What the state folder keeps of the audit log: entries that wait for the database, heads of the chain, and cuts.
 
 A command of airfleet must work while the database is away, since it may be the cure. So its entries go into a file
 first, and into the database as soon as that answers.
@@ -21,7 +21,7 @@ from airfleet_provider.contract.audit_log import Entry, Head
 if TYPE_CHECKING:
     import psycopg
 
-FOLDER, SPOOL, HEADS = "audit", "spool.jsonl", "heads.jsonl"
+FOLDER, SPOOL, HEADS, CUTS = "audit", "spool.jsonl", "heads.jsonl", "cuts.jsonl"
 # The last lines of heads.jsonl; one has about 250 bytes.
 LAST_BYTES = 4096
 
@@ -88,6 +88,23 @@ def read_heads(folder: StateFolder) -> Iterator[Head]:
     """Yield the heads that the state folder keeps, the oldest first."""
     with suppress(FileNotFoundError), (folder.root / FOLDER / HEADS).open(encoding="utf-8") as file:
         yield from audit_log.read_heads(file)
+
+
+def keep_cut(folder: StateFolder, last: Head) -> None:
+    """Keep the number and hash of the last row that a cut of the log is about to remove.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    with _hold(folder):
+        _append(folder.root / FOLDER / CUTS, last.to_line())
+
+
+def read_cuts(folder: StateFolder) -> frozenset[tuple[int, str]]:
+    """Return the numbers and hashes of the last rows that cuts have removed."""
+    with suppress(FileNotFoundError), (folder.root / FOLDER / CUTS).open(encoding="utf-8") as file:
+        return frozenset((one.number, one.hash) for one in audit_log.read_heads(file))
+    return frozenset()
 
 
 def _hold(folder: StateFolder) -> Any:  # noqa: ANN401 - a context manager

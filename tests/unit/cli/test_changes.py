@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -13,7 +15,7 @@ from airfleet.cli.changes import CHANGES, READS
 from airfleet.cli.main import WATCHED, cli
 from airfleet.operations import audit_spool, audited_commands
 from airfleet.workspace.state_folder import StateFolder
-from airfleet_provider.contract.audit_log import Head
+from airfleet_provider.contract.audit_log import BEGINNING, CUT, Head, Row, verify
 
 
 def list_commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -89,3 +91,20 @@ def test_the_last_head_of_a_long_file_is_known(project: Path) -> None:
     assert path.stat().st_size > 2 * audit_spool.LAST_BYTES
     audit_spool.keep_head(folder, heads[-1])
     assert path.read_text().count("\n") == len(heads)
+
+
+def test_the_state_folder_knows_the_cuts_that_airfleet_made(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    assert audit_spool.read_cuts(folder) == frozenset()
+    first = Row(1, datetime.now(UTC), "a", "{}", BEGINNING, "")
+    first = replace(first, hash=first.compute_hash())
+    entry = json.dumps({"action": CUT, "detail": {"number": 1, "hash": first.hash}})
+    second = Row(2, datetime.now(UTC), "b", entry, first.hash, "")
+    second = replace(second, hash=second.compute_hash())
+
+    def find() -> list[int]:
+        return [one.number for one in verify([second], None, (), cuts=audit_spool.read_cuts(folder))]
+
+    assert find() == [1]
+    audit_spool.keep_cut(folder, Head(1, first.hash, "2026-01-01T00:00:00Z"))
+    assert find() == []

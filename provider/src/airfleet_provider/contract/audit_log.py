@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -194,11 +194,20 @@ class Finding:
     what: str
 
 
-def verify(rows: Iterable[Row], head: Head | None, anchors: Iterable[Head], *, key: str = "") -> Iterator[Finding]:
+def verify(
+    rows: Iterable[Row],
+    head: Head | None,
+    anchors: Iterable[Head],
+    *,
+    key: str = "",
+    cuts: Collection[tuple[int, str]] | None = None,
+) -> Iterator[Finding]:
     """Yield what is wrong with the rows, which come in the order of their numbers.
 
     `head` is that of the database, and None for rows from a file. `anchors` are heads that were kept outside of it.
-    Those that name `key` must be signed with it. Others are compared, too: a head can hide nothing.
+    Those that name `key` must be signed with it. Others are compared, too: a head can hide nothing. `cuts` are the
+    numbers and hashes of the last rows that were removed, as they were kept outside of the database: who may write
+    there can record a cut like any row. Without them, each recorded cut is believed.
     """
     kept: dict[int, list[Head]] = {}
     for one in anchors:
@@ -206,7 +215,7 @@ def verify(rows: Iterable[Row], head: Head | None, anchors: Iterable[Head], *, k
             yield Finding(one.number, f"has a head of {one.at} whose signature is forged")
         else:
             kept.setdefault(one.number, []).append(one)
-    cuts: list[Row] = []
+    recorded: list[Row] = []
     first: Row | None = None
     last: Row | None = None
     agreed = 0
@@ -224,9 +233,9 @@ def verify(rows: Iterable[Row], head: Head | None, anchors: Iterable[Head], *, k
         elif found:
             agreed = row.number
         if row.fields.get("action") == CUT:
-            cuts.append(row)
+            recorded.append(row)
         last = row
-    yield from _check_beginning(first, cuts)
+    yield from _check_beginning(first, recorded, cuts)
     end = last.number if last else 0
     if head is not None and head.number > end:
         yield Finding(end + 1, f"is missing, as all rows from here to {head.number}")
@@ -249,10 +258,19 @@ def _check_row(row: Row, before: Row | None) -> Iterator[Finding]:
         yield Finding(row.number, f"does not follow row {before.number}: one of the two was edited")
 
 
-def _check_beginning(first: Row | None, cuts: Iterable[Row]) -> Iterator[Finding]:
+def _check_beginning(
+    first: Row | None, recorded: Iterable[Row], known: Collection[tuple[int, str]] | None
+) -> Iterator[Finding]:
     """Yield what is wrong with the first row: it follows nothing, or the last row of a recorded cut."""
     if first is None or (first.number == 1 and first.previous == BEGINNING):
         return
-    named = [cut.fields.get("detail", {}) for cut in cuts]
-    if not any((one.get("number"), one.get("hash")) == (first.number - 1, first.previous) for one in named):
-        yield Finding(max(1, first.number - 1), "is missing, and no cut of the log is recorded that removed it")
+    place = (first.number - 1, first.previous)
+    named = [one for cut in recorded if isinstance(one := cut.fields.get("detail"), dict)]
+    if not any((one.get("number"), one.get("hash")) == place for one in named):
+        yield Finding(max(1, place[0]), "is missing, and no cut of the log is recorded that removed it")
+    elif known is not None and place not in known:
+        yield Finding(
+            max(1, place[0]),
+            "is missing: the log records a cut, of which this state folder knows nothing. If it was made elsewhere,"
+            " give its file with --archive",
+        )

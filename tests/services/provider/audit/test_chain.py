@@ -7,11 +7,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
+from airfleet.operations.audit import AuditLog
+from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import audit_log, audit_store
 from airfleet_provider.contract.audit_log import CUT, Entry, Head, Outcome, Row, Source
 
@@ -151,6 +156,26 @@ def test_a_recorded_cut_leaves_a_chain_that_can_be_verified(ten: Database) -> No
     # The leave ends with its transaction.
     with pytest.raises(psycopg.errors.RaiseException):
         ten.execute("DELETE FROM airfleet.audit WHERE number = 7")
+
+
+def test_a_cut_that_was_only_recorded_in_the_database_is_named(ten: Database, tmp_path: Path) -> None:
+    # Whoever may write the database can do all that `airfleet audit archive` does there.
+    last = read(ten)[5]
+    with ten.transaction():
+        audit_store.cut(ten.execute, make(CUT, detail={"number": last.number, "hash": last.hash}), last.number)
+    ten.row_factory = dict_row
+    fleet: Any = None
+    log = AuditLog(ten, fleet, StateFolder(tmp_path))
+    assert [one.number for one in log.verify(()).findings] == [6]
+    # One that airfleet makes is known.
+    assert log.archive(datetime.now(UTC), tmp_path / "old.jsonl") == 5
+    assert log.verify(()).findings == ()
+
+
+def test_a_cut_that_says_nothing_that_can_be_read_spoils_no_verification(ten: Database) -> None:
+    record(ten, make(CUT, detail=[6]))
+    tamper(ten, "DELETE FROM airfleet.audit WHERE number <= 6")
+    assert [number for number, _ in verify(ten)] == [6]
 
 
 def test_two_sessions_append_one_after_the_other(ten: Database, server: Any) -> None:
