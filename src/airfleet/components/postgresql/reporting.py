@@ -86,8 +86,8 @@ def _end_sessions() -> Iterator[str]:
 def _keep_from_locks() -> Iterator[str]:
     """Yield SQL that keeps the login from the locks by which Airflow and airfleet agree, and from new tables.
 
-    A superuser runs it in a database of the role `airflow`, which may make functions and operators in `public`. One that
-    fits the types here better than PostgreSQL's own would be called, so only `pg_catalog` is looked at.
+    A superuser runs it in a database of the role `airflow`, which may make functions and operators in `public`. One
+    that fits the types here better than PostgreSQL's own would be called, so only `pg_catalog` is looked at.
     """
     yield "\\connect airflow"
     yield "SET search_path = pg_catalog;"
