@@ -64,6 +64,8 @@ class Tls:
 class Bounds:
     """What a server allows: connections at once, bytes of a body, and whether a connection serves several requests.
 
+    `of_one` is how many connections at once one address may have, if there is such a limit: one that opens more ends
+    its own oldest, and not those of others.
     `strangers_body` is for clients without a name: the body is read before a handler says whether they may send it.
     """
 
@@ -71,6 +73,7 @@ class Bounds:
     longest_body: int = LONGEST_BODY
     strangers_body: int = LONGEST_BODY
     keeps_alive: bool = False
+    of_one: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,21 +197,25 @@ class Server(ThreadingHTTPServer):
         Raises:
             OSError: The address is not this machine's, or the port is taken.
         """
-        # When each connection began, the oldest first.
-        self._open: dict[Any, float] = {}
+        # When each connection began, and its client's address; the oldest first.
+        self._open: dict[Any, tuple[float, str]] = {}
         self._lock = threading.Lock()
         self._tls = tls
-        self._at_once = bounds.at_once
+        self._bounds = bounds
         version = "HTTP/1.1" if bounds.keeps_alive else "HTTP/1.0"
         own = {"routes": routes, "handlers": handlers or {}, "bounds": bounds, "protocol_version": version}
         super().__init__((address, port), type("Handler", (_Handler,), own))
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
         """Serve a connection in a thread of its own."""
+        address = str(client_address[0])
         with self._lock:
-            while len(self._open) >= self._at_once:
+            own = [one for one, (_, other) in self._open.items() if other == address]
+            if self._bounds.of_one and len(own) >= self._bounds.of_one:
+                self._end(own[0])
+            while len(self._open) >= self._bounds.at_once:
                 self._end(next(iter(self._open)))
-            self._open[request] = time.monotonic()
+            self._open[request] = (time.monotonic(), address)
         super().process_request(request, client_address)
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
@@ -247,7 +254,7 @@ class Server(ThreadingHTTPServer):
     def service_actions(self) -> None:
         """End what takes too long; the library calls this twice a second."""
         with self._lock:
-            late = [one for one, began in self._open.items() if time.monotonic() - began > WHOLE_REQUEST_S]
+            late = [one for one, (began, _) in self._open.items() if time.monotonic() - began > WHOLE_REQUEST_S]
             for request in late:
                 self._end(request)
 

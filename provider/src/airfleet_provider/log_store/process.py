@@ -27,7 +27,8 @@ from airfleet_provider.log_store.service import Service
 log = logging.getLogger(__name__)
 
 # Each agent has a connection, and each search has one. A search is a short question, and a task reaches the port too.
-BOUNDS = Bounds(at_once=1024, longest_body=16 << 20, strangers_body=64 << 10, keeps_alive=True)
+# Connections of a task may not end those of the agents of other hosts. Hosts behind NAT share an address.
+BOUNDS = Bounds(at_once=1024, longest_body=16 << 20, strangers_body=64 << 10, keeps_alive=True, of_one=128)
 FORGET_EVERY_S = 3600.0
 # A commit that has not come back for so long is stuck. One that merges an index takes some seconds.
 STUCK_S = 120.0

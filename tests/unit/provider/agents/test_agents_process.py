@@ -171,6 +171,23 @@ def test_a_client_that_makes_no_handshake_keeps_nobody_out(tmp_path: Path, monke
         wait_until(lambda: threading.active_count() <= most, "threads that end", timeout_s=20)
 
 
+def test_who_opens_many_connections_ends_no_others_one() -> None:
+    bounds = server_module.Bounds(at_once=6, of_one=2)
+    with ExitStack() as stack:
+        server = stack.enter_context(server_module.Server("127.0.0.1", 0, {}, bounds=bounds))
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        stack.callback(server.shutdown)
+        to = server.server_address[:2]
+        well = stack.enter_context(socket.create_connection(to, timeout=20))
+        many = [
+            stack.enter_context(socket.create_connection(to, timeout=20, source_address=("127.0.0.2", 0)))
+            for _ in range(9)
+        ]
+        assert many[0].recv(1) == b""
+        well.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert well.recv(100).startswith(b"HTTP/1.0 404")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"host": "here"}'])
 def test_a_configuration_that_is_none_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / "agents.json"
