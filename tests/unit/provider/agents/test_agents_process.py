@@ -177,7 +177,7 @@ def test_who_opens_many_connections_ends_no_others_one() -> None:
         server = stack.enter_context(server_module.Server("127.0.0.1", 0, {}, bounds=bounds))
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         stack.callback(server.shutdown)
-        to = server.server_address[:2]
+        to = ("127.0.0.1", server.server_address[1])
         well = stack.enter_context(socket.create_connection(to, timeout=20))
         many = [
             stack.enter_context(socket.create_connection(to, timeout=20, source_address=("127.0.0.2", 0)))
