@@ -360,3 +360,50 @@ def test_the_record_says_how_far_a_dag_is(world: World) -> None:
     (world.folder / journal.NAME).write_text("{")
     with pytest.raises(AirfleetError, match="cannot be read"):
         world.open().move(["sales"])
+
+
+def test_what_airflow_3_renamed_in_schedules_is_no_difference() -> None:
+    uris = ("s3://a", "s3://b")
+    old: dict[str, object] = {"objects": [{"__type": "dataset", "uri": uri, "extra": None} for uri in uris]}
+    new: dict[str, object] = {
+        "objects": [{"__type": "asset", "name": uri, "uri": uri, "group": "asset", "extra": {}} for uri in uris]
+    }
+    both = {"__type": "airflow.timetables.simple.DatasetTriggeredTimetable"}
+    all_of = {**both, "__var": {"dataset_condition": {"__type": "dataset_all", **old}}}
+    any_of = {**both, "__var": {"dataset_condition": {"__type": "dataset_any", **old}}}
+    after = {
+        "__type": "airflow.timetables.simple.AssetTriggeredTimetable",
+        "__var": {"asset_condition": {"__type": "asset_all", **new}},
+    }
+    assert describe_schedule(all_of) == describe_schedule(after)
+    assert describe_schedule(any_of) != describe_schedule(after)
+
+    cron = {"expression": "0 6 * * *", "timezone": "UTC", "interval": 0.0}
+    kind = {"__type": "airflow.timetables.trigger.CronTriggerTimetable"}
+    assert describe_schedule({**kind, "__var": cron}) == describe_schedule(
+        {**kind, "__var": {**cron, "run_immediately": False}}
+    )
+    events = {"__type": "airflow.timetables.events.EventsTimetable"}
+    assert describe_schedule(
+        {**events, "__var": {"event_dates": ["2026-01-01 00:00:00+00:00"], "restrict_to_events": False}}
+    ) == describe_schedule(
+        {
+            **events,
+            "__var": {
+                "event_dates": ["2026-01-01T00:00:00+00:00"],
+                "restrict_to_events": False,
+                "description": "1 event",
+            },
+        }
+    )
+    # The one inside a schedule of datasets or time keeps its name.
+    schedules = {
+        describe_schedule(
+            {
+                "__type": "airflow.timetables.datasets.DatasetOrTimeSchedule",
+                "__var": {"timetable": {**one, "__var": cron}, "dataset_condition": {"__type": "dataset_all", **old}},
+            }
+        )
+        for one in (kind, {"__type": "airflow.timetables.interval.CronDataIntervalTimetable"})
+    }
+    assert len(schedules) == 2

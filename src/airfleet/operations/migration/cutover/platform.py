@@ -65,13 +65,28 @@ class Platform(Protocol):
         """Have these runs, which ended elsewhere, so that the next run follows the last of them. Repeatable."""
 
 
+# What Airflow 3 has renamed in timetables, and what it alone writes. None of it changes which run follows another.
+_RENAMED = {
+    "DatasetTriggeredTimetable": "AssetTriggeredTimetable",
+    "DatasetOrTimeSchedule": "AssetOrTimeSchedule",
+    "dataset_condition": "asset_condition",
+}
+_ADDED = {"CronTriggerTimetable": "run_immediately", "EventsTimetable": "description"}
+
+
 def describe_schedule(timetable: object) -> str:
     """Return a serialized timetable of Airflow 2 or 3 as text: the name of its class and what it was made with."""
     if not isinstance(timetable, dict):
         return "unknown"
     kind = str(timetable.get("__type", "")).rpartition(".")[2]
+    kind = _RENAMED.get(kind, kind)
     made = timetable.get("__var")
     words = dict(made) if isinstance(made, dict) else {}
+    words = {_RENAMED.get(key, key): value for key, value in words.items() if key != _ADDED.get(kind)}
+    if "timetable" in words:
+        words["timetable"] = describe_schedule(words["timetable"])
+    if isinstance(dates := words.get("event_dates"), list):
+        words["event_dates"] = [str(one).replace(" ", "T") for one in dates]
     return f"{kind} {json.dumps(_plain(words), sort_keys=True)}" if words else kind
 
 
@@ -80,6 +95,14 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         if set(value) == {"__type", "__var"}:
             return _plain(value["__var"])
+        # A dataset is an asset in Airflow 3. Its URI is what both have of it.
+        match str(value.get("__type", "")).replace("dataset", "asset"):
+            case "asset":
+                return {"asset": value.get("uri")}
+            case "asset_alias":
+                return {"asset_alias": value.get("name")}
+            case "asset_all" | "asset_any" as kind:
+                return {kind: _plain(value.get("objects"))}
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_plain(one) for one in value]
