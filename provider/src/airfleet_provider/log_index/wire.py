@@ -20,6 +20,9 @@ MOST_BYTES = 32 << 20
 LEVEL = 1
 # Numbers beyond this do not fit into the index.
 _LARGEST = 1 << 62
+# The latest time of a line, in the year 2112. OpenSearch gets 1024 times that number, and has room for no more. One
+# line that it cannot keep would stop those of all hosts.
+_LATEST = (1 << 52) - 1
 _NAMES = ("component", "dag", "task", "run")
 _NUMBERS = ("map_index", "try_number")
 
@@ -68,7 +71,8 @@ def _read_group(group: Mapping[str, Any], host: str) -> Iterable[Line]:
         if level not in LEVELS:
             raise WireError("a level that is none")
         whole = _take(raw, str)
-        yield Line(source, _take_number(offset), _take_number(at), level, read_line(whole).text, whole, origin)
+        moment = min(_take_number(at), _LATEST)
+        yield Line(source, _take_number(offset), moment, level, read_line(whole).text, whole, origin)
 
 
 def _take(value: object, kind: type[str]) -> str:

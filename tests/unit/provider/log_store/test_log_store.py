@@ -16,6 +16,7 @@ from airfleet.workspace import certificate_authority
 from airfleet_provider.agent_loops.server import Server, Tls
 from airfleet_provider.log_index import wire
 from airfleet_provider.log_index.day_indexes import DayIndexReader
+from airfleet_provider.log_index.opensearch import name_index
 from airfleet_provider.log_index.remote import Proof, RemoteLogReader, RemoteLogWriter
 from airfleet_provider.log_index.store import Question, StoreError, read_whole
 from airfleet_provider.log_store import keeper as keeping
@@ -242,6 +243,14 @@ def test_lines_of_many_agents_are_in_few_commits(store: Store, monkeypatch: pyte
         thread.join()
     assert len(store.texts()) == 8
     assert len(commits) < 8
+
+
+@pytest.mark.parametrize("at", [-1, 1 << 55, (1 << 62) - 1])
+def test_no_host_sends_a_time_that_stops_the_lines_of_others(at: int) -> None:
+    [line] = wire.unpack_lines(wire.pack_lines([replace(make_line(1), at=at)]), "host1")
+    name_index("logs", line.at)
+    # What OpenSearch gets as `offset`, with a count of lines.
+    assert (line.at << 10) + (1 << 32) < 1 << 63
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"x\x9c", b"x\x9c\x03\x00\x00\x00\x00\x01"])
