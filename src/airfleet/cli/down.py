@@ -11,9 +11,10 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options, view
+from airfleet.cli.console import say
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import processes
-from airfleet.workspace.project import find_state, read_fleet
+from airfleet.workspace.project import find_fleet, find_state
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 
 LEFTOVER_GRACE_S = 10.0
@@ -35,14 +36,14 @@ def command(project: Path, state: Path | None, now: bool, yes: bool) -> None:
     Example:
       airfleet down
     """
-    if project.is_dir() and (fleet := read_fleet(project)).hosts:
+    folder = find_state(project, state)
+    if fleet := find_fleet(project, folder, say):
         from airfleet.cli import fleet_down  # noqa: PLC0415 - only a fleet needs what speaks SSH
 
         if now:
             raise UsageError("--now is for one machine only", hint="wait for the running tasks, or end them in the UI")
         fleet_down.run(fleet, project, state, yes=yes)
         return
-    folder = find_state(project, state)
     was_held = folder.is_held()
     if was_held:
         _ask(folder, now)

@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from airfleet.cli import options, view
-from airfleet.cli.console import open_console
+from airfleet.cli.console import open_console, say
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
 from airfleet.runners.local.usage import ResourceUsage, measure
-from airfleet.workspace.project import find_state, read_fleet
+from airfleet.workspace.project import find_fleet, find_state
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
 from airfleet_provider.contract.release_list import Deployment
 
@@ -38,7 +38,8 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
     Example:
       airfleet status --json
     """
-    if project.is_dir() and read_fleet(project).hosts:
+    folder = find_state(project, state)
+    if find_fleet(project, folder, say):
         from airfleet.cli import fleet_page, fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
         from airfleet.operations.fleet_status import look  # noqa: PLC0415
 
@@ -48,7 +49,6 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
         fleet_status.show(report, as_json=as_json)
     if page:
         raise UsageError("--page is for a fleet only", where=str(project), hint="`airfleet status` shows this machine")
-    folder = find_state(project, state)
     snapshot = folder.read_snapshot()
     if snapshot is None or not view.is_alive(snapshot):
         if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from airfleet.errors import UsageError
@@ -43,33 +44,73 @@ def read_fleet(project: Path) -> Fleet:
     return load.read(project, cpus=os.cpu_count() or 1)
 
 
-def resolve_value(value: object, project: Path) -> object:
-    """Return the value itself, or the secret that it refers to.
+def find_fleet(project: Path, folder: StateFolder, warn: Callable[[str], None]) -> Fleet | None:
+    """Return the fleet if fleet.yaml names hosts, or None for one machine.
+
+    A mistake that fleet.yaml got after the platform of this machine was started is a warning: the platform that is up
+    can be seen and stopped all the same.
+
+    Raises:
+        UsageError: fleet.yaml cannot be read or is wrong, and no platform of this machine is up.
+    """
+    if not project.is_dir():
+        return None
+    try:
+        fleet = read_fleet(project)
+    except UsageError as error:
+        if not folder.is_held() or folder.read_snapshot() is None:
+            raise
+        warn(f"warning: {error}")
+        return None
+    return fleet if fleet.hosts else None
+
+
+def resolve_value(value: object, project: Path, where: str = "fleet.yaml") -> object:
+    """Return the value itself, or the secret that it refers to. `where` names the place of the value in errors.
 
     Raises:
         UsageError: The secret cannot be fetched.
     """
-    return resolve(value, environ=os.environ, project=project).reveal() if isinstance(value, SecretRef) else value
+    if not isinstance(value, SecretRef):
+        return value
+    return resolve(value, environ=os.environ, project=project, where=where).reveal()
 
 
-def resolve_connection(connection: Connection, project: Path) -> object:
+def resolve_connection(name: str, connection: Connection, project: Path) -> object:
     """Return a connection in the form that Airflow imports, with its secrets in plain text.
 
     Raises:
         UsageError: A secret cannot be fetched.
     """
+    where = f"fleet.yaml: connections.{name}"
     if connection.uri is not None:
-        return resolve_value(connection.uri, project)
+        return resolve_value(connection.uri, project, f"{where}.uri")
+    extra = {key: resolve_value(value, project, f"{where}.extra.{key}") for key, value in connection.extra.items()}
     fields = {
         "conn_type": connection.type,
         "host": connection.host,
         "login": connection.login,
-        "password": resolve_value(connection.password, project),
+        "password": resolve_value(connection.password, project, f"{where}.password"),
         "schema": connection.schema,
         "port": connection.port,
-        "extra": {key: resolve_value(value, project) for key, value in connection.extra.items()} or None,
+        "extra": extra or None,
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
+    """Yield each secret that a start on one machine fetches, with its place in fleet.yaml; not that of `database`."""
+    found: list[tuple[str, object]] = []
+    for name, one in fleet.connections.items():
+        found += [(f"connections.{name}.uri", one.uri), (f"connections.{name}.password", one.password)]
+        found += [(f"connections.{name}.extra.{key}", value) for key, value in one.extra.items()]
+    found += [(f"variables.{name}", value) for name, value in fleet.variables.items()]
+    found += [(f"env.{name}", value) for name, value in fleet.env.items()]
+    for receiver in fleet.notifications.receivers:
+        place = f"notifications.receivers.{receiver.receiver.name}"
+        found += [(place, receiver.url), (place, receiver.secret)]
+    found.append(("notifications.ping", fleet.notifications.ping_url))
+    yield from ((place, value) for place, value in found if isinstance(value, SecretRef))
 
 
 def resolve_notifications(fleet: Fleet, project: Path) -> Policy:

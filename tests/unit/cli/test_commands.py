@@ -166,6 +166,32 @@ def test_down_of_what_ends_by_itself_meanwhile_is_done(project: Path) -> None:
     assert (done.returncode, done.stderr) == (0, f"x is down; its data stays in {folder.root}\n")
 
 
+def test_a_platform_that_is_up_is_seen_and_stopped_although_fleet_yaml_is_broken_since(project: Path) -> None:
+    (project / "fleet.yaml").write_text("prots: {}\n")
+    folder = StateFolder(project / ".airfleet")
+    folder.create()
+    assert run("down", cwd=project).returncode == 2
+    holder = (
+        "import sys, psutil; from pathlib import Path; from airfleet.workspace.state_folder import *\n"
+        "folder = StateFolder(Path(sys.argv[1]))\n"
+        "with folder.lock():\n"
+        "    me = psutil.Process()\n"
+        "    folder.write_snapshot(Snapshot('x', '/x', me.pid, me.create_time(), 'healthy', '', 1.0, (), ()))\n"
+        "    print(1, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(folder.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        done = run("status", cwd=project)
+        assert done.returncode == 0
+        assert "warning: 1 problem in fleet.yaml" in done.stderr
+        assert "did you mean 'ports'?" in done.stderr
+        done = run("down", "--now", cwd=project)
+        assert (done.returncode, "x is down" in done.stderr) == (0, True)
+
+
 class Follower:
     """`airfleet logs -f` and what it has printed so far."""
 

@@ -21,6 +21,7 @@ from airfleet.spec import load
 from airfleet.spec.secrets import resolve
 from airfleet.workspace import airflow_version, python_packages
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis, Level
+from airfleet.workspace.project import list_references
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import wording
 
@@ -39,6 +40,7 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
         *(_examine_packages(project) if environment.is_beside() else [judge_environment()]),
         _attempt("fleet.yaml", lambda: f"fleet {load.read(project, cpus=os.cpu_count() or 1).name!r}"),
         *_examine_own_database(project, folder),
+        *_examine_secrets(project, folder),
         *_examine_port(project, folder),
         judge_folder(free_root, os.access(free_root, os.W_OK)),
         _attempt("state folder", lambda: _describe_state(project, folder)),
@@ -79,6 +81,30 @@ def _examine_own_database(project: Path, folder: StateFolder) -> Iterator[Diagno
         return
     instance = folder.peek_instance() or ""
     yield from own_database.examine(database, instance, connections=launch.count_connections(fleet))
+
+
+def _examine_secrets(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:
+    """Read the secrets that the next start will fetch. A command is not run: it may ask somebody, or cost something."""
+    if folder.root.is_dir() and folder.is_held():
+        return
+    try:
+        references = list(list_references(load.read(project, cpus=1)))
+    except AirfleetError:
+        return
+    wrong, commands = False, 0
+    for place, reference in references:
+        if reference.command is not None:
+            commands += 1
+            continue
+        try:
+            resolve(reference, environ=os.environ, project=project, where=place)
+        except AirfleetError as error:
+            wrong = True
+            yield Diagnosis("error", place, error.what, error.hint)
+    if references and not wrong:
+        read = wording.count(len(references) - commands, "secret")
+        more = f"; {wording.count(commands, 'command')} of secrets not run" if commands else ""
+        yield Diagnosis("ok", "secrets", f"{read} of fleet.yaml read{more}")
 
 
 def judge_environment() -> Diagnosis:

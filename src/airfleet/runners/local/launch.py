@@ -95,11 +95,13 @@ def prepare(
         ports.require_free(fleet.ports.database, setting="ports.database")
     if fleet.ports.metrics is not None:
         ports.require_free(fleet.ports.metrics, setting="ports.metrics")
-    connections = {key: resolve_connection(value, project) for key, value in fleet.connections.items()}
-    variables = {key: resolve_value(value, project) for key, value in fleet.variables.items()}
+    connections = {key: resolve_connection(key, value, project) for key, value in fleet.connections.items()}
+    variables = {
+        key: resolve_value(value, project, f"fleet.yaml: variables.{key}") for key, value in fleet.variables.items()
+    }
     environment = build_environment(
         choose_inherited(os.environ),
-        {key: str(resolve_value(value, project)) for key, value in fleet.env.items()},
+        {key: str(resolve_value(value, project, f"fleet.yaml: env.{key}")) for key, value in fleet.env.items()},
         project,
         folder.root,
         importable=fleet.dags == "folder",

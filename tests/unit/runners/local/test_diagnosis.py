@@ -71,6 +71,35 @@ def test_the_file_that_fleet_yaml_names_is_read(project: Path) -> None:
     assert examine(project)["more.txt"].level == "error"
 
 
+SECRETS = """
+name: flights
+connections:
+  crm: {type: http, host: crm.example.com, password: {env: CRM_PASSWORD}}
+  dwh: {uri: {file: secrets/dwh}}
+variables: {key: {command: [cat, key]}}
+notifications: {receivers: {team: {type: webhook, url: {env: HOOK}}}}
+"""
+
+
+def test_secrets_that_the_next_start_cannot_fetch_are_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "fleet.yaml").write_text(SECRETS)
+    monkeypatch.delenv("CRM_PASSWORD", raising=False)
+    monkeypatch.setenv("HOOK", "http://127.0.0.1/hook")
+    found = examine(project)
+    assert found["connections.crm.password"].what == "the environment variable CRM_PASSWORD is not set"
+    assert "export CRM_PASSWORD" in found["connections.crm.password"].hint
+    assert "secrets/dwh cannot be read" in found["connections.dwh.uri"].what
+    assert "secrets" not in found
+    assert not {"variables.key", "notifications.receivers.team"} & found.keys()
+
+
+def test_no_command_is_run_to_see_whether_secrets_can_be_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_PASSWORD", "x")
+    (project / "fleet.yaml").write_text("env: {A: {env: CRM_PASSWORD}}\nvariables: {key: {command: [touch, run]}}\n")
+    assert examine(project)["secrets"].what == "1 secret of fleet.yaml read; 1 command of secrets not run"
+    assert not (project / "run").exists()
+
+
 def test_requirements_of_many_are_summed_up(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("".join(f"p{number}==1\n" for number in range(5)))
     (found,) = diagnosis.judge_requirements(tmp_path / "requirements.txt", GOOD.get)

@@ -81,8 +81,8 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     rotations = RotationLedger(folder.secrets)
     environ = os.environ
 
-    def value(thing: object) -> object:
-        return resolve_value(thing, project)
+    def value(thing: object, place: str) -> object:
+        return resolve_value(thing, project, f"fleet.yaml: {place}")
 
     tls = None
     if fleet.tls:
@@ -94,10 +94,11 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
         project=project,
         credentials=credentials.read(folder, rotations, fleet),
         objects=Objects(
-            connections={key: resolve_connection(one, project) for key, one in fleet.connections.items()},
-            variables={key: value(one) for key, one in fleet.variables.items()},
+            connections={key: resolve_connection(key, one, project) for key, one in fleet.connections.items()},
+            variables={key: value(one, f"variables.{key}") for key, one in fleet.variables.items()},
             environment={
-                key: Secret(str(value(one))) if isinstance(one, SecretRef) else one for key, one in fleet.env.items()
+                key: Secret(str(value(one, f"env.{key}"))) if isinstance(one, SecretRef) else one
+                for key, one in fleet.env.items()
             },
             versions="",
             tls=tls,
