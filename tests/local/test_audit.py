@@ -78,7 +78,7 @@ def test_a_command_of_airfleet_has_its_end(platform: Platform) -> None:
     platform.airfleet("breaker", "open", "not-there", "--reason", "test", check=False)
     begun, ended = [one for one in list_rows(platform, "--source", "airfleet") if "breaker open" in one["action"]][-2:]
     assert (begun["outcome"], ended["outcome"], ended["status"]) == ("begun", "failed", 2)
-    assert ended["entry"]["detail"] == {"began": begun["id"]}
+    assert ended["entry"]["detail"]["began"] == begun["id"]
 
 
 def test_an_edited_row_is_found_with_its_number(platform: Platform, database: psycopg.Connection[Any]) -> None:

@@ -15,11 +15,14 @@ from airfleet.errors import AirfleetError
 
 if TYPE_CHECKING:
     from airfleet.operations.audit import Filter
+    from airfleet_provider.contract.audit_log import Row
 
 # The functions import what they need, as `--help` needs none of it.
 # ruff: noqa: PLC0415
 
 SOURCES = ("api", "task", "airflow", "airfleet")
+# Seconds after which a row that reached the database late says when its command ran.
+SLOW_S = 5.0
 OUTCOMES = ("begun", "done", "refused", "failed", "unknown")
 
 
@@ -82,8 +85,18 @@ def list_command(
         click.echo(
             f"{row.number:>7}  {row.recorded_at.astimezone():%Y-%m-%d %H:%M:%S}  {outcome:<12}"
             f"  {one_line(fields.get('actor') or 'nobody'):<24}  {one_line(fields.get('address', '')):<15}"
-            f"  {one_line(fields.get('action', ''))}"
+            f"  {one_line(fields.get('action', ''))}{tell_wait(row)}"
         )
+
+
+def tell_wait(row: Row) -> str:
+    """Return when a command ran whose row waited in the state folder, as nothing answered at that moment."""
+    try:
+        ran = datetime.fromisoformat(row.fields["detail"]["at"])
+        waited = (row.recorded_at - ran).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return f"  (ran {ran.astimezone():%Y-%m-%d %H:%M:%S})" if waited > SLOW_S else ""
 
 
 @command.command("verify")

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from airfleet.operations import audit_spool
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_state
 from airfleet.workspace.state_folder import StateFolder
-from airfleet_provider.contract.audit_log import Entry, Outcome, Source
+from airfleet_provider.contract.audit_log import Entry, Outcome, Source, format_moment
 
 RESTORE = "db restore"
 # Parameters of commands that are no part of what a command changes.
@@ -38,7 +39,10 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
         action=f"airfleet {name}",
         outcome=Outcome.BEGUN,
         before=before,
-        detail={"arguments": {key: _show(value) for key, value in words.items() if key not in HIDDEN and value}},
+        detail={
+            "arguments": {key: _show(value) for key, value in words.items() if key not in HIDDEN and value},
+            "at": format_moment(datetime.now(UTC)),
+        },
     )
     _write(place, entry)
     if name == "down":
@@ -56,7 +60,8 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
         raise
     finally:
         after = _hash_file(folder / "fleet.yaml")
-        ended = replace(entry, id=str(uuid4()), outcome=outcome, status=status, after=after, detail={"began": entry.id})
+        detail = {"began": entry.id, "at": format_moment(datetime.now(UTC))}
+        ended = replace(entry, id=str(uuid4()), outcome=outcome, status=status, after=after, detail=detail)
         if name == RESTORE and outcome is Outcome.DONE:
             with suppress(OSError):
                 audit_spool.set_heads_aside(place, entry.id)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from airfleet.cli import audit
 from airfleet.cli.changes import CHANGES, READS
 from airfleet.cli.main import WATCHED, cli
 from airfleet.operations import audit_spool, audited_commands
@@ -55,7 +56,11 @@ def test_a_command_has_two_rows_which_wait_for_the_database(project: Path) -> No
         [begun] = read_spool(project)
     begun, ended = read_spool(project)
     assert (begun["action"], begun["outcome"], ended["outcome"]) == ("airfleet workers drain", "begun", "done")
-    assert begun["detail"] == {"arguments": {"pool": "cpu", "hosts": ["cpu1", "cpu2"]}}
+    assert isinstance(begun["detail"], dict)
+    assert isinstance(ended["detail"], dict)
+    assert begun["detail"]["arguments"] == {"pool": "cpu", "hosts": ["cpu1", "cpu2"]}
+    # The rows may reach the database hours later, and get the time of that.
+    assert begun["detail"]["at"] < ended["detail"]["at"]
     assert len(str(begun["before"])) == 64
 
 
@@ -108,3 +113,11 @@ def test_the_state_folder_knows_the_cuts_that_airfleet_made(tmp_path: Path) -> N
     assert find() == [1]
     audit_spool.keep_cut(folder, Head(1, first.hash, "2026-01-01T00:00:00Z"))
     assert find() == []
+
+
+def test_a_row_that_waited_says_when_its_command_ran() -> None:
+    entry = json.dumps({"detail": {"at": "2026-11-29T12:00:00.000000Z"}})
+    at_once, late = (Row(1, datetime(2026, 11, 29, hour, tzinfo=UTC), "id", entry, "", "") for hour in (12, 14))
+    assert audit.tell_wait(at_once) == ""
+    assert audit.tell_wait(late).startswith("  (ran 2026-11-29 ")
+    assert audit.tell_wait(replace(late, entry='{"detail": {"at": 5}}')) == ""
