@@ -83,11 +83,12 @@ def show_command(
         raise UsageError("--host and --since need a fleet", where=str(project), hint="fleet.yaml names no hosts")
     folder = find_state(project, state)
     files = {path.stem: path for path in sorted(folder.logs.glob("*.log"))}
-    if component is not None and component not in files:
-        known = ", ".join(files) or "none yet"
-        raise UsageError(f"unknown component {component!r}", where=str(folder.logs), hint=f"there are: {known}")
     if not files:
         raise UsageError("there are no logs yet", where=str(folder.logs), hint="airfleet up")
+    if component is not None and component not in files:
+        known = f"there are: {', '.join(files)}"
+        tasks = "`airfleet logs search --dag DAG` has the logs of tasks"
+        raise UsageError(f"unknown component {component!r}", where=str(folder.logs), hint=f"{known}\n{tasks}")
     chosen = {component: files[component]} if component else files
     width = max(map(len, chosen)) if len(chosen) > 1 else 0
     handles = {name: path.open("rb") for name, path in chosen.items()}

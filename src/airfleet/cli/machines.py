@@ -91,6 +91,8 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
     if as_json:
         keys = ("name", "group", "state", "id", "address")
         click.echo(json.dumps([{key: getattr(one, key) for key in keys} for one in found], indent=2))
+    elif not found:
+        say("airfleet made no machines for this project")
     else:
         for one in found:
             click.echo(f"{one.name:20} {one.state:10} {one.address or '-':15} {one.id}")

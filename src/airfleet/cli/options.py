@@ -11,6 +11,8 @@ import click
 from airfleet.errors import UsageError
 from airfleet_provider.contract.moments import read_span
 
+SPAN_TOO = 'write 30m, 2h or 7d for a time before now, or "2026-11-24 16:05:30", which is UTC'
+
 project = click.argument("project", type=click.Path(path_type=Path), default=Path())
 project_option = click.option(
     "--project", type=click.Path(path_type=Path), default=Path(), help="The project folder.  [default: the current one]"
@@ -29,19 +31,19 @@ accept_new_hosts = click.option(
 )
 
 
-def read_moment(text: str) -> datetime:
+def read_moment(text: str, hint: str = 'write it as "2026-11-24 16:05:30"') -> datetime:
     """Return the moment that a user wrote; without a time zone it is UTC. Raises UsageError for another text."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is not a moment", hint='write it as "2026-11-24 16:05:30"') from None
+        raise UsageError(f"{text!r} is not a moment", hint=hint) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def read_since(text: str, now: datetime) -> datetime:
     """Return the moment that a user wrote: `2h` is two hours before now. Raises UsageError for another text."""
     span = read_span(text)
-    return read_moment(text) if span is None else now - timedelta(seconds=span)
+    return read_moment(text, SPAN_TOO) if span is None else now - timedelta(seconds=span)
 
 
 def list_words(values: Mapping[str, str | int | None]) -> list[str]:

@@ -58,7 +58,9 @@ def explain_command(pool: str | None, project: Path, state: Path | None, last: i
         click.echo(json.dumps(_to_json(pools, decisions), indent=2, default=str))
         return
     if not pools:
-        click.echo("no pool scales: give one `scale: {}` under `pools` in fleet.yaml", err=True)
+        click.echo(
+            "no pool scales: give one `scale: {}` under `pools` in fleet.yaml, where Celery runs the tasks", err=True
+        )
     for one in pools:
         _show_pool(one)
     for past in decisions:

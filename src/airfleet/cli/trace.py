@@ -72,8 +72,11 @@ def list_lines(trace: Trace, most: int, width: int) -> Iterator[str]:
     if hidden > 0:
         yield f"  {hidden} more tries: -n shows more"
     yield ""
-    yield one_line(f"critical path: {' > '.join(one.name for one in trace.critical)}", 2000)
-    yield f"of it {trace.running_s:.1f} s running and {trace.waiting_s:.1f} s waiting"
+    if trace.critical:
+        yield one_line(f"critical path: {' > '.join(one.name for one in trace.critical)}", 2000)
+        yield f"of it {trace.running_s:.1f} s running and {trace.waiting_s:.1f} s waiting"
+    else:
+        yield one_line(f"No task of it has started yet: `airfleet explain {run.dag} {run.run}` says why.", 2000)
     if said := spans.tell_wait(trace):
         yield one_line(said)
     yield SCALE

@@ -66,4 +66,8 @@ def connect(
             ) from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             said = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+            if not (fleet and (fleet.hosts or fleet.database)):
+                folder = find_state(project, state)
+                if not folder.is_held():
+                    raise AirfleetError("no platform runs here", where=str(folder.root), hint="airfleet up") from None
             raise AirfleetError(f"the metadata database does not answer: {said}", hint="airfleet status") from None

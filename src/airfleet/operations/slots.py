@@ -97,7 +97,7 @@ class Slots:
         """
         if pool not in self.rules:
             known = f"pools that scale: {', '.join(self.rules)}; " if self.rules else ""
-            hint = f"{known}give it `scale: {{}}` under `pools` in fleet.yaml"
+            hint = f"{known}give it `scale: {{}}` under `pools` in fleet.yaml, where Celery runs the tasks"
             raise UsageError(f"no pool {pool!r} scales here", hint=hint)
         return self.rules[pool]
 

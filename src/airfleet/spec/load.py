@@ -36,7 +36,7 @@ _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENC
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
-    *("slas", "breakers", "retries", "task_limits", "monitoring"),
+    *("executor", "dags", "slas", "breakers", "retries", "task_limits", "monitoring"),
 }
 
 
@@ -156,6 +156,8 @@ def _mismatch_hint(path: yaml_document.Path, expected: str, value: object) -> st
     match value:
         case list() | dict() if path[0] == "airflow" and len(path) == 3:
             hint = "Airflow reads lists and maps as JSON in quotes: '[1, 2]'"
+        case int() if path[0] == "slot_pools" and len(path) == 2:
+            hint = f"write it as {{slots: {value}}}"
         case bool() | int() | float() if "text" in expected:
             hint = "write it in quotes"
         case str() if expected == "true or false":

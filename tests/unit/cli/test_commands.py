@@ -64,7 +64,7 @@ def test_a_process_ends_with_the_code_and_the_message_of_its_error(project: Path
         (["test", "--project", "no/such/folder"], "no such project folder"),
         (["airflow", "version"], "no platform has ever run in this project"),
         (["logs"], "there are no logs yet"),
-        (["logs", "nobody"], "unknown component 'nobody'"),
+        (["logs", "nobody"], "there are no logs yet"),
         (["logs", "-n", "-1"], "-n"),
     ],
 )
@@ -223,7 +223,10 @@ def test_logs_show_the_last_lines_of_one_or_all(project: Path, logs: Path) -> No
     assert run("logs", "api-server", cwd=project).stdout.splitlines() == [f"line {number}" for number in range(10, 60)]
     assert run("logs", "api-server", "-n", "0", cwd=project).stdout == ""
     assert run("logs", "-n", "1", cwd=project).stdout == "api-server | line 59\nscheduler  | ready\n"
-    assert "there are: api-server, scheduler" in run("logs", "typo", cwd=project).stderr
+    said = run("logs", "sales", cwd=project).stderr
+    assert "unknown component 'sales'" in said
+    assert "there are: api-server, scheduler\n" in said
+    assert "airfleet logs search --dag DAG" in said
 
 
 def test_logs_follow_through_a_rotation(project: Path, logs: Path, tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ ports: {api: 80}
         ("airflow: {core: x}", "expected a map, found text", ""),
         ("variables: {a: }", "expected a value, found nothing", '""'),
         ("slot_pools: {a: {slots: -2}}", "expected a whole number, -1 or more, found -2", ""),
+        ("slot_pools: {a: 2}", "expected a map, found 2", "{slots: 2}"),
+        ("executor: LocalExecutor", "expected local or celery, found 'LocalExecutor'", ""),
         ("slot_pools: {a: {}}", "this key is required and not there", ""),
         ("slot_pools: {a: {slots: 1, include_deferred: yes}}", "expected true or false, found 'yes'", "without quotes"),
         ("connections: {a: {host: b}}", "neither `type` nor `uri` is there", "add the connection type"),

@@ -28,6 +28,7 @@ ERRORS = ("error", "critical")
 MOST_ERRORS = 50_000
 # Seconds between two looks of --follow, and how long before a look a line may have been written that it finds.
 FOLLOW_S, LATE_S = 0.5, 120.0
+SPAN_TOO = "30m, 2h or 7d for a time before now, or 2026-11-24T16:05 in UTC"
 # Characters of one physical line that are printed.
 LONGEST = 4000
 
@@ -74,7 +75,7 @@ def read_since(text: str, now: float) -> int:
     """
     if (span := read_span(text)) is not None:
         return int((now - span) * 1_000_000)
-    return int(command_line.read_moment(text).timestamp() * 1_000_000)
+    return int(command_line.read_moment(text, SPAN_TOO).timestamp() * 1_000_000)
 
 
 def list_levels(least: str | None) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 
-def read_moment(text: str | None) -> datetime:
-    """Return a moment that a user wrote; without a time zone it is in UTC.
+def read_moment(text: str | None, forms: str = "2026-11-24 or 2026-11-24T16:05") -> datetime:
+    """Return a moment that a user wrote; without a time zone it is in UTC. `forms` says how it may be written.
 
     Raises:
         SystemExit: with a message, if the text is no moment.
@@ -17,7 +17,7 @@ def read_moment(text: str | None) -> datetime:
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
-        raise SystemExit(f"airfleet: {text!r} is not a moment: write it as 2026-11-24 or 2026-11-24T16:05") from None
+        raise SystemExit(f"airfleet: {text!r} is not a moment: write it as {forms}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

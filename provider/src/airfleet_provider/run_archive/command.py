@@ -146,6 +146,9 @@ def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noq
         )
         for one in batches
     ]
+    if not lines:
+        command_line.say("the archive has no such run" if arguments.dag or since or until else "the archive is empty")
+        return
     command_line.print_table([("month", "runs", "tasks", "rows", "KiB", "Dag"), *lines])
 
 

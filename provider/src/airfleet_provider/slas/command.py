@@ -105,8 +105,9 @@ def _show(arguments: argparse.Namespace, query: Query, engine: EngineState) -> N
     rules = [rule for (own, _), rule in engine.rules.items() if own == name]
     found = reports.read_history(query, rule=name, dag=arguments.dag, most=arguments.most)
     if not rules and not found:
-        known = ", ".join(sorted({own for own, _ in engine.rules})) or NO_RULES
-        raise SystemExit(f"airfleet: there is no rule {name!r}\n\nhint: known rules: {known}")
+        known = sorted({own for own, _ in engine.rules})
+        hint = f"known rules: {', '.join(known)}" if known else NO_RULES
+        raise SystemExit(f"airfleet: there is no rule {name!r}\n\nhint: {hint}")
     rows = [reports.to_row(number, one, engine.rules) for number, one in found]
     if arguments.format == "json":
         command_line.print_json({"rule": name, "promises": [rule.to_json() for rule in rules], "instances": rows})

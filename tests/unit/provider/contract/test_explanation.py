@@ -128,6 +128,12 @@ def test_a_queued_task_waits_for_its_workers(workers: list[WorkerState] | None, 
     assert (first.code, first.commands[0]) == (code, command)
 
 
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_a_dag_whose_last_run_failed_says_which_command_tells_why(state: str) -> None:
+    told = explain(Facts(NOW, Subject("sales"), PlatformFacts(), DAG, last_run=replace(RUN, state=state))).summary
+    assert ("`airfleet explain sales r1` says why" in told) is (state == "failed")
+
+
 def test_a_broker_with_an_alarm_comes_before_its_workers() -> None:
     broker = BrokerState(answers=True, alarms=("its disk is full",))
     codes = [one.code.value for one in explain_queued([worker("serving", 4)], broker).causes]

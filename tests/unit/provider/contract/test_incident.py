@@ -73,5 +73,6 @@ def test_a_span_is_counted_back_from_now(text: str, ago: int) -> None:
 
 def test_a_moment_that_cannot_be_read_is_refused() -> None:
     assert options.read_since("2026-11-29 05:00", BEGIN) == BEGIN - timedelta(hours=1)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         options.read_since("5x", BEGIN)
+    assert "30m, 2h or 7d" in caught.value.hint

@@ -98,6 +98,12 @@ def test_a_run_without_a_begun_task_says_so() -> None:
     assert list(list_lines(build(make_run()), 10, 100))[1:] == ["No task of it has begun."]
 
 
+def test_a_run_whose_first_task_waits_has_no_critical_path_yet() -> None:
+    lines = list(list_lines(build(make_run(make_try("a", 1, None, None, None, "scheduled"), end=None)), 10, 100))
+    assert not any(line.startswith("critical path") for line in lines)
+    assert any("airfleet explain" in line for line in lines)
+
+
 def test_the_waterfall_marks_the_critical_path_and_fits_the_terminal() -> None:
     tries = [make_try("a", 1, 2, 3, 50), make_try("b", 1, 2, 3, 20), make_try("bad\x1bname", 1, 2, 3, 4)]
     lines = list(list_lines(build(make_run(*tries)), 2, 100))

@@ -116,6 +116,8 @@ def _explain_dag(facts: Facts, dag: DagFacts) -> Explanation:
     state = "paused" if dag.is_paused else "not live" if dag.is_stale else "active"
     last = facts.last_run
     told = f" The last run, {last.run}, is {last.state}." if last else " It has never run."
+    if last and last.state == "failed":
+        told += f" `airfleet explain {dag.dag} {last.run}` says why."
     what = (
         f"{dag.dag} is {state}: {wording.count(len(running), 'run')} {words.be(len(running))} running, {queued} queued."
     )
