@@ -16,7 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.local import environment, launch, ports
+from airfleet.runners.local import environment, launch, ports, rabbitmq
 from airfleet.spec import load
 from airfleet.spec.secrets import resolve
 from airfleet.workspace import airflow_version, python_packages
@@ -40,6 +40,7 @@ def examine(project: Path, folder: StateFolder) -> list[Diagnosis]:
         *(_examine_packages(project) if environment.is_beside() else [judge_environment()]),
         _attempt("fleet.yaml", lambda: f"fleet {load.read(project, cpus=os.cpu_count() or 1).name!r}"),
         *_examine_own_database(project, folder),
+        *_examine_broker(project),
         *_examine_secrets(project, folder),
         *_examine_port(project, folder),
         judge_folder(free_root, os.access(free_root, os.W_OK)),
@@ -81,6 +82,12 @@ def _examine_own_database(project: Path, folder: StateFolder) -> Iterator[Diagno
         return
     instance = folder.peek_instance() or ""
     yield from own_database.examine(database, instance, connections=launch.count_connections(fleet))
+
+
+def _examine_broker(project: Path) -> Iterator[Diagnosis]:
+    with suppress(AirfleetError):  # what is wrong with fleet.yaml is a finding of its own
+        if load.read(project, cpus=1).executor == "celery":
+            yield _attempt("RabbitMQ", lambda: str(rabbitmq.find_programs().server))
 
 
 def _examine_secrets(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.runners.local import diagnosis, environment, launch, ports
+from airfleet.runners.local import diagnosis, environment, launch, ports, rabbitmq
 from airfleet.workspace import airflow_version
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis
 from airfleet.workspace.project import find_state
@@ -69,6 +69,15 @@ def test_the_file_that_fleet_yaml_names_is_read(project: Path) -> None:
     (project / "fleet.yaml").write_text("name: flights\nrequirements: more.txt\n")
     (project / "more.txt").write_text("absent==1\n")
     assert examine(project)["more.txt"].level == "error"
+
+
+def test_celery_needs_a_broker_on_the_machine(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "RabbitMQ" not in examine(project)
+    (project / "fleet.yaml").write_text("executor: celery\n")
+    monkeypatch.setattr(rabbitmq, "PLAIN", project / "absent")
+    monkeypatch.setenv("PATH", "")
+    found = examine(project)["RabbitMQ"]
+    assert (found.level, "apt-get install rabbitmq-server" in found.hint) == ("error", True)
 
 
 SECRETS = """
