@@ -254,7 +254,7 @@ _DRILLS = (
     Drill(
         name="restore",
         title="The databases are restored from their backup",
-        done="`airfleet db restore --to latest` restores them from the last backup and every change since.",
+        done="`airfleet db restore --to latest` restores the databases from the last backup and every change since.",
         promised="Tasks wait and then continue; nothing is lost, done twice or killed.",
         fault=Fault("restore", "one", "database"),
         measure="longest gap",

@@ -29,7 +29,7 @@ from airfleet_provider.contract.explanation.facts import (
     WorkerState,
 )
 from airfleet_provider.contract.explanation.model import Explanation, Subject
-from airfleet_provider.contract.explanation.reading import parse_task
+from airfleet_provider.contract.explanation.reading import NotFoundError, parse_task, resolve
 from airfleet_provider.contract.explanation.task_log import find_error
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -132,6 +132,12 @@ def test_a_queued_task_waits_for_its_workers(workers: list[WorkerState] | None, 
 def test_a_dag_whose_last_run_failed_says_which_command_tells_why(state: str) -> None:
     told = explain(Facts(NOW, Subject("sales"), PlatformFacts(), DAG, last_run=replace(RUN, state=state))).summary
     assert ("`airfleet explain sales r1` says why" in told) is (state == "failed")
+
+
+@pytest.mark.parametrize("task", [None, "load"])
+def test_the_latest_run_of_a_dag_without_runs_is_not_looked_for_among_its_tasks(task: str | None) -> None:
+    with pytest.raises(NotFoundError, match="the Dag sales has no run yet"):
+        resolve(lambda _sql, _parameters: [], "sales", "latest", task)
 
 
 def test_a_broker_with_an_alarm_comes_before_its_workers() -> None:

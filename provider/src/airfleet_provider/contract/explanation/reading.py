@@ -70,6 +70,8 @@ def resolve(query: Query, dag: str, run: str | None, task: str | None) -> Subjec
     if run is None and task is None:
         return Subject(dag)
     found = _find_run(query, dag, run)
+    if found is None and run == "latest":
+        raise NotFoundError(f"the Dag {dag} has no run yet")
     if found is None and task is None and run is not None:
         found, task = _find_run(query, dag, None), run
         if found is None or not _has_task(query, dag, found, task):
