@@ -22,7 +22,10 @@ def consume(consumer: Any, queues: Iterable[str], *, of: Iterable[str]) -> None:
         if queue in wanted and queue not in known.consume_from:
             # Without this, Celery does not select the queue, and loses it with the connection.
             known.select_add(known[queue])
-            consumer.add_task_queue(queue)
+            if _is_consuming(consumer):
+                consumer.add_task_queue(queue)
+            else:
+                consumer.task_consumer.add_queue(known[queue])
         elif queue not in wanted and queue in known.consume_from:
             consumer.cancel_task_queue(queue)
 
@@ -32,13 +35,25 @@ def grant(consumer: Any, each: Mapping[str, int]) -> None:  # noqa: ANN401
 
     Messages that were taken before do not count. With RabbitMQ, a change of the limit of a consumer that exists has no
     effect (`basic.qos` without `global` is about new consumers). No process of the pool is touched, so no task ends.
+    Before Celery's loop has begun, the highest of the credits is that of each queue.
     """
     tasks, known = consumer.task_consumer, consumer.app.amqp.queues
+    if not _is_consuming(consumer):
+        tasks.channel.basic_qos(0, max(each.values()), False)
+        return
     for queue, credit in each.items():
         tasks.cancel_by_queue(queue)
         tasks.channel.basic_qos(0, credit, False)
         tasks.add_queue(known[queue])
         tasks.consume()
+
+
+def _is_consuming(consumer: Any) -> bool:  # noqa: ANN401
+    """Return whether Celery's loop has begun, which then consumes what is there.
+
+    Until then, nothing handles a message. One that arrives with the answer to another request would end the worker.
+    """
+    return consumer.task_consumer.on_message is not None
 
 
 def list_held() -> dict[str, str]:
