@@ -69,7 +69,7 @@ def find_credits(limit: int, held: Mapping[str, str], queues: Sequence[str], gra
 class SlotReports:
     """Reports the worker's state to a web host each second, in a thread, and keeps the last answer.
 
-    Without an answer the last one holds. A worker that has had none has all its slots.
+    Without an answer the last one holds. A worker that has had none has all its slots, but one before it has asked.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class SlotReports:
     ) -> None:
         self.slots: int | None = None
         self.report: Report | None = None
+        self.has_asked = False
         self._url = url
         self._key = key
         self._clock = clock
@@ -111,6 +112,7 @@ class SlotReports:
         try:
             slots, again_s = self._ask(self.report)
         except Exception as error:  # whatever a web host answers, the thread lives on
+            self.has_asked = True
             if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND:
                 self.slots = None  # no rule is about this worker any more
             if not self._is_failing:
@@ -121,6 +123,7 @@ class SlotReports:
         if slots != self.slots:
             log.info("This worker has %s slots from now on", slots)
         self.slots = slots
+        self.has_asked = True
         return again_s
 
     def _ask(self, report: Report) -> tuple[int, float]:
@@ -169,7 +172,8 @@ class SlotLimit:
 
     def apply(self, consumer: Any, slots: int, *, takes: bool) -> int:  # noqa: ANN401 - a Celery consumer
         """Keep the consumer to the slots of the last answer, and return them. `slots` are the processes it has."""
-        limit = min(slots, self._reports.slots or slots)
+        # A worker that has just begun would take as many messages as it has processes, before it knows its slots.
+        limit = min(slots, self._reports.slots or slots) if self._reports.has_asked else 1
         held = celery_worker.list_held()
         self._is_managed = self._is_managed or limit < slots
         if not takes:

@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.executors import slot_limit
-from airfleet_provider.executors.slot_limit import Grant, Report, SlotReports, find_credits
+from airfleet_provider.executors.slot_limit import Grant, Report, SlotLimit, SlotReports, find_credits
 from airfleet_provider.network import signed_requests
 
 
@@ -143,3 +144,17 @@ def test_no_web_host_leaves_everything_as_it_is() -> None:
     assert (reports.turn(), reports.slots) == (slot_limit.RETRY_S, None)
     with pytest.raises(urllib.error.URLError):
         reports._ask(reports.report)
+
+
+def test_a_worker_that_begins_takes_one_message_until_it_has_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    granted: list[object] = []
+    monkeypatch.setattr(celery_worker, "grant", lambda _, each: granted.append(each))
+    monkeypatch.setattr(celery_worker, "list_held", dict)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    reports = SlotReports(f"http://127.0.0.1:{port}/x", "k")
+    limit = SlotLimit(("io",), reports)
+    assert limit.apply(None, 8, takes=True) == 1
+    reports.turn()
+    assert limit.apply(None, 8, takes=True) == 8, "no web host answers, so it has all its slots"
+    assert granted == [{"io": 1}, {"io": 8}]
