@@ -15,7 +15,8 @@ from unittest.mock import MagicMock
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker
-from kombu import Consumer, Queue
+from kombu.entity import Queue
+from kombu.messaging import Consumer
 from kombu.transport import memory
 
 from airfleet_provider.bundles import unused_releases
