@@ -35,8 +35,13 @@ class Plan:
 
 
 def find_wait(plan: Plan, ended_at: datetime | None, now: datetime) -> timedelta:
-    """How long it is until the next archive is due; nothing if it is due now."""
-    return timedelta() if ended_at is None else max(timedelta(), ended_at + plan.every - now)
+    """How long it is until the next archive is due; nothing if it is due now.
+
+    A last archive that is yet to come was written down by a clock that was wrong, perhaps by years.
+    """
+    if ended_at is None or ended_at > now + plan.every:
+        return timedelta()
+    return max(timedelta(), ended_at + plan.every - now)
 
 
 def find_cut(plan: Plan, now: datetime) -> datetime:

@@ -57,6 +57,11 @@ def test_a_platform_that_never_archived_begins_at_once() -> None:
     assert Clock().run() == [0, 6, 12]
 
 
+def test_a_clock_that_was_wrong_once_puts_no_archive_off_for_years() -> None:
+    assert Clock(NOW + timedelta(days=400)).run() == [0, 6, 12]
+    assert Clock(NOW + timedelta(hours=1)).run() == [7], "clocks of two hosts may differ a little"
+
+
 def test_an_archive_that_fails_is_tried_again_soon() -> None:
     clock = Clock()
     clock.code = 1
