@@ -49,7 +49,11 @@ def list_command(project: Path, state: Path | None, with_resolved: bool, as_json
         _print_json([{**asdict(one), "state": one.state} for one in found])
         return
     if not found:
-        click.echo("no alerts", err=True)
+        from airfleet.workspace.project import read_fleet
+
+        has_rule = bool(read_fleet(project).notifications.policy.failures)
+        more = "" if has_rule else " (a failed run is one only if `notifications.failures` in fleet.yaml names its Dag)"
+        click.echo(f"no alerts{more}", err=True)
     for one in found:
         when = one.started_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         click.echo(f"{one.id:>6}  {one.severity:<8}  {when}  {_plain(one.state)}  {_plain(one.name)}")
