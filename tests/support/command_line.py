@@ -6,6 +6,7 @@ import contextlib
 import io
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +52,13 @@ def _run_main() -> int:
     return 0
 
 
-def invoke(*words: str) -> Result:
+def invoke(*words: str, env: Mapping[str, str] | None = None, catch_exceptions: bool = True) -> Result:
     """Run the command with these words in this process, and keep the exception that it ended with.
 
-    Tests invoke no command without the group that it belongs to: click keeps with a command what the group told it.
+    Tests invoke no command without the group that it belongs to: click keeps with a command what the group told it, and
+    so a later test would not find the option `-h`.
     """
-    return CliRunner().invoke(cli, words)
+    return CliRunner().invoke(cli, words, env=env, catch_exceptions=catch_exceptions)
 
 
 def run_process(*words: str, cwd: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:

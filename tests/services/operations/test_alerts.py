@@ -8,15 +8,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.alerts import open_alerts
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_state
 from airfleet_provider.contract import alert_schema
 from airfleet_provider.contract.migrations import runner
+from command_line import invoke
 from servers import Server, serve
 
 FLEET = "notifications:\n  receivers:\n    team: {type: webhook, url: http://127.0.0.1:9/}\n"
@@ -56,7 +56,7 @@ def fire(server: Server, name: str, severity: str = "warning", source: str = "te
 
 
 def call(project: Path, *words: str) -> Result:
-    return CliRunner().invoke(cli, ["alerts", *words, "--project", str(project)])
+    return invoke("alerts", *words, "--project", str(project))
 
 
 def test_the_most_severe_comes_first_with_its_state_and_who_was_notified(project: Path, server: Server) -> None:

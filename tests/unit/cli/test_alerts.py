@@ -7,10 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
 
-from airfleet.cli.alerts import command
 from airfleet.operations import alerts
+from command_line import invoke
 
 
 @pytest.mark.parametrize(("written", "is_told"), [("", True), ("notifications: {failures: [{owner: bi}]}\n", False)])
@@ -20,6 +19,6 @@ def test_without_alerts_and_a_rule_it_says_when_a_failed_run_is_one(
     (tmp_path / "fleet.yaml").write_text(f"name: x\n{written}")
     nothing = SimpleNamespace(list_alerts=lambda **_: ())
     monkeypatch.setattr(alerts, "open_alerts", lambda *_: nullcontext(nothing))
-    done = CliRunner().invoke(command, ["list", "--project", str(tmp_path)])
+    done = invoke("alerts", "list", "--project", str(tmp_path))
     assert done.output.startswith("no alerts")
     assert ("notifications.failures" in done.output) is is_told

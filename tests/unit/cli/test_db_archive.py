@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from airfleet.cli import db_archive, db_care
 from airfleet.errors import UsageError
+from command_line import invoke
 
 HOSTS = "hosts:\n  one: {address: 10.0.0.1}\n"
 
@@ -26,8 +26,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 def call(project: Path, *words: str, fleet: str = "", care: bool = False) -> Any:  # noqa: ANN401 - click's result
     (project / "fleet.yaml").write_text(fleet)
     (project / "dags").mkdir(exist_ok=True)
-    command = db_care.command if care else db_archive.command
-    return CliRunner().invoke(command, [*words, "--project", str(project)], catch_exceptions=True)
+    return invoke("db", "care" if care else "archive", *words, "--project", str(project))
 
 
 def read(words: tuple[str, ...], option: str) -> str:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from click.testing import CliRunner
 
-from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import commands, refusals
 from airfleet.runners.fleet.transport import terminal
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.topology import Host
+from command_line import invoke
 from host_programs import install
 from places import NOBODY, parse
 from shells import MadeUpConnection, name_host
@@ -34,7 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def airfleet(project: Path, *words: str) -> Any:  # noqa: ANN401 - click has its own type for it
-    return CliRunner().invoke(cli, words, env={"HOME": str(project)}, catch_exceptions=True)
+    return invoke(*words, env={"HOME": str(project)})
 
 
 UNIT = """\

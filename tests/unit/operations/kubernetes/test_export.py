@@ -10,13 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from airfleet.cli import export as command
 from airfleet.errors import UsageError
 from airfleet.operations.kubernetes import export, routing
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
+from command_line import invoke
 
 SCHEMA = json.loads((Path(__file__).parent / "chart-1.22.0" / "values.schema.json").read_text())
 FLEET = """\
@@ -145,9 +144,9 @@ def test_the_command_writes_a_folder_once(tmp_path: Path) -> None:
     (tmp_path / "dags" / "a.py").write_text("x = 1\n")
     (tmp_path / "fleet.yaml").write_text("name: one\n")
     argv = ["kubernetes", str(tmp_path), "--image", "r/airflow", "--output", str(tmp_path / "k8s")]
-    CliRunner().invoke(command.command, argv, catch_exceptions=False)
+    invoke("export", *argv, catch_exceptions=False)
     values = yaml.safe_load((tmp_path / "k8s" / "values.yaml").read_text())
     assert values["images"]["airflow"]["tag"].startswith("r")
     jsonschema.validate(values, SCHEMA)
     with pytest.raises(UsageError, match="exists"):
-        CliRunner().invoke(command.command, argv, catch_exceptions=False)
+        invoke("export", *argv, catch_exceptions=False)

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import inventory, terraform
 from airfleet.operations.machines.ec2_types import choose_type
 from airfleet.spec import load
 from airfleet.spec.machines import GIB, MachineGroup
+from command_line import invoke
 
 GROUPS = """\
   groups:
@@ -180,7 +179,7 @@ def test_the_commands_write_what_they_print(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text(INI)
 
     def run(*argv: str) -> str:
-        return CliRunner().invoke(cli, ["machines", *argv], catch_exceptions=False).stdout
+        return invoke("machines", *argv, catch_exceptions=False).stdout
 
     run("export", "terraform", str(tmp_path), "--output", str(tmp_path / "tf"))
     assert "aws_instance" in json.loads((tmp_path / "tf" / "main.tf.json").read_text())["resource"]

@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from airfleet.cli.main import cli
 from airfleet.errors import AirfleetError, SpecError, UsageError
 from airfleet.operations.machines import drivers, records, session, user_data
 from airfleet.operations.machines.command import CommandDriver
@@ -26,6 +24,7 @@ from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.machines import GIB, MachineGroup, size_of_roles
 from airfleet.spec.topology import ROLES, Ssh
+from command_line import invoke
 from machine_program import PROGRAM
 
 GROUP = "{cpus: 2, memory: 4G, disk: 20G, image: debian-13"
@@ -348,7 +347,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_commands_make_list_and_destroy_with_a_real_program(project: Path) -> None:
     def run(*argv: str) -> str:
-        return CliRunner().invoke(cli, ["machines", *argv], catch_exceptions=False).stdout
+        return invoke("machines", *argv, catch_exceptions=False).stdout
 
     assert [one["action"] for one in json.loads(run("plan", str(project), "--json"))] == ["create", "create"]
     assert run("apply", str(project), "--yes").splitlines() == [

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from airfleet.cli.main import cli
 from airfleet.errors import UsageError
 from airfleet.operations.migration import assessment, metadata, packages, report, settings
 from airfleet.operations.migration.assessment import Assessment
@@ -18,6 +16,7 @@ from airfleet.operations.migration.metadata import Metadata
 from airfleet.operations.migration.packages import Source
 from airfleet.operations.migration.settings import Fate
 from airfleet.spec import load
+from command_line import invoke
 
 ROOT = Path(__file__).parents[4]
 LOCK = """\
@@ -270,10 +269,10 @@ def test_options_are_judged_without_any_file() -> None:
 
 def test_the_command_writes_a_folder_once(old: Path) -> None:
     argv = ["assess", str(old / "dags"), "--config", str(old / "airflow.cfg"), "--output", str(old / "move")]
-    done = CliRunner().invoke(cli, ["migrate", *argv], catch_exceptions=False)
+    done = invoke("migrate", *argv, catch_exceptions=False)
     assert "2 Dags in 1 files" in done.stdout
     assert sorted(path.name for path in (old / "move").iterdir()) == sorted(
         ("report.md", "migration.diff", "fleet.yaml", "requirements.txt")
     )
     with pytest.raises(UsageError, match="exists"):
-        CliRunner().invoke(cli, ["migrate", *argv], catch_exceptions=False)
+        invoke("migrate", *argv, catch_exceptions=False)
