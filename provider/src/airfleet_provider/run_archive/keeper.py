@@ -22,6 +22,8 @@ from airfleet_provider.processes import command_line
 
 # How often it looks whether the next archive is due, also when the last one has failed.
 LOOK_S = 600.0
+# Seconds that an archive at work has to end.
+END_S = 5.0
 ENDED_AT = "SELECT ended_at FROM airfleet.job WHERE name = %s"
 
 
@@ -111,5 +113,5 @@ def run_to_end(command: Sequence[str]) -> int:
         # Not in the handler: `wait` holds a lock there, and would not see the end of the child.
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
-            child.wait(5)
+            child.wait(END_S)
         raise
