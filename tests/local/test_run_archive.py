@@ -312,13 +312,14 @@ def test_two_at_once_are_refused(archive: Archive) -> None:
 def test_the_command_runs_beside_airflow(database: Database, archive: Archive) -> None:
     archive.make(runs=3)
     words = ("airfleet", "archive", "--store", archive.folder)
+    run = (*words[:2], "run", *words[2:], "--json")
     before = (datetime.now(UTC) - OLD).isoformat()
-    assert '"runs": 2' in database.airflow(
-        *words[:2], "run", *words[2:], "--before", before, "--dag", archive.dag, "--json"
-    )
-    assert database.query("SELECT ended_at > now() - interval '1 h' FROM airfleet.job WHERE name = 'run-archive'") == [
-        (True,)
-    ]
+    ended = "SELECT ended_at FROM airfleet.job WHERE name = 'run-archive'"
+    last = database.query(ended)
+    assert '"runs": 2' in database.airflow(*run, "--before", before, "--dag", archive.dag)
+    assert database.query(ended) == last, "the archive of one Dag is not that of the platform"
+    assert '"runs": 0' in database.airflow(*run, "--before", "2001-01-01")
+    assert database.query(ended) != last
     asked = database.airflow(*words[:2], "query", *words[2:], "--sql", "SELECT count(*) AS n FROM dag_run", "--json")
     assert '"n": 2' in asked
     for since, is_listed in (("2000-01-01", True), ("2100-01-01", False)):
