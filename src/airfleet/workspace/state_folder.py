@@ -11,11 +11,11 @@ import os
 import secrets
 import tempfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from packaging.version import InvalidVersion, Version
 
@@ -23,6 +23,9 @@ from airfleet.components.model import Credentials
 from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import file_lock
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # Increase this number when an older airfleet could no longer read the folder.
 LAYOUT = 1
@@ -301,6 +304,25 @@ def read_record(kind: type[T], path: Path) -> T | None:
     """
     body = read_fields(path)
     return None if body is None else build_record(kind, body, path)
+
+
+def read_records(path: Path, build: Callable[[object], T], hint: str) -> tuple[T, ...]:
+    """Read the records of a state file that has many; none if the file does not exist. `hint` says how to get it back.
+
+    Raises:
+        AirfleetError: The file cannot be read, or `build` refuses what it says.
+    """
+    try:
+        return tuple(build(one) for one in json.loads(path.read_text()))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        raise AirfleetError(f"cannot be read: {error}", where=str(path), hint=hint) from None
+
+
+def write_records(path: Path, records: Iterable[DataclassInstance]) -> None:
+    """Replace the records of a state file that has many, atomically and durably."""
+    write_file(path, json.dumps([asdict(one) for one in records], indent=1))
 
 
 def read_fields(path: Path) -> dict[str, Any] | None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from airfleet.errors import AirfleetError
-from airfleet.workspace.state_folder import build_record, write_file
+from airfleet.workspace.state_folder import build_record, read_records, write_records
 
 NAME, LOCK = "machines.json", "machines.lock"
 
@@ -41,16 +39,15 @@ def read(state: Path) -> dict[str, Record]:
         AirfleetError: The record cannot be read.
     """
     path = state / NAME
-    try:
-        found = [build_record(Record, one, path) for one in json.loads(path.read_text())]
-        return {one.name: Record(one.name, one.group, one.key, State(one.state), one.id, one.address) for one in found}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        hint = "it says which machines airfleet made; bring it back from a backup of the state folder"
-        raise AirfleetError(f"cannot be read: {error}", where=str(path), hint=hint) from None
+    hint = "it says which machines airfleet made; bring it back from a backup of the state folder"
+
+    def build(body: object) -> Record:
+        one = build_record(Record, body, path)
+        return replace(one, state=State(one.state))
+
+    return {one.name: one for one in read_records(path, build, hint)}
 
 
 def write(state: Path, records: Mapping[str, Record]) -> None:
     """Replace the records, atomically and durably."""
-    write_file(state / NAME, json.dumps([asdict(one) for one in records.values()], indent=1))
+    write_records(state / NAME, records.values())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from airfleet.errors import AirfleetError
-from airfleet.workspace.state_folder import build_record, write_file
+from airfleet.workspace.state_folder import build_record, read_records, write_records
 
 NAME, LOCK = "cutover.json", "cutover.lock"
 
@@ -40,16 +38,15 @@ def read(state: Path) -> dict[str, Record]:
         AirfleetError: The record cannot be read.
     """
     path = state / NAME
-    try:
-        found = [build_record(Record, one, path) for one in json.loads(path.read_text())]
-        return {one.dag_id: Record(one.dag_id, Phase(one.phase), one.was_paused, one.last) for one in found}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        hint = "it says which Dags run where; bring it back from a backup of the state folder"
-        raise AirfleetError(f"cannot be read: {error}", where=str(path), hint=hint) from None
+    hint = "it says which Dags run where; bring it back from a backup of the state folder"
+
+    def build(body: object) -> Record:
+        one = build_record(Record, body, path)
+        return replace(one, phase=Phase(one.phase))
+
+    return {one.dag_id: one for one in read_records(path, build, hint)}
 
 
 def write(state: Path, records: Mapping[str, Record]) -> None:
     """Replace the records, atomically and durably."""
-    write_file(state / NAME, json.dumps([asdict(one) for one in records.values()], indent=1))
+    write_records(state / NAME, records.values())
