@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 import yaml
@@ -25,13 +23,10 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.machines import GIB, MachineGroup, size_of_roles
 from airfleet.spec.topology import ROLES, Ssh
 from command_line import invoke
+from killed_lines import KilledError, run_until
 from machine_program import PROGRAM
 
 GROUP = "{cpus: 2, memory: 4G, disk: 20G, image: debian-13"
-
-
-class KilledError(BaseException):
-    """The process was killed here."""
 
 
 class Cloud:
@@ -132,31 +127,6 @@ def test_an_apply_that_was_killed_at_any_step_goes_on(
     assert {action for _, action in list_actions(session)} == {Action.KEEP}
 
 
-def run_until(deed: Callable[[], object], kill_at: tuple[str, int] | None) -> list[tuple[str, int]]:
-    """Run something, die at a line of the records or the session, and return the lines that were reached."""
-    reached: dict[tuple[str, int], None] = {}
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - the type of a trace function
-        if frame.f_code.co_filename not in (records.__file__, session.__file__):
-            return None
-        line = (frame.f_code.co_filename, frame.f_lineno)
-        if event == "line":
-            reached.setdefault(line)
-            if line == kill_at:
-                raise KilledError
-        return trace
-
-    former = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        deed()
-    except KilledError:
-        pass
-    finally:
-        sys.settrace(former)
-    return list(reached)
-
-
 def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
     start: Callable[[str], Session], cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,18 +139,18 @@ def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
     def destroy() -> None:
         start(describe(0)).destroy(tuple(records.read(start(describe(0)).state)))
 
-    lines = run_until(lambda: apply(2), None)
-    gone = run_until(destroy, None)
+    lines = run_until(lambda: apply(2), None, records, session)
+    gone = run_until(destroy, None, records, session)
     assert (len(lines) > 20, len(gone) > 20) == (True, True)
     for line in lines:
-        run_until(lambda: apply(2), line)
+        run_until(lambda: apply(2), line, records, session)
         apply(2)
         assert sorted(one.name for one in cloud.list()) == ["worker1", "worker2"]
         assert list_actions(start(describe())) == [("worker1", Action.KEEP), ("worker2", Action.KEEP)]
         destroy()
     for line in gone:
         apply(2)
-        run_until(destroy, line)
+        run_until(destroy, line, records, session)
         apply(0)
         destroy()
         assert cloud.list() == ()

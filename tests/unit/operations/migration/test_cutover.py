@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -18,13 +15,10 @@ from airfleet.operations.migration.cutover import journal, session
 from airfleet.operations.migration.cutover.journal import Phase
 from airfleet.operations.migration.cutover.platform import DagState, Run, describe_schedule, find_needs, find_partners
 from airfleet.operations.migration.cutover.session import Cutover, list_groups
+from killed_lines import run_until
 
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-class KilledError(BaseException):
-    """The process was killed here."""
 
 
 @dataclass
@@ -142,36 +136,12 @@ def test_a_dag_goes_and_comes_back_without_a_run_twice_or_missing(world: World) 
     assert len(world.check()) == 12
 
 
-def run_until(deed: Callable[[], object], kill_at: int | None) -> list[int]:
-    """Run something, die at a line of the session when it is reached first, and return the lines that were reached."""
-    reached: dict[int, None] = {}
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - the type of a trace function
-        if frame.f_code.co_filename != session.__file__:
-            return None
-        if event == "line":
-            reached.setdefault(frame.f_lineno)
-            if frame.f_lineno == kill_at:
-                raise KilledError
-        return trace
-
-    former = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        deed()
-    except KilledError:
-        pass
-    finally:
-        sys.settrace(former)
-    return list(reached)
-
-
 def test_a_cut_over_that_was_killed_at_any_line_goes_on_or_goes_back(world: World) -> None:
-    lines = run_until(lambda: world.open().move(["sales"]), None)
-    back = run_until(lambda: world.open().bring_back(["sales"]), None)
+    lines = run_until(lambda: world.open().move(["sales"]), None, session)
+    back = run_until(lambda: world.open().bring_back(["sales"]), None, session)
     assert (len(lines) > 25, len(back) > 20) == (True, True)
     for line in lines:
-        run_until(lambda: world.open().move(["sales"]), line)
+        run_until(lambda: world.open().move(["sales"]), line, session)
         world.tick()
         world.open().move(["sales"])
         world.tick()
@@ -179,7 +149,7 @@ def test_a_cut_over_that_was_killed_at_any_line_goes_on_or_goes_back(world: Worl
         world.open().bring_back(["sales"])
         world.tick()
         # And the other way: a move that was killed is taken back.
-        run_until(lambda: world.open().move(["sales"]), line)
+        run_until(lambda: world.open().move(["sales"]), line, session)
         world.tick()
         if journal.read(world.folder):
             world.open().bring_back(["sales"])
@@ -189,7 +159,7 @@ def test_a_cut_over_that_was_killed_at_any_line_goes_on_or_goes_back(world: Worl
     for line in back:
         world.open().move(["sales"])
         world.tick()
-        run_until(lambda: world.open().bring_back(["sales"]), line)
+        run_until(lambda: world.open().bring_back(["sales"]), line, session)
         world.tick()
         if journal.read(world.folder):
             world.open().bring_back(["sales"])
