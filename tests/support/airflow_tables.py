@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from sqlalchemy import create_engine
 
 import servers
-from airfleet_provider.contract.migrations import runner
 
 
 @contextmanager
@@ -21,6 +19,5 @@ def serve() -> Iterator[servers.Server]:
     import_all_models()
     with servers.serve() as one:
         Base.metadata.create_all(create_engine(one.dsn.replace("postgresql:", "postgresql+psycopg2:")))
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+        servers.migrate(one)
         yield one

@@ -20,6 +20,7 @@ import psycopg
 
 from airfleet.runners.local import launch, ports
 from airfleet.runners.local.processes import UNPRIVILEGED_USER
+from airfleet_provider.contract.migrations import runner
 from deadline import PATIENCE_S, wait_until
 
 # A server of a test need not survive that this machine loses its power, and its tables are too small for a cleanup.
@@ -108,3 +109,17 @@ def serve() -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def serve_own() -> Iterator[Server]:
+    """Run a new server with airfleet's own tables until the end of the context."""
+    with serve() as server:
+        migrate(server)
+        yield server
+
+
+def migrate(server: Server) -> None:
+    """Make airfleet's own tables in a server."""
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        runner.migrate(runner.execute_on(connection), runner.read_own())

@@ -15,18 +15,15 @@ from airfleet.operations.alerts import open_alerts
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_state
 from airfleet_provider.contract import alert_schema
-from airfleet_provider.contract.migrations import runner
 from command_line import invoke
-from servers import Server, serve
+from servers import Server, serve_own
 
 FLEET = "notifications:\n  receivers:\n    team: {type: webhook, url: http://127.0.0.1:9/}\n"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+    with serve_own() as one:
         yield one
 
 

@@ -12,7 +12,6 @@ from psycopg import Connection
 import servers
 from airfleet_provider.agent_loops.lease import MARGIN_S, TTL_S, AgentsLease, LeaseLostError, Row
 from airfleet_provider.agent_loops.loop import connect
-from airfleet_provider.contract.migrations import runner
 from clocks import MadeUpClock
 
 
@@ -30,9 +29,7 @@ class Candidate:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[servers.Server]:
-    with servers.serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+    with servers.serve_own() as one:
         yield one
 
 

@@ -9,14 +9,11 @@ import psycopg
 import pytest
 
 import servers
-from airfleet_provider.contract.migrations import runner
 
 
 @pytest.fixture(scope="package")
 def server() -> Iterator[servers.Server]:
-    with servers.serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+    with servers.serve_own() as one:
         yield one
 
 

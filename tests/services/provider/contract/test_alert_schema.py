@@ -16,8 +16,7 @@ from psycopg.rows import dict_row
 
 from airfleet_provider.contract import alert_schema
 from airfleet_provider.contract.alert_schema import Severity
-from airfleet_provider.contract.migrations import runner
-from servers import Server, serve
+from servers import Server, serve_own
 
 Connection = psycopg.Connection[Any]  # or one of psycopg2, which has no types
 
@@ -26,9 +25,7 @@ BEGUN = datetime(2026, 11, 29, 3, 0, 0, 123456, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+    with serve_own() as one:
         yield one
 
 

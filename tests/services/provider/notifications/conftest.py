@@ -6,21 +6,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from airfleet_provider.contract.migrations import runner
 from airfleet_provider.notifications import notifier as notifier_module
 from notifiers import Database
 from receivers import HttpReceiver, MailReceiver, serve_http, serve_mail
-from servers import Server, serve
+from servers import Server, serve_own
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+    with serve_own() as one:
         yield one
 
 

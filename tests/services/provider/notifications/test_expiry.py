@@ -13,22 +13,13 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from airfleet.components.monitoring.alertmanager import GROUP_INTERVAL_S, REPEAT_S
-from airfleet_provider.contract.migrations import runner
 from airfleet_provider.notifications import alertmanager, expiry, watchdog
 from airfleet_provider.notifications.alertmanager import WATCHDOG_NAME, Report
 from airfleet_provider.notifications.expiry import UNREPORTED_S, UNWATCHED_S, end_unasserted
-from servers import Server, serve
+from servers import Server
 
 Row = dict[str, Any]
 BEGUN = datetime.now(UTC) - timedelta(days=3)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
-        yield one
 
 
 class Monitoring:

@@ -13,11 +13,10 @@ from psycopg import Connection
 from psycopg.rows import dict_row
 
 from airfleet_provider.contract.alert_schema import Severity
-from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.notification_policy import FailureRule
 from airfleet_provider.notifications import failures
 from airfleet_provider.notifications.failures import FailureWatch
-from servers import Server, serve
+from servers import Server, serve_own
 
 Row = dict[str, Any]
 # Runs that failed days ago notify nobody.
@@ -33,9 +32,7 @@ CREATE TABLE task_instance (dag_id text, run_id text, task_id text, state text, 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+    with serve_own() as one:
         for statement in TABLES.split(";"):
             one.query(statement)
         yield one

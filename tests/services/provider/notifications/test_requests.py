@@ -18,23 +18,14 @@ from airfleet_provider.agent_loops.server import Request
 from airfleet_provider.agent_loops.server import Server as HttpServer
 from airfleet_provider.contract import alert_links, alert_schema
 from airfleet_provider.contract.alert_links import Capability
-from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.notification_policy import Policy
 from airfleet_provider.notifications import watchdog
 from airfleet_provider.notifications.requests import AlertRequests
 from receivers import Answer, serve_http
-from servers import Server, serve
+from servers import Server
 
 POLICY = Policy(link_key="k3y", webhook_tokens=("new", "former"))
 NOW = 1_800_000_000.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with serve() as one:
-        with psycopg.connect(one.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
-        yield one
 
 
 @pytest.fixture

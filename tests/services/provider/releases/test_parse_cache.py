@@ -8,16 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from airfleet_provider.compat.calls import metadata_db
-from airfleet_provider.contract.migrations import runner
 from airfleet_provider.processes.fork_pool import ItemOutcome
 from airfleet_provider.releases import dag_parser, parse_cache
-from servers import serve
+from servers import serve_own
 
 Sessions = Callable[[], AbstractContextManager[Session]]
 PATH, OTHER = "dags/a.py", "dags/b.py"
@@ -29,9 +27,7 @@ GOOD: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def sessions() -> Iterator[Sessions]:
-    with serve() as server:
-        with psycopg.connect(server.dsn, autocommit=True) as connection:
-            runner.migrate(runner.execute_on(connection), runner.read_own())
+    with serve_own() as server:
         engine = create_engine(server.dsn.replace("postgresql://", "postgresql+psycopg2://"))
 
         @contextmanager
