@@ -13,18 +13,18 @@ import os
 import statistics
 import time
 
-from airfleet_provider.contract.task_limits import Limits
+from airfleet_provider.contract.task_limits import TaskLimits
 from airfleet_provider.processes.task_group import Groups, find_groups
 from support import RESULTS
 
 ROUNDS = 300
 KINDS = {
-    "cgroup_ms": Limits(memory=1 << 30, pids=200),
-    "cgroup_cpu_ms": Limits(memory=1 << 30, pids=200, cpu_weight=50),
+    "cgroup_ms": TaskLimits(memory=1 << 30, pids=200),
+    "cgroup_cpu_ms": TaskLimits(memory=1 << 30, pids=200, cpu_weight=50),
 }
 
 
-def run(groups: Groups, limits: Limits) -> tuple[float, ...]:
+def run(groups: Groups, limits: TaskLimits) -> tuple[float, ...]:
     """Return the seconds of the steps for one task that does nothing."""
     begun = time.perf_counter()
     group = groups.make(limits)

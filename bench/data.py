@@ -189,7 +189,7 @@ class Starts:
 
 def measure(dsn: str, server: psutil.Process, store: str) -> dict[str, Any]:
     """All figures, on a database that has the generated runs."""
-    reached = agent.Database(lambda: connect(dsn), dsn)
+    reached = agent.ArchivedDatabase(lambda: connect(dsn), dsn)
     with contextlib.closing(connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(SIZE, (list(TABLES),))
         table_bytes = int(cursor.fetchone()[0])

@@ -37,7 +37,7 @@ from airfleet.drills.catalogue import CATALOGUE, Drill  # noqa: E402
 from airfleet.drills.fleet import LEDGER, prepare  # noqa: E402
 from airfleet.drills.load import Load  # noqa: E402
 from airfleet.drills.operator_actions import OperatorInjector  # noqa: E402
-from airfleet.drills.outcome import Outcome, to_json  # noqa: E402
+from airfleet.drills.outcome import DrillOutcome, to_json  # noqa: E402
 from airfleet.drills.page import render_page  # noqa: E402
 from bed_injector import BedInjector  # noqa: E402
 from machines import Bed, why_not  # noqa: E402
@@ -121,7 +121,7 @@ def open_bed(name: str, *, keep: bool) -> tuple[Bed, Path]:
 
 def run_all(
     drills: Sequence[Drill], bed: Bed, project: Path, keep_line: Callable[[dict[str, Any]], None]
-) -> tuple[list[Outcome], int]:
+) -> tuple[list[DrillOutcome], int]:
     """Run drills one after another. If one fails, its error is recorded, and the fleet is repaired for the next."""
     outcomes, failed = [], 0
     for drill in drills:
@@ -140,7 +140,7 @@ def run_all(
     return outcomes, failed
 
 
-def run(drill: Drill, bed: Bed, project: Path) -> Outcome:
+def run(drill: Drill, bed: Bed, project: Path) -> DrillOutcome:
     """Run one drill, with new connections."""
     heal(bed, project)
     fleet = read_fleet(project)

@@ -34,12 +34,12 @@ import psutil
 
 from airfleet.runners.local import ports
 from airfleet_provider.contract import environment
-from airfleet_provider.contract.log_agent_config import Key
+from airfleet_provider.contract.log_agent_config import LogAgentKey
 from airfleet_provider.log_agent.agent import LogAgent, Places
 from airfleet_provider.log_agent.positions import Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter, name_day
-from airfleet_provider.log_index.store import Question
+from airfleet_provider.log_index.store import LogQuery
 from support import RESULTS, say
 
 DAGS, TASKS, HOSTS = 200, 10, 8
@@ -111,17 +111,17 @@ def measure_search(root: Path, lines: int, searches: int) -> dict[str, Any]:
     """Search with different words and filters, and return the percentiles of their times."""
     reader, draw = DayIndexReader(root / "index"), make_draw(7)
     since = int((time.time() - DAY_S) * 1e6)
-    kinds: tuple[tuple[str, Callable[[], Question]], ...] = (
-        ("rare word", lambda: Question(text=str(draw.randrange(lines // 3)))),
-        ("frequent word", lambda: Question(text=draw.choice(WORDS))),
-        ("phrase", lambda: Question(text=f'"{draw.choice(WORDS)} {draw.choice(WORDS)}"')),
-        ("all words and not one", lambda: Question(text=f"{' '.join(WORDS[:3])} -{draw.choice(WORDS[3:])}")),
-        ("beginning", lambda: Question(text=f"sales_{draw.randrange(99)}*")),
-        ("Dag and task", lambda: Question(dag=f"dag_{draw.randrange(DAGS)}", task=f"task_{draw.randrange(TASKS)}")),
-        ("level and Dag", lambda: Question(levels=("error", "critical"), dag=f"dag_{draw.randrange(DAGS)}")),
-        ("word since a day", lambda: Question(text=draw.choice(WORDS), since=since)),
-        ("level and host", lambda: Question(levels=("error",), host="host1", text=draw.choice(WORDS))),
-        ("nothing", Question),
+    kinds: tuple[tuple[str, Callable[[], LogQuery]], ...] = (
+        ("rare word", lambda: LogQuery(text=str(draw.randrange(lines // 3)))),
+        ("frequent word", lambda: LogQuery(text=draw.choice(WORDS))),
+        ("phrase", lambda: LogQuery(text=f'"{draw.choice(WORDS)} {draw.choice(WORDS)}"')),
+        ("all words and not one", lambda: LogQuery(text=f"{' '.join(WORDS[:3])} -{draw.choice(WORDS[3:])}")),
+        ("beginning", lambda: LogQuery(text=f"sales_{draw.randrange(99)}*")),
+        ("Dag and task", lambda: LogQuery(dag=f"dag_{draw.randrange(DAGS)}", task=f"task_{draw.randrange(TASKS)}")),
+        ("level and Dag", lambda: LogQuery(levels=("error", "critical"), dag=f"dag_{draw.randrange(DAGS)}")),
+        ("word since a day", lambda: LogQuery(text=draw.choice(WORDS), since=since)),
+        ("level and host", lambda: LogQuery(levels=("error",), host="host1", text=draw.choice(WORDS))),
+        ("nothing", LogQuery),
     )
     times: dict[str, list[float]] = {name: [] for name, _ in kinds}
     for turn in range(searches):
@@ -153,12 +153,12 @@ class Host:
         self.tasks = root / "logs" / "tasks"
         self.tasks.mkdir(parents=True)
         config = {
-            Key.HOST: "bench",
-            Key.SERVER: {"address": "127.0.0.1", "port": ports.find_several(1)[0]},
-            Key.INDEX: str(root / "index"),
-            Key.POSITIONS: str(root / "positions"),
-            Key.COMPONENTS: str(root / "logs"),
-            Key.TASKS: [str(self.tasks)],
+            LogAgentKey.HOST: "bench",
+            LogAgentKey.SERVER: {"address": "127.0.0.1", "port": ports.find_several(1)[0]},
+            LogAgentKey.INDEX: str(root / "index"),
+            LogAgentKey.POSITIONS: str(root / "positions"),
+            LogAgentKey.COMPONENTS: str(root / "logs"),
+            LogAgentKey.TASKS: [str(self.tasks)],
         }
         self.config = root / "log-agent.json"
         self.config.write_text(json.dumps(config))
@@ -195,7 +195,7 @@ class Host:
 
     def count(self, text: str) -> Counter[str]:
         """Return how often each line with a word is found."""
-        return Counter(hit.text for hit in self.reader.search(Question(text=text), 10_000_000).hits)
+        return Counter(hit.text for hit in self.reader.search(LogQuery(text=text), 10_000_000).hits)
 
 
 @contextmanager
@@ -218,7 +218,7 @@ def measure_visible(host: Host, samples: int) -> dict[str, Any]:
         time.sleep(make_draw(number).random())
         begun = time.monotonic()
         host.append(number % 5, word)
-        while not host.reader.search(Question(text=word), 1).hits:
+        while not host.reader.search(LogQuery(text=word), 1).hits:
             if time.monotonic() - begun > 120:
                 raise SystemExit(f"{word} is not found: {(host.root / 'agent.err').read_text()}")
             time.sleep(0.02)

@@ -38,10 +38,10 @@ from airfleet_provider.contract import alert_schema, environment
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.notification_policy import (
     EscalationRule,
-    Policy,
+    EscalationStep,
+    NotificationPolicy,
     Receiver,
     ReceiverType,
-    Step,
 )
 from receivers import HttpReceiver, MailReceiver, mail_to
 from support import RESULTS, say, wait
@@ -210,7 +210,9 @@ def write_config(folder: Path, database: dict[str, Any], receivers: Receivers) -
         mail_to(receivers.mail),
         *(Receiver(name, ReceiverType(name), url=receivers.http[name].url, secret="k3y") for name in HTTP),  # noqa: S106
     )
-    policy = Policy(fleet="bench", receivers=own, escalation=(EscalationRule(steps=(Step(("mail", *HTTP)),)),))
+    policy = NotificationPolicy(
+        fleet="bench", receivers=own, escalation=(EscalationRule(steps=(EscalationStep(("mail", *HTTP)),)),)
+    )
     path = folder / "agents.json"
     server = {"address": "127.0.0.1", "port": ports.find_free()}
     path.write_text(

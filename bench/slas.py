@@ -31,7 +31,7 @@ from psycopg.rows import dict_row
 
 import old_runs
 import shops
-from airfleet_provider.contract.sla_rules import Kind, Rule
+from airfleet_provider.contract.sla_rules import PromiseKind, SlaRule
 from airfleet_provider.slas.agent import SlaEngine
 from airfleet_provider.slas.loop import EVERY_S
 from stock import history
@@ -40,9 +40,9 @@ from support import RESULTS, say
 TURNS, WARM_UP = 60, 130
 ACTIVE = 100
 RULES = (
-    Rule("by", Kind.FINISHED_BY, dag=".*", at=local_time(23, 59)),
-    Rule("long", Kind.NO_LONGER_THAN, dag=".*", limit_s=7200),
-    Rule("alive", Kind.MUST_RUN, dag=".*", limit_s=86_400),
+    SlaRule("by", PromiseKind.FINISHED_BY, dag=".*", at=local_time(23, 59)),
+    SlaRule("long", PromiseKind.NO_LONGER_THAN, dag=".*", limit_s=7200),
+    SlaRule("alive", PromiseKind.MUST_RUN, dag=".*", limit_s=86_400),
 )
 # The history has the Dags and tasks of what Airflow has serialised.
 BASE = """

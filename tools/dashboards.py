@@ -21,7 +21,7 @@ from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from airfleet_provider.contract.dashboards.catalogue import DASHBOARDS, MARKS
-from airfleet_provider.contract.dashboards.panels import Dashboard, Draw, Panel, Query, Unit
+from airfleet_provider.contract.dashboards.panels import Dashboard, Draw, Panel, PanelUnit, Query
 
 FOLDER = Path(__file__).parents[1] / "src" / "airfleet" / "components" / "monitoring" / "dashboards"
 # The uid of the data source that airfleet's provisioning file makes.
@@ -69,7 +69,7 @@ def _build(panel: Panel) -> PanelBuilder:
         .datasource(SOURCE)
         .span(panel.width)
         .height(HEIGHTS[panel.draw])
-        .unit("short" if panel.unit is Unit.YES else str(panel.unit))
+        .unit("short" if panel.unit is PanelUnit.YES else str(panel.unit))
         .thresholds(_draw_limit(panel))
     )
     for letter, query in zip(string.ascii_uppercase, panel.queries, strict=False):

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from airfleet_provider.database_care import agent, facts, rules
-from airfleet_provider.database_care.rules import Kind
+from airfleet_provider.database_care.rules import CareKind
 from old_runs import count_heartbeat_wal, make_dag
 from shops import Database
 
@@ -34,12 +34,12 @@ def test_a_database_is_cared_for_once_and_heartbeats_write_less(database: Databa
 
     assert [one for one in report.done if one.error] == []
     kinds = {one.step.kind for one in report.done}
-    assert {Kind.AUTOVACUUM, Kind.FOREIGN_KEY, Kind.HEARTBEAT} <= kinds
+    assert {CareKind.AUTOVACUUM, CareKind.FOREIGN_KEY, CareKind.HEARTBEAT} <= kinds
     assert rules.list_unindexed(report.before)
     assert rules.list_unindexed(report.after) == []
     assert rules.HEARTBEAT_INDEX not in report.after.indexes
     assert report.after.tables["task_instance"].options.items() >= rules.OPTIONS.items()
-    left = [one.kind for one in rules.plan(report.after) if one.kind is not Kind.ANALYZE]
+    left = [one.kind for one in rules.plan(report.after) if one.kind is not CareKind.ANALYZE]
     assert left == [], "a second call has nothing to do"
     assert count_heartbeat_wal(database.dsn, "heartbeats", rounds=10) < before / 3
 
@@ -82,6 +82,8 @@ def test_an_open_transaction_is_an_alarm(database: Database) -> None:
     assert [one.name for one in rules.list_alarms(_replace(found, xid_age=500_000_000))] == ["wraparound"]
 
 
-def _replace(found: facts.Facts, **changes: Any) -> facts.Facts:  # noqa: ANN401 - fields of facts
+def _replace(found: facts.DatabaseFacts, **changes: Any) -> facts.DatabaseFacts:  # noqa: ANN401 - fields of facts
     calm = {"transactions": (), "xid_age": 1, "connections": 1, "tables": {}}
-    return facts.Facts(**{name: getattr(found, name) for name in facts.Facts.__dataclass_fields__} | calm | changes)
+    return facts.DatabaseFacts(
+        **{name: getattr(found, name) for name in facts.DatabaseFacts.__dataclass_fields__} | calm | changes
+    )

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Kind
+from airfleet_provider.contract.migrations.runner import MigrationKind
 from deadline import wait_until
 from former_version import ROOT, unpack_former
 from servers import Server, serve
@@ -103,7 +103,7 @@ def schedulers(former: Path) -> Iterator[Schedulers]:
             both.end()
 
 
-def migrate(server: Server, *kinds: Kind) -> list[int]:
+def migrate(server: Server, *kinds: MigrationKind) -> list[int]:
     with psycopg.connect(server.dsn, user="airflow", autocommit=True) as connection:
         return [one.number for one in runner.migrate(runner.execute_on(connection), runner.read_own(), kinds=kinds)]
 
@@ -116,7 +116,7 @@ def test_schedulers_of_both_versions_take_over_from_each_other_during_an_upgrade
     schedulers.begin("two", "former")
     schedulers.wait_standby("two")
     # `apply` migrates first, then restarts the standby, and the active one last.
-    migrate(schedulers.server, Kind.PRE)
+    migrate(schedulers.server, MigrationKind.PRE)
     schedulers.kill("two")
     schedulers.begin("two", "new")
     schedulers.wait_standby("two")
@@ -127,7 +127,7 @@ def test_schedulers_of_both_versions_take_over_from_each_other_during_an_upgrade
     schedulers.wait_standby("one")
     schedulers.kill("two")
     schedulers.wait_active("one")
-    assert migrate(schedulers.server, Kind.PRE) == []
+    assert migrate(schedulers.server, MigrationKind.PRE) == []
 
 
 def test_what_the_former_version_made_is_taken_over_with_its_rows(schedulers: Schedulers) -> None:
@@ -136,7 +136,7 @@ def test_what_the_former_version_made_is_taken_over_with_its_rows(schedulers: Sc
     terms = schedulers.server.query("SELECT epoch, seat, taken_at FROM airfleet.tenure")
     # After the last process of the former version.
     schedulers.kill("one")
-    migrate(schedulers.server, Kind.PRE, Kind.POST)
+    migrate(schedulers.server, MigrationKind.PRE, MigrationKind.POST)
     applied = schedulers.server.query("SELECT number FROM airfleet.migration ORDER BY 1")
     assert [number for (number,) in applied] == [one.number for one in runner.read_own()]
     schedulers.begin("two", "new")

@@ -18,9 +18,9 @@ import pytest
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract import environment, log_store_config
-from airfleet_provider.contract.log_agent_config import Key
+from airfleet_provider.contract.log_agent_config import LogAgentKey
 from airfleet_provider.log_index.remote import Proof, RemoteLogReader
-from airfleet_provider.log_index.store import Question, StoreError
+from airfleet_provider.log_index.store import LogQuery, LogStoreError
 from deadline import wait_until
 from log_hosts import TRY, make_event
 
@@ -66,10 +66,10 @@ def reader(tmp_path: Path) -> Iterator[tuple[Process, Process, RemoteLogReader]]
         environment.LOG_STORE,
         tmp_path / "store.json",
         {
-            log_store_config.Key.SERVER: {"address": "127.0.0.1", "port": store_port, **files},
-            log_store_config.Key.INDEX: str(tmp_path / "index"),
-            log_store_config.Key.KEEP_DAYS: 30,
-            log_store_config.Key.TOKENS: [TOKEN],
+            log_store_config.LogStoreKey.SERVER: {"address": "127.0.0.1", "port": store_port, **files},
+            log_store_config.LogStoreKey.INDEX: str(tmp_path / "index"),
+            log_store_config.LogStoreKey.KEEP_DAYS: 30,
+            log_store_config.LogStoreKey.TOKENS: [TOKEN],
         },
     )
     agent = Process(
@@ -77,12 +77,12 @@ def reader(tmp_path: Path) -> Iterator[tuple[Process, Process, RemoteLogReader]]
         environment.LOG_AGENT,
         tmp_path / "agent.json",
         {
-            Key.HOST: "host1",
-            Key.SERVER: {"address": "127.0.0.1", "port": agent_port},
-            Key.STORES: {"store1": f"https://127.0.0.1:{store_port}"},
-            Key.PROOF: files,
-            Key.POSITIONS: str(tmp_path / "positions"),
-            Key.TASKS: [str(tmp_path / "tasks")],
+            LogAgentKey.HOST: "host1",
+            LogAgentKey.SERVER: {"address": "127.0.0.1", "port": agent_port},
+            LogAgentKey.STORES: {"store1": f"https://127.0.0.1:{store_port}"},
+            LogAgentKey.PROOF: files,
+            LogAgentKey.POSITIONS: str(tmp_path / "positions"),
+            LogAgentKey.TASKS: [str(tmp_path / "tasks")],
         },
     )
     try:
@@ -111,8 +111,8 @@ def test_each_line_is_kept_once_though_agent_and_store_are_killed(
 
     def count() -> Counter[str]:
         try:
-            return Counter(hit.text for hit in search.search(Question(text="zebra"), 10_000).hits)
-        except StoreError:
+            return Counter(hit.text for hit in search.search(LogQuery(text="zebra"), 10_000).hits)
+        except LogStoreError:
             return Counter()
 
     wait_until(lambda: len(count()) == LINES, "all lines", every_s=0.2, seen=lambda: len(count()))

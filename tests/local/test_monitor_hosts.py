@@ -24,7 +24,7 @@ from airfleet.components.hosts import agents, certificates, monitor
 from airfleet.components.model import reveal
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
-from airfleet_provider.agent_loops.server import Answer, Request, Server, Tls
+from airfleet_provider.agent_loops.server import HttpAnswer, Request, Server, ServerTls
 from airfleet_provider.contract.notification_policy import derive_webhook_token
 from deadline import wait_until
 from places import CREDENTIALS, parse, place
@@ -96,10 +96,10 @@ class Hosts:
         url = f"https://{ADDRESSES[name]}:{self.ports[port]}"
         return httpx.Client(base_url=url, verify=self.trust(proof=proof), trust_env=False, timeout=20)
 
-    def take(self, request: Request) -> Answer:
+    def take(self, request: Request) -> HttpAnswer:
         self.tokens.add(request.headers.get("Authorization", ""))
         self.alerts += json.loads(request.body)["alerts"]
-        return Answer.of_json({})
+        return HttpAnswer.of_json({})
 
     def count(self, expr: str) -> float | None:
         """The first value of a query; None while Prometheus starts, or if there is no series."""
@@ -130,9 +130,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     served = Server(
         server["address"],
         made.ports[9108],
-        {"/metrics": lambda accept: Answer(HTTPStatus.OK, "text/plain; version=0.0.4", b"airfleet_test 1\n")},
+        {"/metrics": lambda accept: HttpAnswer(HTTPStatus.OK, "text/plain; version=0.0.4", b"airfleet_test 1\n")},
         {("POST", "/alerts"): made.take},
-        Tls(Path(server["certificate"]), Path(server["key"])),
+        ServerTls(Path(server["certificate"]), Path(server["key"])),
     )
     threading.Thread(target=served.serve_forever, daemon=True).start()
     started = []

@@ -31,7 +31,7 @@ class Archive:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.folder, self.query, self.dag = str(folder), database.query, f"old_{uuid.uuid4().hex[:8]}"
-        self.database = agent.Database(lambda: self._connect(database.dsn), database.dsn)
+        self.database = agent.ArchivedDatabase(lambda: self._connect(database.dsn), database.dsn)
 
     @staticmethod
     def _connect(dsn: str) -> Any:  # noqa: ANN401 - psycopg2 has no types
@@ -42,7 +42,7 @@ class Archive:
     def make(self, *, runs: int = 8, tasks: int = 2, days: int = 60) -> None:
         make_dag(self.query, self.dag, runs=runs, tasks=tasks, hours=days * 24)
 
-    def run(self, **options: Any) -> agent.Totals:  # noqa: ANN401 - as `agent.archive` takes them
+    def run(self, **options: Any) -> agent.ArchiveTotals:  # noqa: ANN401 - as `agent.archive` takes them
         return agent.archive(self.database, self.folder, datetime.now(UTC) - OLD, dag_id=self.dag, **options)
 
     def restore(self, *, days: float = 7) -> restore.Restored:
@@ -80,13 +80,13 @@ def test_every_table_of_airflow_is_classified(database: Database) -> None:
     schema = tables.read_schema(database.query)
     assert tables.list_tables(database.query) == tables.KNOWN.keys()
     found = {one.table: one.kind for one in schema.sources}
-    assert found == {table: kind for table, kind in tables.KNOWN.items() if kind is not tables.Kind.OTHER}
+    assert found == {table: kind for table, kind in tables.KNOWN.items() if kind is not tables.TableKind.OTHER}
 
 
 def test_a_column_that_names_a_run_is_in_a_table_that_is_known(database: Database) -> None:
     names = ("run_id", "dag_run_id", "dagrun_id", "ti_id", "task_instance_id", "created_dag_run_id")
     found = {row[0] for row in database.query(tables.SQL["columns"]) if row[1] in names}
-    assert {one for one in found if tables.KNOWN[one] is tables.Kind.OTHER} == set()
+    assert {one for one in found if tables.KNOWN[one] is tables.TableKind.OTHER} == set()
 
 
 def test_finished_runs_go_and_come_back_as_they_were(archive: Archive) -> None:
@@ -303,7 +303,7 @@ def test_a_query_reaches_nothing_but_the_archive(archive: Archive, sql: str, tmp
 def test_two_at_once_are_refused(archive: Archive) -> None:
     archive.make(runs=2)
     holder = agent.lock(archive.database)
-    with pytest.raises(agent.BusyError):
+    with pytest.raises(agent.ArchiveBusyError):
         archive.run()
     holder.close()
     assert archive.run().runs == 1

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from airfleet_provider.contract.sla_rules import Kind, Rule
+from airfleet_provider.contract.sla_rules import PromiseKind, SlaRule
 from airfleet_provider.slas.agent import SlaEngine
 from old_runs import make_dag
 from shops import Database
@@ -33,7 +33,7 @@ class KilledError(Exception):
 class Engine:
     """An engine on the database. It can be killed at any statement that writes."""
 
-    def __init__(self, database: Database, *rules: Rule) -> None:
+    def __init__(self, database: Database, *rules: SlaRule) -> None:
         self.database = database
         self.rules = rules
         self.connection = psycopg.connect(database.dsn, autocommit=True, row_factory=dict_row)
@@ -129,7 +129,7 @@ def end_run(database: Database, dag: str, run: str, state: str = "success") -> N
         )
 
 
-LONG = Rule("long", Kind.NO_LONGER_THAN, dag="sla_.*", limit_s=60)
+LONG = SlaRule("long", PromiseKind.NO_LONGER_THAN, dag="sla_.*", limit_s=60)
 
 
 def test_a_late_run_raises_an_alert_and_its_end_resolves_it(clean: Database) -> None:
@@ -217,7 +217,7 @@ def test_lateness_is_predicted_from_what_runs_took_before(clean: Database) -> No
     make_dag(clean.query, "sla_marts", runs=5, tasks=3, hours=10, rare=False)
     for table in ("task_instance", "dag_run"):
         clean.query(f"UPDATE {table} SET end_date = start_date + interval '10 min' WHERE dag_id = 'sla_marts'")
-    engine = Engine(clean, Rule("long", Kind.NO_LONGER_THAN, dag="sla_marts", limit_s=300))
+    engine = Engine(clean, SlaRule("long", PromiseKind.NO_LONGER_THAN, dag="sla_marts", limit_s=300))
     engine.evaluate()
     engine.evaluate()
     ((runs,),) = clean.query("SELECT jsonb_array_length(samples->'totals') FROM airfleet.sla_profile")
@@ -240,11 +240,11 @@ def test_every_other_kind_reads_what_it_needs(clean: Database) -> None:
     clean.query("DELETE FROM asset_event")
     engine = Engine(
         clean,
-        Rule("by", Kind.FINISHED_BY, tag="daily", owner="ops", at=at),
-        Rule("by-task", Kind.FINISHED_BY, dag="sla_marts", task="task_2", at=at),
-        Rule("fresh", Kind.FRESH_BY, asset="sla_.*", at=at),
-        Rule("must", Kind.MUST_RUN, dag="sla_marts", limit_s=3600),
-        Rule("prompt", Kind.STARTS_WITHIN, dag="sla_marts", limit_s=30),
+        SlaRule("by", PromiseKind.FINISHED_BY, tag="daily", owner="ops", at=at),
+        SlaRule("by-task", PromiseKind.FINISHED_BY, dag="sla_marts", task="task_2", at=at),
+        SlaRule("fresh", PromiseKind.FRESH_BY, asset="sla_.*", at=at),
+        SlaRule("must", PromiseKind.MUST_RUN, dag="sla_marts", limit_s=3600),
+        SlaRule("prompt", PromiseKind.STARTS_WITHIN, dag="sla_marts", limit_s=30),
     )
     clean.query(
         "UPDATE task_instance SET state = 'running' WHERE dag_id = 'sla_marts' AND task_id = 'task_2' AND run_id ="
@@ -280,8 +280,8 @@ def test_a_run_that_ends_while_no_engine_works_keeps_its_promises(clean: Databas
     for run in ("r1", "r2"):
         start_run(clean, "sla_marts", run, ago=timedelta(minutes=5))
     rules = (
-        Rule("must", Kind.MUST_RUN, dag="sla_marts", limit_s=3600),
-        Rule("must-load", Kind.MUST_RUN, dag="sla_marts", task="task_1", limit_s=3600),
+        SlaRule("must", PromiseKind.MUST_RUN, dag="sla_marts", limit_s=3600),
+        SlaRule("must-load", PromiseKind.MUST_RUN, dag="sla_marts", task="task_1", limit_s=3600),
     )
     engine = Engine(clean, *rules)
     clean.query(
@@ -327,9 +327,9 @@ def test_a_run_that_airflow_made_is_read_with_its_critical_path(clean: Database,
     airflow.airflow("dags", "reserialize")
     engine = Engine(
         clean,
-        Rule("long", Kind.NO_LONGER_THAN, dag="sla_real", limit_s=600),
-        Rule("load", Kind.NO_LONGER_THAN, dag="sla_real", task="load", limit_s=600),
-        Rule("by", Kind.FINISHED_BY, dag="sla_real", at=time(0), since=time(0, 1)),
+        SlaRule("long", PromiseKind.NO_LONGER_THAN, dag="sla_real", limit_s=600),
+        SlaRule("load", PromiseKind.NO_LONGER_THAN, dag="sla_real", task="load", limit_s=600),
+        SlaRule("by", PromiseKind.FINISHED_BY, dag="sla_real", at=time(0), since=time(0, 1)),
     )
     engine.evaluate()
     airflow.airflow("dags", "test", "sla_real")

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from airfleet_provider.scheduler_ha.airflow_scheduler import AirflowScheduler
-from airfleet_provider.scheduler_ha.db_session import Session
+from airfleet_provider.scheduler_ha.db_session import DbSession
 from servers import Server, serve
 
 pytestmark = pytest.mark.local
@@ -48,7 +48,7 @@ def test_a_task_that_was_queued_and_may_not_be_sent_is_queued_again(server: Serv
         connection.autocommit = True
         return connection
 
-    session = Session(connect, "test", answer_in=lambda: 10.0)
+    session = DbSession(connect, "test", answer_in=lambda: 10.0)
     try:
         AirflowScheduler().retire(session)
     finally:

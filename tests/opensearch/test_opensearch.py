@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
-from airfleet_provider.log_index.lines import Line, Origin
-from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchWriter, Place, name_index
-from airfleet_provider.log_index.store import Question, StoreError, read_whole
+from airfleet_provider.log_index.lines import Line, LineOrigin
+from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchServer, OpenSearchWriter, name_index
+from airfleet_provider.log_index.store import LogQuery, LogStoreError, read_whole
 from deadline import wait_until
 from log_hosts import make_event, make_line
 from opensearch_node import Node
@@ -41,7 +41,7 @@ print(json.dumps([hosts, [json.loads(line) for line in lines]]))
 
 def keep(node: Node, lines: Sequence[Line]) -> None:
     """Write lines as a new process does, and make them visible."""
-    writer = OpenSearchWriter(Place(node.url))
+    writer = OpenSearchWriter(OpenSearchServer(node.url))
     writer.add(lines)
     writer.commit()
     writer.close()
@@ -59,7 +59,7 @@ def make_lines() -> list[Line]:
     )
     lines = []
     for number, text in enumerate(texts, 1):
-        origin = Origin(f"host{number % 2}", "task", "sales", "load", "r", -1, number % 3 + 1)
+        origin = LineOrigin(f"host{number % 2}", "task", "sales", "load", "r", -1, number % 3 + 1)
         level = ("info", "warning", "error")[number % 3]
         at = 1_796_000_000_000_000 + number
         lines.append(Line(f"{origin.host}:a{number % 3}", number, at, level, text, make_event(text), origin))
@@ -71,26 +71,26 @@ def test_a_line_that_is_sent_again_is_kept_once(clean: Node) -> None:
     keep(clean, lines[:2])
     # The clock of a line without a time is another one when it is read again.
     keep(clean, [replace(line, at=line.at + 90_000_000_000) for line in lines])
-    found = OpenSearchReader(Place(clean.url)).search(Question(), 10)
+    found = OpenSearchReader(OpenSearchServer(clean.url)).search(LogQuery(), 10)
     assert sorted(hit.text for hit in found.hits) == [line.text for line in lines]
 
 
 QUESTIONS = (
-    Question(),
-    Question(text="connection refused"),
-    Question(text='"connection refused"'),
-    Question(text="refused -10"),
-    Question(text="connect*"),
-    Question(text='"of table_a"'),
-    Question(text="timeout=5"),
-    Question(text="GRÖSSE"),
-    Question(text="Größe ω"),
-    Question(text="letters " + "x" * 60),
-    Question(text="rows", dag="sales", task="load", run="r"),
-    Question(dag="other"),
-    Question(host="host1", levels=("warning", "error")),
-    Question(try_number=2, map_index=-1),
-    Question(since=1_796_000_000_000_002, until=1_796_000_000_000_005),
+    LogQuery(),
+    LogQuery(text="connection refused"),
+    LogQuery(text='"connection refused"'),
+    LogQuery(text="refused -10"),
+    LogQuery(text="connect*"),
+    LogQuery(text='"of table_a"'),
+    LogQuery(text="timeout=5"),
+    LogQuery(text="GRÖSSE"),
+    LogQuery(text="Größe ω"),
+    LogQuery(text="letters " + "x" * 60),
+    LogQuery(text="rows", dag="sales", task="load", run="r"),
+    LogQuery(dag="other"),
+    LogQuery(host="host1", levels=("warning", "error")),
+    LogQuery(try_number=2, map_index=-1),
+    LogQuery(since=1_796_000_000_000_002, until=1_796_000_000_000_005),
 )
 
 
@@ -100,7 +100,7 @@ def test_a_search_finds_the_same_lines_as_in_the_other_store(clean: Node, tmp_pa
     other = DayIndexWriter(tmp_path, time.time)
     other.add(lines)
     other.commit()
-    stores = OpenSearchReader(Place(clean.url)), DayIndexReader(tmp_path)
+    stores = OpenSearchReader(OpenSearchServer(clean.url)), DayIndexReader(tmp_path)
     for question in QUESTIONS:
         for most in (2, 100):
             mine, theirs = (store.search(question, most) for store in stores)
@@ -116,8 +116,8 @@ def test_a_search_finds_the_same_lines_as_in_the_other_store(clean: Node, tmp_pa
 def test_many_lines_are_found_and_read_whole(clean: Node) -> None:
     lines = [make_line(number, "host1:20261129-a") for number in range(1, 12_001)]
     keep(clean, lines)
-    reader = OpenSearchReader(Place(clean.url))
-    assert len(reader.search(Question(text="line"), 11_000).hits) == 11_000
+    reader = OpenSearchReader(OpenSearchServer(clean.url))
+    assert len(reader.search(LogQuery(text="line"), 11_000).hits) == 11_000
     assert list(read_whole(reader, lines[0].origin, "host1:20261129-a")) == [line.raw for line in lines]
 
 
@@ -169,7 +169,7 @@ def test_no_line_of_a_task_stops_the_lines_after_it(clean: Node) -> None:
         for number, raw in enumerate([*raws, make_event("after")], 1)
     ]
     keep(clean, lines)
-    reader = OpenSearchReader(Place(clean.url))
+    reader = OpenSearchReader(OpenSearchServer(clean.url))
     whole = list(read_whole(reader, begun, "host1:20261129-a"))
     assert len(whole) == len(lines)
     assert whole[-1] == lines[-1].raw
@@ -178,7 +178,7 @@ def test_no_line_of_a_task_stops_the_lines_after_it(clean: Node) -> None:
 def test_old_days_are_removed(clean: Node) -> None:
     lines = [make_line(1, f"host1:202611{day}-a") for day in (10, 11, 12)]
     keep(clean, lines)
-    OpenSearchWriter(Place(clean.url)).forget_before(1_794_355_200_000_000)
+    OpenSearchWriter(OpenSearchServer(clean.url)).forget_before(1_794_355_200_000_000)
     left = {one["index"] for one in httpx.get(f"{clean.url}/_cat/indices/airfleet-logs-*?format=json").json()}
     assert left == {name_index("airfleet-logs", 1_794_355_200_000_000), "airfleet-logs-2026.11.12"}
 
@@ -187,17 +187,17 @@ def test_an_outage_of_the_server_costs_no_line(clean: Node) -> None:
     lines = [make_line(number, "host1:20261129-a") for number in range(1, 4)]
     keep(clean, lines[:1])
     clean.kill()
-    writer = OpenSearchWriter(Place(clean.url))
+    writer = OpenSearchWriter(OpenSearchServer(clean.url))
     writer.add(lines)
-    with pytest.raises(StoreError):
+    with pytest.raises(LogStoreError):
         writer.commit()
     writer.close()
-    with pytest.raises(StoreError):
-        OpenSearchReader(Place(clean.url)).search(Question(), 10)
+    with pytest.raises(LogStoreError):
+        OpenSearchReader(OpenSearchServer(clean.url)).search(LogQuery(), 10)
     clean.start()
     keep(clean, lines)
 
     def count() -> bool:
-        return len(OpenSearchReader(Place(clean.url)).search(Question(), 10).hits) == 3
+        return len(OpenSearchReader(OpenSearchServer(clean.url)).search(LogQuery(), 10).hits) == 3
 
     wait_until(count, "all lines", timeout_s=60)

@@ -28,12 +28,12 @@ from airfleet_provider.contract import overview
 from airfleet_provider.contract.explanation import model, readiness
 from airfleet_provider.contract.explanation.explain import explain, list_causes
 from airfleet_provider.contract.explanation.task_causes import SCHEDULABLE, find_retry
-from airfleet_provider.contract.explanation.trigger_rules import Outcome
+from airfleet_provider.contract.explanation.trigger_rules import TriggerOutcome
 from explained_world import DAY, World
 
 LONGEST = 14
 BEHIND = model.Code.BEHIND_OTHERS
-AFTER = {Outcome.SKIPS: "skipped", Outcome.FAILS: "upstream_failed", Outcome.IS_REMOVED: "removed"}
+AFTER = {TriggerOutcome.SKIPS: "skipped", TriggerOutcome.FAILS: "upstream_failed", TriggerOutcome.IS_REMOVED: "removed"}
 
 
 def compare_rules() -> dict[str, Any]:
@@ -54,23 +54,23 @@ def compare_rules() -> dict[str, Any]:
                 outcomes.add(outcome.value)
                 checked += 1
                 wanted = AFTER.get(outcome)
-                if outcome is Outcome.READY:
+                if outcome is TriggerOutcome.READY:
                     is_right = now in ("scheduled", "queued", "running")
                 elif wanted:
                     is_right = now == wanted
                 else:
                     is_right = now == before[key]
                 # One loop may end a task, and then decide on those after it.
-                if not is_right and not (is_last and outcome is Outcome.WAITS):
+                if not is_right and not (is_last and outcome is TriggerOutcome.WAITS):
                     wrong.append(f"loop {turn}: {key} was expected to be {outcome.value}, was {before[key]}, is {now}")
         with metadata_db.open_session() as session:
             twins.end_queued(session, turn)
     return {"wrong": wrong, "checked": checked, "outcomes": sorted(outcomes)}
 
 
-def expect(world: World, dags: list[str]) -> dict[tuple[str, str, int], tuple[Outcome, bool]]:
+def expect(world: World, dags: list[str]) -> dict[tuple[str, str, int], tuple[TriggerOutcome, bool]]:
     """Return what the explanation expects of each task instance without a state, of runs that the loop examines."""
-    expected: dict[tuple[str, str, int], tuple[Outcome, bool]] = {}
+    expected: dict[tuple[str, str, int], tuple[TriggerOutcome, bool]] = {}
     for dag in dags:
         facts = world.read(dag, "run")
         if facts.run.state != "running":
@@ -81,7 +81,7 @@ def expect(world: World, dags: list[str]) -> dict[tuple[str, str, int], tuple[Ou
             for one in facts.tasks
             if one.state in SCHEDULABLE and not (specs[one.task].is_mapped and one.map_index < 0)
         }
-        settles = any(one.outcome not in (Outcome.READY, Outcome.WAITS) for one in found.values())
+        settles = any(one.outcome not in (TriggerOutcome.READY, TriggerOutcome.WAITS) for one in found.values())
         expected |= {key: (one.outcome, settles) for key, one in found.items()}
     return expected
 

@@ -48,7 +48,9 @@ class World:
         self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
         with psycopg.connect(url, autocommit=True) as plain:
             own = migrations.read_own()
-            migrations.migrate(migrations.execute_on(plain), own, kinds=(migrations.Kind.PRE, migrations.Kind.POST))
+            migrations.migrate(
+                migrations.execute_on(plain), own, kinds=(migrations.MigrationKind.PRE, migrations.MigrationKind.POST)
+            )
         with metadata_db.open_session() as session:
             session.add(DagBundleModel(name=BUNDLE))
             session.add(LogTemplate(filename="f", elasticsearch_id="e"))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from airfleet_provider.contract.metrics import METRICS, Kind, Metric
+from airfleet_provider.contract.metrics import METRICS, Metric, MetricKind
 
 RECORDED = Path(__file__).parent / "expositions"
 LABELS = {
@@ -55,15 +55,15 @@ def _sample(metric: Metric, labels: dict[str, str], number: int, turn: int, othe
         return f"{metric.name}{suffix}{{{words}}} {value}"
 
     match metric.kind:
-        case Kind.HISTOGRAM:
+        case MetricKind.HISTOGRAM:
             bounds = (*map(str, metric.buckets), "+Inf")
             for place, bound in enumerate(bounds, 1):
                 yield line("_bucket", turn * 10 * place, le=bound)
             yield line("_count", turn * 10 * len(bounds))
             yield line("_sum", turn * 25.0)
-        case Kind.COUNTER:
+        case MetricKind.COUNTER:
             yield line("", 100 + turn * number)
-        case Kind.GAUGE:
+        case MetricKind.GAUGE:
             yield line("", others.get(metric.name, VALUES.get(metric.name, float(number))))
 
 

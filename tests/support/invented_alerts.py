@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from airfleet_provider.contract.alert_schema import NotificationKind, Severity
-from airfleet_provider.notifications.messages import Entry
+from airfleet_provider.notifications.messages import MessageEntry
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-def make_entry(number: int = 1, kind: NotificationKind = NotificationKind.FIRING, **changes: object) -> Entry:
-    entry = Entry(
+def make_entry(number: int = 1, kind: NotificationKind = NotificationKind.FIRING, **changes: object) -> MessageEntry:
+    entry = MessageEntry(
         notification=number,
         key=f"{number}.1.0.0.team",
         kind=kind,

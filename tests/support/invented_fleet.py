@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airfleet_provider.console import views
-from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.alert_list import Alert, Silence
-from airfleet_provider.contract.audit_log import Entry, Outcome, Row, Source
-from airfleet_provider.contract.breaker_list import Breaker, Event
-from airfleet_provider.contract.breaker_rules import State as BreakerState
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource, Row
+from airfleet_provider.contract.breaker_list import Breaker, BreakerEvent
+from airfleet_provider.contract.breaker_rules import BreakerState
 from airfleet_provider.contract.explanation import model
 from airfleet_provider.contract.explanation.facts import (
     ImportFailure,
@@ -21,14 +21,14 @@ from airfleet_provider.contract.explanation.facts import (
     PoolFacts,
     SchedulerLease,
 )
-from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Explanation, Severity, Subject
+from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Explanation, Subject
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.overview import HostLoad, Overview, QueueLoad, RunningTask
 from airfleet_provider.contract.release_list import Deployment, Release
-from airfleet_provider.contract.sla_rules import Kind, Rule, State
+from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule
 from airfleet_provider.slas import reports
-from airfleet_provider.slas.instances import Instance, Key
-from airfleet_provider.slas.instances import Subject as Promised
+from airfleet_provider.slas.instances import Instance, InstanceKey
+from airfleet_provider.slas.instances import PromiseSubject as Promised
 from airfleet_provider.slas.reports import EngineState, Total
 
 ADMIN = Rights("admin", frozenset({"sales", "stock"}), reads_all=True, sees_platform=True, operates=True, audits=True)
@@ -57,7 +57,7 @@ def make_platform(*, age_s: float = 2.0) -> PlatformFacts:
     return PlatformFacts(jobs=jobs, lease=lease)
 
 
-def make_activity() -> Activity:
+def make_activity() -> PlatformActivity:
     """What runs on a platform that works, with a full slot pool and a Dag file that does not load."""
     pools = (
         PoolFacts("default_pool", 128, False, 9, 2, 3, 0),
@@ -105,7 +105,7 @@ def make_activity() -> Activity:
         succeeded=212,
         failed=3,
     )
-    return Activity(
+    return PlatformActivity(
         seen,
         (
             ImportFailure(
@@ -115,22 +115,22 @@ def make_activity() -> Activity:
     )
 
 
-def make_quiet_activity() -> Activity:
+def make_quiet_activity() -> PlatformActivity:
     """A platform that works and has nothing to do."""
     seen = make_activity().overview
-    return Activity(
+    return PlatformActivity(
         replace(seen, states={}, runs={}, pools=(), queues=(), hosts=(), tasks=(), holders={}, succeeded=0, failed=0),
         (),
     )
 
 
-def make_large_activity(dags: int = 500, hosts: int = 50) -> Activity:
+def make_large_activity(dags: int = 500, hosts: int = 50) -> PlatformActivity:
     """A platform with many Dags and hosts."""
     seen = make_activity().overview
     names = [f"dag_{number:03}_of_a_team_with_a_rather_long_name" for number in range(dags)]
     pools = tuple(PoolFacts(f"pool_{number:02}", 64, False, 40 + number % 25, 3, 0, number) for number in range(60))
     task = seen.tasks[0]
-    return Activity(
+    return PlatformActivity(
         replace(
             seen,
             pools=pools,
@@ -268,7 +268,7 @@ def make_releases() -> ReleaseBoard:
 
 
 def make_promises() -> PromiseBoard:
-    rule = Rule.from_json(
+    rule = SlaRule.from_json(
         {
             **{"name": "morning", "kind": "finished-by", "dag": "*", "at": "06:00", "zone": "UTC", "holidays": []},
             **{"days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "severity": "critical"},
@@ -276,18 +276,18 @@ def make_promises() -> PromiseBoard:
     )
     rules = {("morning", "finished-by"): rule}
 
-    def promise(number: int, dag: str, state: State, reason: str, expected_s: float = 0) -> dict[str, Any]:
-        key = Key("morning", Kind.FINISHED_BY, Promised(dag), "2026-11-29")
-        ended = ago(100) if state in (State.MET, State.MISSED) else None
-        fulfilled = ago(4000) if state is State.MET else None
+    def promise(number: int, dag: str, state: PromiseState, reason: str, expected_s: float = 0) -> dict[str, Any]:
+        key = InstanceKey("morning", PromiseKind.FINISHED_BY, Promised(dag), "2026-11-29")
+        ended = ago(100) if state in (PromiseState.MET, PromiseState.MISSED) else None
+        fulfilled = ago(4000) if state is PromiseState.MET else None
         expected = ago(expected_s) if expected_s else None
         instance = Instance(key, state, ago(90_000), ago(3600), ago(500), None, expected, reason, fulfilled, ended)
         return reports.to_row(number, instance, rules)
 
     rows = (
-        promise(4, "stock", State.LATE, "the run scheduled__2026-11-29 runs: 8 of 12 tasks have ended", -300),
-        promise(5, "sales", State.MET, ""),
-        promise(6, "assets_of_none", State.DUE, "the next run is at 05:00"),
+        promise(4, "stock", PromiseState.LATE, "the run scheduled__2026-11-29 runs: 8 of 12 tasks have ended", -300),
+        promise(5, "sales", PromiseState.MET, ""),
+        promise(6, "assets_of_none", PromiseState.DUE, "the next run is at 05:00"),
     )
     return PromiseBoard(EngineState(rules, ago(5), ago(0)), rows)
 
@@ -300,8 +300,8 @@ def make_breakers() -> BreakerBoard:
             Breaker("warehouse", BreakerState.CLOSED),
         ),
         (
-            Event("crm", ago(200), "open", 0, why, "airfleet"),
-            Event("crm", ago(9000), "closed", 0, "8 tasks passed", "airfleet"),
+            BreakerEvent("crm", ago(200), "open", 0, why, "airfleet"),
+            BreakerEvent("crm", ago(9000), "closed", 0, "8 tasks passed", "airfleet"),
         ),
     )
 
@@ -309,30 +309,30 @@ def make_breakers() -> BreakerBoard:
 def make_changes() -> list[Row]:
     """Return rows of the audit log, of which somebody has edited the second."""
     entries = (
-        Entry(
+        AuditEntry(
             id="a",
-            source=Source.API,
+            source=AuditSource.API,
             actor="admin",
             address="10.0.0.9",
             action="PATCH /api/v2/pools/crm",
-            outcome=Outcome.DONE,
+            outcome=AuditOutcome.DONE,
             status=200,
         ),
-        Entry(
+        AuditEntry(
             id="b",
-            source=Source.TASK,
+            source=AuditSource.TASK,
             actor="sales manual__1 load try 1",
             action="GET /execution/connections/crm",
-            outcome=Outcome.DONE,
+            outcome=AuditOutcome.DONE,
             status=200,
         ),
-        Entry(
+        AuditEntry(
             id="c",
-            source=Source.API,
+            source=AuditSource.API,
             actor="eve",
             address="10.0.0.66",
             action="POST /auth/token",
-            outcome=Outcome.REFUSED,
+            outcome=AuditOutcome.REFUSED,
             status=401,
         ),
     )
@@ -353,7 +353,7 @@ def make_explanation() -> dict[str, Any]:
     causes = (
         Cause(
             Code.POOL_FULL,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             "The slot pool warehouse is full: 8 of 8 slots are used, and 14 tasks wait.",
             since=ago(240),
             blockers=(Blocker("task", "stock load", "running", ago(5400), "w2", 8, other),),
@@ -361,7 +361,9 @@ def make_explanation() -> dict[str, Any]:
             advice="It goes on when a holder ends. More slots let more tasks run at once.",
             commands=("airfleet explain stock scheduled__1 load",),
         ),
-        Cause(Code.PROMISE, Severity.NOTE, "The SLA morning (finished-by) is late.", commands=("airfleet sla list",)),
+        Cause(
+            Code.PROMISE, CauseSeverity.NOTE, "The SLA morning (finished-by) is late.", commands=("airfleet sla list",)
+        ),
     )
     return model.to_json(
         Explanation(

@@ -13,8 +13,8 @@ from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.positions import Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
-from airfleet_provider.log_index.lines import Line, Origin
-from airfleet_provider.log_index.store import Hit, LogWriter, Question, StoreError
+from airfleet_provider.log_index.lines import Line, LineOrigin
+from airfleet_provider.log_index.store import Hit, LogQuery, LogStoreError, LogWriter
 
 TRY = "dag_id=sales/run_id=manual__1/task_id=load/attempt=1.log"
 
@@ -30,7 +30,7 @@ class BrokenWriter(DayIndexWriter):
     def commit(self) -> None:
         if self.fail_before_commit:
             self.close()
-            raise StoreError("no space left on device")
+            raise LogStoreError("no space left on device")
         super().commit()
         self.after_commit()
 
@@ -101,7 +101,7 @@ class LogHost:
         return self.write(f"tasks/{relative}", *(make_event(event, level, logger) for event in events))
 
     def search(self, text: str = "", **filters: Any) -> list[Hit]:  # noqa: ANN401 - fields of a Question
-        return list(self.reader.search(Question(text=text, **filters), 100_000).hits)
+        return list(self.reader.search(LogQuery(text=text, **filters), 100_000).hits)
 
     def texts(self, text: str = "", **filters: Any) -> list[str]:  # noqa: ANN401 - as above
         return [hit.text for hit in self.search(text, **filters)]
@@ -116,5 +116,5 @@ def make_event(event: str, level: str = "info", logger: str = "task", **more: ob
 def make_line(number: int, source: str = "host1:a", **origin: Any) -> Line:  # noqa: ANN401 - fields of an Origin
     """Return a line with a number, for an index."""
     known: dict[str, Any] = {"host": "host1", "component": "task", "dag": "sales", "task": "load", "run": "r", **origin}
-    own = Origin(**known)
+    own = LineOrigin(**known)
     return Line(source, number, number * 1_000_000, "info", f"line {number}", make_event(f"line {number}"), own)

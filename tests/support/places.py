@@ -11,7 +11,7 @@ from airfleet.components.host_model import (
     Encryption,
     FleetCredentials,
     HostCertificate,
-    Machine,
+    HostMachine,
     Objects,
     Part,
     Place,
@@ -93,7 +93,7 @@ def parse(text: str = NINE) -> Fleet:
 
 def place(fleet: Fleet, name: str, *, memory: int = 16 << 30, runtime: str = RUNTIME) -> Place:
     host = next(host for host in fleet.hosts if host.name == name)
-    machine = Machine(DEBIAN, "x86_64", memory, 4, ("127.0.0.1", host.address))
+    machine = HostMachine(DEBIAN, "x86_64", memory, 4, ("127.0.0.1", host.address))
     return Place(fleet, host, machine, OPT / runtime, CREDENTIALS, OBJECTS)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from airfleet.releases.checks import registry
 from airfleet.releases.checks.findings import Finding
-from airfleet.releases.checks.inputs import Inputs, Inventory, ParsedFile, read_sources
+from airfleet.releases.checks.inputs import CheckInputs, Inventory, ParsedFile, read_sources
 from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.spec.fleet import CHECK_LEVELS, Checks
 
@@ -25,11 +25,11 @@ INVENTORY = Inventory(
 )
 
 
-def sample_facts() -> Inputs:
+def sample_facts() -> CheckInputs:
     """What Airflow 3.3.2 made of the Dag files in samples/."""
     parses = tuple(ParsedFile.from_json(one) for one in json.loads((SAMPLES / "parses.json").read_text()))
     files = {f"dags/{path.name}": path.read_text() for path in (SAMPLES / "dags").glob("*.py")}
-    return Inputs(read_sources(files), parses, datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, STRICT)
+    return CheckInputs(read_sources(files), parses, datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, STRICT)
 
 
 def make_dag(dag_id: str = "sales", *tasks: dict[str, Any], **own: Any) -> ParsedDag:  # noqa: ANN401  (JSON)
@@ -41,17 +41,17 @@ def make_dag(dag_id: str = "sales", *tasks: dict[str, Any], **own: Any) -> Parse
 GOOD_TASK = {"owner": "data", "retries": 1, "execution_timeout": 60.0, "task_type": "BashOperator"}
 
 
-def make_facts(source: str = "", *dags: ParsedDag, rules: Checks = STRICT, **parse: Any) -> Inputs:  # noqa: ANN401
+def make_facts(source: str = "", *dags: ParsedDag, rules: Checks = STRICT, **parse: Any) -> CheckInputs:  # noqa: ANN401
     """A release of one Dag file."""
     file = ParsedFile(PATH, dags, **parse)
-    return Inputs(read_sources({PATH: source}), (file,), datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, rules)
+    return CheckInputs(read_sources({PATH: source}), (file,), datetime(2026, 6, 1, tzinfo=UTC), INVENTORY, rules)
 
 
-def add_file(facts: Inputs, path: str, source: str, *dags: ParsedDag) -> Inputs:
+def add_file(facts: CheckInputs, path: str, source: str, *dags: ParsedDag) -> CheckInputs:
     sources = {**facts.sources, **read_sources({path: source})}
     return replace(facts, sources=sources, parses=(*facts.parses, ParsedFile(path, dags)))
 
 
-def catch(facts: Inputs, check: str) -> list[Finding]:
+def catch(facts: CheckInputs, check: str) -> list[Finding]:
     """The findings of one check."""
     return [finding for finding in registry.run(facts) if finding.check == check]

@@ -97,7 +97,7 @@ def list_scripts() -> dict[str, str]:
         "ask for a page": http_request.build_command("h", 80, "/", timeout_s=1),
         "take the lease": lease.build_script("me", "token"),
         "release the lease": lease.build_release("token"),
-        "show journals": journals.build_script(journals.Question("a", since="now")),
+        "show journals": journals.build_script(journals.JournalQuery("a", since="now")),
         "ask HAProxy": keepalived.render_program(),
         "probe": facts.build_probe("10.0.0.1"),
         "compare": facts.build_question((), (), ("airfleet",), ()),

@@ -7,12 +7,12 @@ from contextlib import closing
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Kind, MigrationError
+from airfleet_provider.contract.migrations.runner import MigrationError, MigrationKind
 
 
 def run_command(arguments: argparse.Namespace) -> None:
     """Apply the migrations that the database lacks: those before new code, or with `--post` those after old code."""
-    kind = Kind.POST if arguments.post else Kind.PRE
+    kind = MigrationKind.POST if arguments.post else MigrationKind.PRE
     with closing(metadata_db.connect()) as connection:
         try:
             applied = runner.migrate(runner.execute_on(connection), runner.read_own(), kinds=(kind,))

@@ -223,14 +223,14 @@ def _choose(
     since: str | None, until: str | None, actor: str | None, source: str | None, outcome: str | None, text: str | None
 ) -> Filter:
     from airfleet.operations.audit import Filter
-    from airfleet_provider.contract.audit_log import Outcome, Source
+    from airfleet_provider.contract.audit_log import AuditOutcome, AuditSource
 
     now = datetime.now(UTC)
     return Filter(
         options.read_since(since, now) if since else None,
         options.read_since(until, now) if until else None,
         actor,
-        Source(source) if source else None,
-        Outcome(outcome) if outcome else None,
+        AuditSource(source) if source else None,
+        AuditOutcome(outcome) if outcome else None,
         text,
     )

@@ -86,13 +86,13 @@ def open_command(project: Path, state: Path | None, name: str, duration: str | N
       airfleet breaker open crm --for 2h --reason "maintenance of the CRM"
     """
     from airfleet.spec.sections.slas import seconds_of
-    from airfleet_provider.contract.breaker_rules import State
+    from airfleet_provider.contract.breaker_rules import BreakerState
 
     try:
         seconds = float(seconds_of(duration)) if duration else None
     except ValueError:
         raise UsageError(f"--for {duration!r} is no duration", hint="such as --for 90m, 2h or 1d") from None
-    _move(project, state, name, State.OPEN, reason, seconds)
+    _move(project, state, name, BreakerState.OPEN, reason, seconds)
 
 
 @command.command("close")
@@ -109,18 +109,18 @@ def close_command(project: Path, state: Path | None, name: str, reason: str) -> 
     Example:
       airfleet breaker close crm --reason "the CRM is back"
     """
-    from airfleet_provider.contract.breaker_rules import State
+    from airfleet_provider.contract.breaker_rules import BreakerState
 
-    _move(project, state, name, State.CLOSED, reason, None)
+    _move(project, state, name, BreakerState.CLOSED, reason, None)
 
 
 def _move(project: Path, state: Path | None, name: str, to: str, reason: str, seconds: float | None) -> None:
     from airfleet.operations.breakers import open_breakers
     from airfleet.workspace.actor import find_actor
-    from airfleet_provider.contract.breaker_rules import State
+    from airfleet_provider.contract.breaker_rules import BreakerState
 
     with open_breakers(project, state) as breakers:
-        breakers.move(name, State(to), reason=reason, actor=find_actor(), seconds=seconds)
+        breakers.move(name, BreakerState(to), reason=reason, actor=find_actor(), seconds=seconds)
     click.echo(f"{name} is {to}", err=True)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from airfleet.runners.fleet.apply.applier import StepResult
-    from airfleet.runners.fleet.survey.outside_health import Observation
+    from airfleet.runners.fleet.survey.outside_health import HealthObservation
 
 MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "error": ("FAIL", "red")}
 
@@ -48,13 +48,13 @@ def log_step(result: StepResult) -> None:
     log(f"{result.step.host}: {mark}{result.step.what} {result.seconds:.1f} s{note}")
 
 
-def show_health(seen: Iterable[Observation]) -> None:
+def show_health(seen: Iterable[HealthObservation]) -> None:
     """Print one line for each observation."""
     for one in seen:
         say(describe_observation(one))
 
 
-def describe_observation(seen: Observation) -> str:
+def describe_observation(seen: HealthObservation) -> str:
     """Return the observation as one line, marked as `airfleet doctor` marks its findings."""
     return f"{mark('ok' if seen.is_well else 'error')}  {seen.what}: {seen.detail}"
 
@@ -65,7 +65,7 @@ def mark(level: str) -> str:
     return click.style(f"{word:>4}", fg=color)
 
 
-def describe_health(seen: Iterable[Observation]) -> list[dict[str, object]]:
+def describe_health(seen: Iterable[HealthObservation]) -> list[dict[str, object]]:
     """Return the observations as JSON."""
     return [{"what": one.what, "ok": one.is_well, "detail": one.detail} for one in seen]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from airfleet.operations import fallbacks
-from airfleet.operations.fleet_status import HostProblem, Report
+from airfleet.operations.fleet_status import FleetReport, HostProblem
 from airfleet.template import render_template
 from airfleet_provider.contract import wording
 
 
-def render(report: Report, when: str) -> str:
+def render(report: FleetReport, when: str) -> str:
     """Return the whole page as HTML."""
     wrong: dict[str, list[HostProblem]] = {}
     for problem in report.problems:

@@ -11,11 +11,11 @@ from rich.table import Table
 
 from airfleet.cli.console import describe_health, describe_observation, open_console
 from airfleet.operations import fallbacks
-from airfleet.operations.fleet_status import Report
+from airfleet.operations.fleet_status import FleetReport
 from airfleet_provider.contract import wording
 
 
-def show(report: Report, *, as_json: bool) -> NoReturn:
+def show(report: FleetReport, *, as_json: bool) -> NoReturn:
     """Print the state of every host. Exits with 0 if nothing is wrong, and with 1 otherwise."""
     if as_json:
         click.echo(json.dumps(describe(report), indent=2))
@@ -24,7 +24,7 @@ def show(report: Report, *, as_json: bool) -> NoReturn:
     raise SystemExit(1 if report.problems else 0)
 
 
-def describe(report: Report) -> dict[str, object]:
+def describe(report: FleetReport) -> dict[str, object]:
     """The status as JSON."""
     return {
         "fleet": report.fleet,
@@ -37,7 +37,7 @@ def describe(report: Report) -> dict[str, object]:
     }
 
 
-def _print(report: Report) -> None:
+def _print(report: FleetReport) -> None:
     wrong = {problem.where: problem.what for problem in reversed(report.problems)}
     table = Table("host", "address", "roles", "state", "services", "what is wrong")
     for host in report.hosts:

@@ -158,7 +158,7 @@ def _show_fleet(
 
     chosen = journals.choose(fleet, hosts)
     width = max(len(host.name) for host in chosen)
-    question = journals.Question(component, lines, since, follow)
+    question = journals.JournalQuery(component, lines, since, follow)
     project = find_project(project)
     errors = journals.show(chosen, project, question, write=lambda host, line: click.echo(f"{host:<{width}} | {line}"))
     for error in errors:

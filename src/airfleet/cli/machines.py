@@ -15,8 +15,8 @@ from airfleet.cli.console import confirm, say
 from airfleet.errors import UsageError
 
 if TYPE_CHECKING:
-    from airfleet.operations.machines.rules import Step
-    from airfleet.operations.machines.session import Session
+    from airfleet.operations.machines.rules import MachineStep
+    from airfleet.operations.machines.session import MachineSession
     from airfleet.spec.fleet import Fleet
     from airfleet.spec.machines import Machines
 
@@ -230,16 +230,16 @@ def _find_state(place: Path, state: Path | None) -> Path:
     return find_state(place, state).root
 
 
-def _open(project: Path, state: Path | None) -> Session:
+def _open(project: Path, state: Path | None) -> MachineSession:
     from airfleet.operations.machines.drivers import open_driver  # noqa: PLC0415 - `--help` needs none of it
-    from airfleet.operations.machines.session import Session  # noqa: PLC0415
+    from airfleet.operations.machines.session import MachineSession  # noqa: PLC0415
 
     place, fleet, machines = _read(project)
     driver, folder = open_driver(machines, fleet, place), _find_state(place, state)
-    return Session(fleet, machines, folder, driver, clock=time.monotonic, sleep=time.sleep, tell=say)
+    return MachineSession(fleet, machines, folder, driver, clock=time.monotonic, sleep=time.sleep, tell=say)
 
 
-def _show(steps: tuple[Step, ...], *, as_json: bool) -> None:
+def _show(steps: tuple[MachineStep, ...], *, as_json: bool) -> None:
     if as_json:
         found = [{"name": step.name, "action": step.action.value, "why": step.why} for step in steps]
         click.echo(json.dumps(found, indent=2))
@@ -248,5 +248,5 @@ def _show(steps: tuple[Step, ...], *, as_json: bool) -> None:
             click.echo(_describe(step))
 
 
-def _describe(step: Step) -> str:
+def _describe(step: MachineStep) -> str:
     return f"{step.action:8} {step.name}: {step.why}"

@@ -20,7 +20,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import DEFAULT_POOLS
 from airfleet_provider.contract.release_list import Deployment
 from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
-from airfleet_provider.contract.sla_rules import Rule
+from airfleet_provider.contract.sla_rules import SlaRule
 
 if TYPE_CHECKING:
     from airfleet.releases.checks.findings import Finding
@@ -47,7 +47,7 @@ def examine(
     """Return all findings about a built release. The platform parses its files while this process reads their text."""
     check = repository.request(DeploymentAction.CHECK, release, actor=actor, reason="check")
     from airfleet.releases.checks import registry, ruff
-    from airfleet.releases.checks.inputs import Inputs, Inventory, ParsedFile, read_sources
+    from airfleet.releases.checks.inputs import CheckInputs, Inventory, ParsedFile, read_sources
 
     gc.set_threshold(GARBAGE)
     levels = fleet.checks.levels
@@ -61,7 +61,7 @@ def examine(
         ended = waiting.result()
         if ended.state == DeploymentState.FAILED:
             raise AirfleetError(str(ended.detail.get("message", "the check failed")), where=release)
-        facts = Inputs(
+        facts = CheckInputs(
             sources=sources,
             parses=tuple(ParsedFile.from_json(one) for one in repository.read_parses(ended.detail["keys"].values())),
             now=datetime.now(UTC),
@@ -105,7 +105,7 @@ def find_errors(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
     return tuple(finding for finding in findings if finding.level == "error")
 
 
-def _locate_slas(fleet: Fleet, project: Path) -> tuple[tuple[Rule, int], ...]:
+def _locate_slas(fleet: Fleet, project: Path) -> tuple[tuple[SlaRule, int], ...]:
     """Return the rules of SLAs with their lines in fleet.yaml."""
     if not fleet.slas:
         return ()

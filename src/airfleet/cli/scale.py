@@ -14,7 +14,7 @@ from airfleet.cli import options
 
 if TYPE_CHECKING:
     from airfleet.operations.slots import PastDecision, PoolSlots
-    from airfleet_provider.contract.slot_simulation import Outcome
+    from airfleet_provider.contract.slot_simulation import SimulationOutcome
 
 # The functions import what they need, as `--help` needs none of it.
 # ruff: noqa: PLC0415
@@ -165,7 +165,7 @@ def simulate_command(
         _show_outcome(name, outcome)
 
 
-def _show_outcome(name: str, one: Outcome) -> None:
+def _show_outcome(name: str, one: SimulationOutcome) -> None:
     click.echo(
         f"{name:<20}{one.slot_hours:>11.1f}{one.utilisation:>8.0%}{one.most_slots:>6}"
         f"{one.wait_p50_s:>10.1f} s{one.wait_p95_s:>6.1f} s{one.wait_most_s:>7.1f} s"

@@ -10,7 +10,7 @@ import click
 from airfleet.cli import options
 from airfleet.cli.airflow import run_airflow
 from airfleet.errors import UsageError
-from airfleet_provider.contract.sla_rules import State
+from airfleet_provider.contract.sla_rules import PromiseState
 
 host_option = click.option(
     "--host", help="Of a fleet: the scheduler host to run it on.  [default: the first that answers]"
@@ -39,7 +39,9 @@ def command() -> None:
 @host_option
 @rule_option
 @dag_option
-@click.option("--in", "in_state", type=click.Choice([one.value for one in State]), help="Only instances in this state.")
+@click.option(
+    "--in", "in_state", type=click.Choice([one.value for one in PromiseState]), help="Only instances in this state."
+)
 @click.option("--all", "with_ended", is_flag=True, help="Also instances that ended in the last 24 hours.")
 @options.as_json
 @as_csv

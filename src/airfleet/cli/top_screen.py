@@ -19,7 +19,7 @@ from rich.text import Text
 
 from airfleet.errors import AirfleetError
 from airfleet.operations import top
-from airfleet.operations.explanation import Place
+from airfleet.operations.explanation import ReadablePlatform
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import platform_causes, words
 from airfleet_provider.contract.explanation.model import name_task
@@ -47,7 +47,7 @@ def print_once(name: str, overview: Overview) -> None:
     console.print(draw(name, overview, rows=None))
 
 
-def run(place: Place, every_s: float) -> None:
+def run(place: ReadablePlatform, every_s: float) -> None:
     """Draw the screen until the user types q or Ctrl-C. If the database goes away, say so, and try again."""
     console = Console(highlight=False)
     with _keys(), Live(console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:

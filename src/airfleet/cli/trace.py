@@ -12,11 +12,11 @@ import click
 
 from airfleet.cli import options
 from airfleet_provider.contract.run_trace import spans
-from airfleet_provider.contract.run_trace.spans import Part, Trace, Try
+from airfleet_provider.contract.run_trace.spans import SpanPart, Trace, Try
 from airfleet_provider.contract.text import one_line
 
 NARROW, WIDE, LONGEST_NAME = 80, 160, 40
-SIGNS = {Part.READY: "·", Part.QUEUED: "-", Part.RUNNING: "█"}
+SIGNS = {SpanPart.READY: "·", SpanPart.QUEUED: "-", SpanPart.RUNNING: "█"}
 SCALE = "· waits for a slot   - waits for a worker   █ runs   * on the critical path"
 
 

@@ -13,8 +13,8 @@ from airfleet.components.model import DEAD_PEER, Component, Credentials, File, P
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login, list_accepted
 from airfleet_provider.contract import audit_log, environment, notification_policy
-from airfleet_provider.contract.agents_config import Key
-from airfleet_provider.contract.notification_policy import Policy
+from airfleet_provider.contract.agents_config import AgentsKey
+from airfleet_provider.contract.notification_policy import NotificationPolicy
 
 NAME = "agents"
 MODULE = "airfleet_provider.agents"
@@ -23,7 +23,7 @@ WATCHDOG_S = 180.0
 ROLE, DATABASE = "airflow", "airflow"
 
 
-def describe(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy) -> Component:
+def describe(fleet: Fleet, site: Site, credentials: Credentials, notifications: NotificationPolicy) -> Component:
     """Describe the agents of one machine. They serve metrics and their health on the loopback."""
     metrics = exporter.configure_one_machine(fleet, site)
     heads = site.state / "audit" / "heads.jsonl"
@@ -49,7 +49,7 @@ def render(
     fleet: Fleet,
     site: Site,
     credentials: Credentials,
-    notifications: Policy,
+    notifications: NotificationPolicy,
     metrics: Mapping[str, object],
     *,
     host: str,
@@ -60,16 +60,16 @@ def render(
 
     `tls` is what `Key.SERVER` holds of TLS. `heads` is the file in which the agents keep heads of the audit log.
     """
-    sections: Mapping[Key, object] = {
-        Key.HOST: host,
-        Key.SERVER: {"address": site.listen, "port": site.agents_port, **(tls or {})},
-        Key.DATABASE: _connect(site, credentials),
-        Key.METRICS: metrics,
-        Key.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),
-        Key.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
-        Key.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
-        Key.SLOTS: {"rules": [rule.to_json() for rule in slots.list_rules(fleet)]},
-        Key.AUDIT: {
+    sections: Mapping[AgentsKey, object] = {
+        AgentsKey.HOST: host,
+        AgentsKey.SERVER: {"address": site.listen, "port": site.agents_port, **(tls or {})},
+        AgentsKey.DATABASE: _connect(site, credentials),
+        AgentsKey.METRICS: metrics,
+        AgentsKey.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),
+        AgentsKey.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
+        AgentsKey.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
+        AgentsKey.SLOTS: {"rules": [rule.to_json() for rule in slots.list_rules(fleet)]},
+        AgentsKey.AUDIT: {
             "key": audit_log.derive_key(credentials.jwt_secret.reveal()),
             **({"heads": str(heads)} if heads else {}),
         },
@@ -77,7 +77,9 @@ def render(
     return Secret(json.dumps(sections, indent=1) + "\n")
 
 
-def _complete(fleet: Fleet, site: Site, credentials: Credentials, notifications: Policy) -> Policy:
+def _complete(
+    fleet: Fleet, site: Site, credentials: Credentials, notifications: NotificationPolicy
+) -> NotificationPolicy:
     """Add what does not come from fleet.yaml. During a rotation, Alertmanager may still show the former token."""
     key = credentials.jwt_secret
     return replace(

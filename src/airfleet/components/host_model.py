@@ -14,7 +14,7 @@ from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host, Limits, Role
-from airfleet_provider.contract.notification_policy import Policy
+from airfleet_provider.contract.notification_policy import NotificationPolicy
 
 ETC = Path("/etc/airfleet")
 LIB = Path("/var/lib/airfleet")
@@ -81,7 +81,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class HostMachine:
     """The facts of a host. `memory` is in bytes. `named` are the addresses that the host's name in fleet.yaml means.
 
     `links` are those of its IPv4 addresses.
@@ -186,7 +186,7 @@ class Objects:
     environment: Mapping[str, str | Secret]
     versions: str
     tls: Secret | None = None
-    notifications: Policy = field(default_factory=Policy)
+    notifications: NotificationPolicy = field(default_factory=NotificationPolicy)
     # The password of the login for reports.
     reporting: Secret | None = None
     # The URL of the OpenSearch that keeps the lines of logs, with its login.
@@ -203,7 +203,7 @@ class Place:
 
     fleet: Fleet
     host: Host
-    machine: Machine
+    machine: HostMachine
     runtime: Path
     credentials: FleetCredentials
     objects: Objects

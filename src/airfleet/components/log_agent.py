@@ -8,7 +8,7 @@ from airfleet.components.health import HttpCheck
 from airfleet.components.model import Component, File, Process, Site
 from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract import environment, log_agent_config
-from airfleet_provider.contract.log_agent_config import Key
+from airfleet_provider.contract.log_agent_config import LogAgentKey
 
 NAME = "log-agent"
 MODULE = "airfleet_provider.log_agent"
@@ -30,16 +30,16 @@ def describe(fleet: Fleet, site: Site) -> Component:
 
 def render(fleet: Fleet, site: Site, *, host: str) -> str:
     """Return the configuration of a log agent, in JSON."""
-    sections: dict[Key, object] = {
-        Key.HOST: host,
-        Key.SERVER: {"address": site.listen, "port": site.log_agent_port},
-        Key.INDEX: str(site.log_index),
-        Key.POSITIONS: str(site.state / "log-agent"),
-        Key.COMPONENTS: str(site.logs),
-        Key.TASKS: [str(site.logs / "tasks")],
-        Key.TREES: {"dag-processor": str(site.logs / "dag_processor")},
-        Key.MOST_BYTES_PER_TRY: log_agent_config.MOST_BYTES_PER_TRY,
-        Key.KEEP_DAYS: fleet.retention.logs,
-        Key.REDACT: list(fleet.logs.redact),
+    sections: dict[LogAgentKey, object] = {
+        LogAgentKey.HOST: host,
+        LogAgentKey.SERVER: {"address": site.listen, "port": site.log_agent_port},
+        LogAgentKey.INDEX: str(site.log_index),
+        LogAgentKey.POSITIONS: str(site.state / "log-agent"),
+        LogAgentKey.COMPONENTS: str(site.logs),
+        LogAgentKey.TASKS: [str(site.logs / "tasks")],
+        LogAgentKey.TREES: {"dag-processor": str(site.logs / "dag_processor")},
+        LogAgentKey.MOST_BYTES_PER_TRY: log_agent_config.MOST_BYTES_PER_TRY,
+        LogAgentKey.KEEP_DAYS: fleet.retention.logs,
+        LogAgentKey.REDACT: list(fleet.logs.redact),
     }
     return json.dumps(sections, indent=1) + "\n"

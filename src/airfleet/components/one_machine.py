@@ -28,7 +28,7 @@ from airfleet.components.postgresql import embedded, result_database
 from airfleet.components.postgresql import own_database as own
 from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
-from airfleet_provider.contract.notification_policy import Policy
+from airfleet_provider.contract.notification_policy import NotificationPolicy
 
 
 def describe(
@@ -40,7 +40,7 @@ def describe(
     variables: Mapping[str, object],
     versions: str,
     drain_s: float,
-    notifications: Policy = Policy(),  # noqa: B008 - frozen
+    notifications: NotificationPolicy = NotificationPolicy(),  # noqa: B008 - frozen
     monitor: MonitorNode | None = None,
 ) -> tuple[Component, ...]:
     """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""

@@ -16,7 +16,7 @@ from airfleet.drills.catalogue import Target
 from airfleet.drills.injector import ShellInjector, check, on_each
 from airfleet.drills.load import REMOVE, STORE, Load, render_project
 from airfleet.drills.operator_actions import OperatorInjector, Poller, find_page, run_command
-from airfleet.drills.outcome import Event
+from airfleet.drills.outcome import DrillEvent
 from airfleet.drills.runner import Runner
 from airfleet.errors import AirfleetError
 from airfleet.operations.scheduler_handover import SchedulerHandover
@@ -53,7 +53,7 @@ FROM airfleet.tenure WHERE began_at IS NOT NULL ORDER BY epoch
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class SchedulerTerm:
     """One term of the scheduler lease. `ended` is None if its end was not recorded."""
 
     candidate: str
@@ -144,12 +144,12 @@ class FleetPlatform:
         if self.follow:
             self.database = self.follow()
 
-    def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+    def observe(self, began: float, ended: float) -> tuple[Sequence[DrillEvent], Sequence[str]]:
         """Return the changes of the active scheduler, and broken promises: two active schedulers, failed requests."""
         if not self.fleet.with_role("scheduler")[1:] or self.fleet.scheduler_mode != "active-standby":
             return (), self.list_broken()
         terms = self._read_terms()
-        events = [Event(one.began, "seen", "works", one.candidate) for one in terms if began <= one.began <= ended]
+        events = [DrillEvent(one.began, "seen", "works", one.candidate) for one in terms if began <= one.began <= ended]
         return events, (*find_overlaps(terms, began, ended), *self.list_broken())
 
     @property
@@ -170,7 +170,7 @@ class FleetPlatform:
             message = ended.verdict or str(ended.detail.get("message", "it failed"))
             raise AirfleetError(message, where=release, hint="airfleet release list")
 
-    def _read_terms(self) -> list[Term]:
+    def _read_terms(self) -> list[SchedulerTerm]:
         """Return all terms of the lease, in the drill's clock."""
         try:
             with psycopg.connect(self.database.reveal(), connect_timeout=10, row_factory=dict_row) as connection:
@@ -179,7 +179,7 @@ class FleetPlatform:
             raise AirfleetError(f"the metadata database does not answer: {error}") from error
         ahead = rows[0]["now"] - self.clock() if rows else 0.0
         return [
-            Term(row["seat"], row["began"] - ahead, None if row["ended"] is None else row["ended"] - ahead)
+            SchedulerTerm(row["seat"], row["began"] - ahead, None if row["ended"] is None else row["ended"] - ahead)
             for row in rows
         ]
 
@@ -212,7 +212,7 @@ def prepare(
     return Runner(platform, injector, workers, notify)
 
 
-def find_overlaps(terms: Sequence[Term], began: float, ended: float) -> tuple[str, ...]:
+def find_overlaps(terms: Sequence[SchedulerTerm], began: float, ended: float) -> tuple[str, ...]:
     """Return a line for each term in a time span that began before the earlier term had ended."""
     found = []
     for index, later in enumerate(terms):

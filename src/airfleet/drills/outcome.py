@@ -14,7 +14,7 @@ from airfleet_provider.contract import wording
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class DrillEvent:
     """An event of a drill: a fault, its end, or an observation. `at` is in the drill's clock."""
 
     at: float
@@ -24,14 +24,14 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DrillOutcome:
     """The result of one drill on one platform."""
 
     drill: Drill
     platform: str
     window: Window
     attempts: tuple[Attempt, ...]
-    events: tuple[Event, ...]
+    events: tuple[DrillEvent, ...]
     findings: Findings
     broken: tuple[str, ...]
 
@@ -92,7 +92,7 @@ def judge(
     return tuple(broken)
 
 
-def to_json(outcome: Outcome) -> dict[str, Any]:
+def to_json(outcome: DrillOutcome) -> dict[str, Any]:
     """Return the figures of one drill as JSON, without its attempts."""
     findings, drill = outcome.findings, outcome.drill
     return {

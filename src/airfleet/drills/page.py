@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airfleet.drills.catalogue import MEASURES
-from airfleet.drills.outcome import Outcome
+from airfleet.drills.outcome import DrillOutcome
 from airfleet.drills.timeline import render_timeline
 from airfleet.template import render_template
 
@@ -46,7 +46,7 @@ class _Drill:
     timeline: str
 
 
-def render_page(outcomes: Sequence[Outcome], *, title: str, subtitle: str) -> str:
+def render_page(outcomes: Sequence[DrillOutcome], *, title: str, subtitle: str) -> str:
     """Return a page with a table of all drills, and then the figures and the time line of each."""
     return render_template(
         __package__,
@@ -58,7 +58,7 @@ def render_page(outcomes: Sequence[Outcome], *, title: str, subtitle: str) -> st
     )
 
 
-def _describe(one: Outcome) -> _Drill:
+def _describe(one: DrillOutcome) -> _Drill:
     found, drill = one.findings, one.drill
     lost, doubled, killed = len(found.lost), len(found.doubled), len(found.killed)
     got = _seconds(one.got_s) if one.got_s is not None else "never"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from airfleet.drills.catalogue import MEASURES
-from airfleet.drills.outcome import Outcome
+from airfleet.drills.outcome import DrillOutcome
 
 _HEAD = ("drill", "on", "got", "bar", "lost", "doubled", "killed", "kept")
 
 
-def render_text(outcomes: Sequence[Outcome]) -> str:
+def render_text(outcomes: Sequence[DrillOutcome]) -> str:
     """Return a table, and below it every broken promise."""
     rows = [_HEAD, *(_row(one) for one in outcomes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
@@ -20,7 +20,7 @@ def render_text(outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*table, "", *meant, *(["", *broken] if broken else [])]) + "\n"
 
 
-def _row(one: Outcome) -> tuple[str, ...]:
+def _row(one: DrillOutcome) -> tuple[str, ...]:
     found = one.findings
     got = "never" if one.got_s is None else f"{one.got_s:.1f} s"
     bar = "" if one.drill.bar_s is None else f"{one.drill.bar_s:g} s"

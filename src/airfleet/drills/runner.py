@@ -14,12 +14,12 @@ from airfleet.drills.catalogue import Drill, Fault, Target
 from airfleet.drills.fault_scripts import is_lethal
 from airfleet.drills.injector import Injector, read_attempts, read_clocks
 from airfleet.drills.load import Load
-from airfleet.drills.outcome import Event, Outcome, judge
+from airfleet.drills.outcome import DrillEvent, DrillOutcome, judge
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport.shell import Shell
 
 
-class Platform(Protocol):
+class DrilledFleet(Protocol):
     """The fleet of a drill."""
 
     @property
@@ -33,7 +33,7 @@ class Platform(Protocol):
     def operate(self, words: Sequence[str]) -> None:
         """Run one of airfleet's commands on it."""
 
-    def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
+    def observe(self, began: float, ended: float) -> tuple[Sequence[DrillEvent], Sequence[str]]:
         """Return other events of a time span, and promises that broke in it, such as two active schedulers."""
 
 
@@ -50,7 +50,7 @@ class Pace:
 class Runner:
     """Runs drills on one platform. `shells` are those of its worker hosts, which have the attempt logs."""
 
-    platform: Platform
+    platform: DrilledFleet
     injector: Injector
     shells: Mapping[str, Shell]
     notify: Callable[[str], None]
@@ -58,7 +58,7 @@ class Runner:
     sleep: Callable[[float], None] = time.sleep
     pace: Pace = Pace()
 
-    def run(self, drill: Drill, load_of: Callable[[datetime, int], Load]) -> Outcome:
+    def run(self, drill: Drill, load_of: Callable[[datetime, int], Load]) -> DrillOutcome:
         """Run a drill to its end. Its fault is reverted and its load withdrawn, even if it fails halfway."""
         self._require_hosts(drill)
         load = load_of(datetime.fromtimestamp(self.clock() + self.pace.lead_s, UTC), drill.length_s)
@@ -81,7 +81,7 @@ class Runner:
         seen, broken = self.platform.observe(began, ended)
         window = Window(began, events[0].at, recovered, ended)
         findings = analyse(ledger.attempts, load.expected(), window, unsure_s=clocks, wrong=ledger.wrong)
-        return Outcome(
+        return DrillOutcome(
             drill=drill,
             platform=self.platform.name,
             window=window,
@@ -91,21 +91,21 @@ class Runner:
             broken=judge(drill, findings, struck_hosts=struck, seen=broken),
         )
 
-    def _inject(self, fault: Fault) -> tuple[tuple[str, ...], float | None, tuple[Event, ...]]:
+    def _inject(self, fault: Fault) -> tuple[tuple[str, ...], float | None, tuple[DrillEvent, ...]]:
         """Inject the fault, and revert it in time. Return its hosts, the time of the recovery, and the events."""
         hosts = self._choose(fault)
         at = self.clock()
-        events = [Event(at, "fault", str(fault), ", ".join(hosts))]
+        events = [DrillEvent(at, "fault", str(fault), ", ".join(hosts))]
         self.notify(f"{fault}: {', '.join(hosts)}")
         try:
             self.injector.inject(fault, hosts)
             if fault.act == "restart":
-                events.append(Event(self.clock(), "back", f"{fault.component} is back", ""))
+                events.append(DrillEvent(self.clock(), "back", f"{fault.component} is back", ""))
             self._wait_until(at + (fault.lasts_s or 0.0))
         finally:
             if fault.lasts_s:
                 self.injector.revert(fault, hosts)
-                events.append(Event(self.clock(), "back", f"{fault.component} given back", ", ".join(hosts)))
+                events.append(DrillEvent(self.clock(), "back", f"{fault.component} given back", ", ".join(hosts)))
         recovered = events[-1].at if len(events) > 1 else None
         self.notify("given back" if recovered else "done")
         return hosts, recovered, tuple(events)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from airfleet.drills.attempt_log import Attempt
-from airfleet.drills.outcome import Event, Outcome
+from airfleet.drills.outcome import DrillEvent, DrillOutcome
 
 _WIDTH = 1080.0
 _LEFT = 96.0
@@ -20,7 +20,7 @@ _LABEL_ROWS = 3
 _LETTER = 6.0  # the approximate width of a letter in a label, in pixels
 
 
-def render_timeline(outcome: Outcome) -> str:
+def render_timeline(outcome: DrillOutcome) -> str:
     """Return one SVG. Its colours come from the CSS classes of the page."""
     began = outcome.window.began
     ended = max([outcome.window.ended, *(one.last_sign for one in outcome.attempts)])
@@ -100,7 +100,7 @@ def _render_starts(attempts: Sequence[Attempt], scale: _Scale) -> str:
     return text + line + "".join(bars)
 
 
-def _render_gap(outcome: Outcome, scale: _Scale) -> str:
+def _render_gap(outcome: DrillOutcome, scale: _Scale) -> str:
     """Return the longest time without a start, as a shade in the strip of starts."""
     gap = outcome.findings.longest_gap
     x = scale.x(gap.began)
@@ -111,7 +111,7 @@ def _render_gap(outcome: Outcome, scale: _Scale) -> str:
     )
 
 
-def _render_events(events: Sequence[Event], bottom: float, scale: _Scale) -> str:
+def _render_events(events: Sequence[DrillEvent], bottom: float, scale: _Scale) -> str:
     """Return a line for each event, with its label in the first row where it covers no other label."""
     parts = []
     taken = [0.0] * _LABEL_ROWS

@@ -17,7 +17,7 @@ from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import steps, waves
 from airfleet.runners.fleet.survey import etcd_members, host_survey, outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
-from airfleet.runners.fleet.survey.outside_health import Observation
+from airfleet.runners.fleet.survey.outside_health import HealthObservation
 from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version, applied_hosts, credentials
 from airfleet_provider.contract import wording
@@ -75,7 +75,7 @@ class Apply:
         self.removed = RemovedHosts()
         self.survey = Survey((), ())
         self.outcome = NOTHING
-        self.health: tuple[Observation, ...] = ()
+        self.health: tuple[HealthObservation, ...] = ()
 
     def run(self, *, revoke: bool = False) -> None:
         """Run all phases, and repeat them for each step of a rotation.

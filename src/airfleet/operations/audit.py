@@ -21,7 +21,7 @@ from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet.workspace.state_folder import StateFolder, sync_folder
 from airfleet_provider.contract import audit_log, audit_store
-from airfleet_provider.contract.audit_log import CUT, Entry, Finding, Head, Outcome, Row, Source
+from airfleet_provider.contract.audit_log import CUT, AuditEntry, AuditOutcome, AuditSource, ChainFinding, Head, Row
 
 # Rows that are fetched together.
 FETCHED = 5000
@@ -34,20 +34,20 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     actor: str | None = None
-    source: Source | None = None
-    outcome: Outcome | None = None
+    source: AuditSource | None = None
+    outcome: AuditOutcome | None = None
     text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verification:
     """What a verification found. `anchors` is the number of heads from outside the database that it compared."""
 
     rows: int
     first: int
     head: Head
     anchors: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ChainFinding, ...]
 
 
 class AuditLog:
@@ -104,7 +104,7 @@ class AuditLog:
         audit_spool.keep_head(self._folder, head)
         return head
 
-    def verify(self, anchors: Iterable[Head], *, archived: Iterable[Row] = ()) -> Verdict:
+    def verify(self, anchors: Iterable[Head], *, archived: Iterable[Row] = ()) -> Verification:
         """Compare every row with its hash, with the row before, and with the heads that were kept elsewhere.
 
         `archived` are the rows that were removed from the database, in their order. The present head is kept if all
@@ -130,7 +130,7 @@ class AuditLog:
             findings = tuple(audit_log.verify(follow(), head, known, key=self._read_key(), cuts=cuts))
         if not findings:
             audit_spool.keep_head(self._folder, head)
-        return Verdict(count, first, head, len(known), findings)
+        return Verification(count, first, head, len(known), findings)
 
     def _read_key(self) -> str:
         """Return the key that agents sign heads with, or an empty text if it is not known here."""
@@ -158,12 +158,12 @@ class AuditLog:
         audit_spool.keep_cut(self._folder, Head(last.number, last.hash, audit_log.format_moment(last.recorded_at)))
         with self._connection.transaction():
             detail = {"number": last.number, "hash": last.hash, "rows": count, "file": target.name}
-            entry = Entry(
+            entry = AuditEntry(
                 id=str(uuid4()),
-                source=Source.AIRFLEET,
+                source=AuditSource.AIRFLEET,
                 actor=find_actor(),
                 action=CUT,
-                outcome=Outcome.DONE,
+                outcome=AuditOutcome.DONE,
                 detail=detail,
             )
             audit_store.cut(self._connection.execute, entry, last.number)

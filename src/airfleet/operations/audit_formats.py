@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from airfleet_provider.contract.audit_log import Outcome, Row, format_moment
+from airfleet_provider.contract.audit_log import AuditOutcome, Row, format_moment
 
 # The facility "log audit" of RFC 5424, and the severities notice and warning.
 FACILITY, NOTICE, WARNING = 13, 5, 4
 # The severity in CEF, from 0 to 10, of what went wrong.
-SEVERITIES = {Outcome.REFUSED: 6, Outcome.FAILED: 5, Outcome.UNKNOWN: 5}
+SEVERITIES = {AuditOutcome.REFUSED: 6, AuditOutcome.FAILED: 5, AuditOutcome.UNKNOWN: 5}
 # The enterprise number that RFC 5612 keeps for examples: airfleet has none.
 ENTERPRISE = 32473
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airfleet.workspace import file_lock
 from airfleet.workspace.state_folder import StateFolder, sync_folder
 from airfleet_provider.contract import audit_log, audit_store
-from airfleet_provider.contract.audit_log import Entry, Head
+from airfleet_provider.contract.audit_log import AuditEntry, Head
 
 if TYPE_CHECKING:
     import psycopg
@@ -26,7 +26,7 @@ FOLDER, SPOOL, HEADS, CUTS = "audit", "spool.jsonl", "heads.jsonl", "cuts.jsonl"
 LAST_BYTES = 4096
 
 
-def spool(folder: StateFolder, entry: Entry) -> None:
+def spool(folder: StateFolder, entry: AuditEntry) -> None:
     """Keep an entry on disk until `flush`.
 
     Raises:

@@ -16,7 +16,7 @@ from airfleet.operations import audit_spool
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_state
 from airfleet.workspace.state_folder import StateFolder
-from airfleet_provider.contract.audit_log import Entry, Outcome, Source, format_moment
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource, format_moment
 
 RESTORE = "db restore"
 # Parameters of commands that are no part of what a command changes.
@@ -31,13 +31,13 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
     """
     place = find_state(folder.resolve(), state)
     before = _hash_file(folder / "fleet.yaml")
-    entry = Entry(
+    entry = AuditEntry(
         id=str(uuid4()),
-        source=Source.AIRFLEET,
+        source=AuditSource.AIRFLEET,
         actor=find_actor(),
         address=_find_address(),
         action=f"airfleet {name}",
-        outcome=Outcome.BEGUN,
+        outcome=AuditOutcome.BEGUN,
         before=before,
         detail={
             "arguments": {key: _show(value) for key, value in words.items() if key not in HIDDEN and value},
@@ -47,13 +47,13 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
     _write(place, entry)
     if name == "down":
         _flush(folder, state, place)
-    outcome, status = Outcome.FAILED, 1
+    outcome, status = AuditOutcome.FAILED, 1
     try:
         yield
-        outcome, status = Outcome.DONE, 0
+        outcome, status = AuditOutcome.DONE, 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-        outcome = Outcome.FAILED if status else Outcome.DONE
+        outcome = AuditOutcome.FAILED if status else AuditOutcome.DONE
         raise
     except BaseException as error:
         status = int(getattr(error, "exit_code", 1))
@@ -62,7 +62,7 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
         after = _hash_file(folder / "fleet.yaml")
         detail = {"began": entry.id, "at": format_moment(datetime.now(UTC))}
         ended = replace(entry, id=str(uuid4()), outcome=outcome, status=status, after=after, detail=detail)
-        if name == RESTORE and outcome is Outcome.DONE:
+        if name == RESTORE and outcome is AuditOutcome.DONE:
             with suppress(OSError):
                 audit_spool.set_heads_aside(place, entry.id)
         _write(place, ended)
@@ -70,7 +70,7 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
             _flush(folder, state, place)
 
 
-def _write(place: StateFolder, entry: Entry) -> None:
+def _write(place: StateFolder, entry: AuditEntry) -> None:
     # Before the first `up` or `apply` there is no folder, and no platform either.
     if place.root.is_dir():
         with suppress(OSError):

@@ -14,8 +14,8 @@ from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
 from airfleet_provider.contract import breaker_list
-from airfleet_provider.contract.breaker_list import Breaker, Event
-from airfleet_provider.contract.breaker_rules import State
+from airfleet_provider.contract.breaker_list import Breaker, BreakerEvent
+from airfleet_provider.contract.breaker_rules import BreakerState
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "breakers")
@@ -36,14 +36,14 @@ class Breakers:
         """Return the breakers of fleet.yaml, and those that it no longer names and that keep tasks."""
         return breaker_list.list_breakers(self._query, [rule.name for rule in self._fleet.breakers])
 
-    def list_events(self, name: str | None, *, limit: int) -> tuple[Event, ...]:
+    def list_events(self, name: str | None, *, limit: int) -> tuple[BreakerEvent, ...]:
         """Return the last changes of one breaker, or of all, the newest first."""
         return breaker_list.list_events(self._query, name, limit=limit)
 
     def _query(self, statement: LiteralString, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         return self._connection.execute(statement, values).fetchall()
 
-    def move(self, name: str, state: State, *, reason: str, actor: str, seconds: float | None = None) -> None:
+    def move(self, name: str, state: BreakerState, *, reason: str, actor: str, seconds: float | None = None) -> None:
         """Open or close a breaker by hand. An open one probes after `seconds`, or never if that is None.
 
         Raises:

@@ -32,7 +32,7 @@ MOST_LOGS, LOG_BYTES = 5, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ReadablePlatform:
     """A platform whose database can be read: its project, and the fleet that runs it."""
 
     project: Path
@@ -50,14 +50,14 @@ class Place:
         return self.fleet.parallelism * (settings.IN_FLIGHT if is_small else 1)
 
 
-def find_place(project: Path, state: Path | None) -> Place:
+def find_place(project: Path, state: Path | None) -> ReadablePlatform:
     """Return the platform of a project.
 
     Raises:
         UsageError: There is no such project, or its fleet.yaml is wrong.
     """
     found = find_project(project)
-    return Place(found, state, read_fleet(found))
+    return ReadablePlatform(found, state, read_fleet(found))
 
 
 class Snapshots:
@@ -82,7 +82,7 @@ class Snapshots:
 
 
 @contextmanager
-def open_database(place: Place) -> Iterator[Snapshots]:
+def open_database(place: ReadablePlatform) -> Iterator[Snapshots]:
     """Open the metadata database of a platform.
 
     Raises:
@@ -113,7 +113,7 @@ def _translate() -> Iterator[None]:
         raise AirfleetError(f"cannot read the metadata database: {said}", hint="airfleet status") from None
 
 
-def look(place: Place, dag: str, run: str | None, task: str | None) -> Explanation:
+def look(place: ReadablePlatform, dag: str, run: str | None, task: str | None) -> Explanation:
     """Explain a Dag, a run of it, or a task of a run. `run` and `task` are as the user writes them.
 
     Raises:
@@ -136,7 +136,7 @@ def look(place: Place, dag: str, run: str | None, task: str | None) -> Explanati
     return explain(add_errors(place, add_workers(place, facts)))
 
 
-def add_workers(place: Place, facts: Facts) -> Facts:
+def add_workers(place: ReadablePlatform, facts: Facts) -> Facts:
     """Return the facts with the state of broker and workers, if a task waits in a queue of Celery's."""
     tasks = [task for one in (facts, *facts.run_facts) for task in one.tasks]
     if place.executor != "celery" or all(task.state != "queued" for task in tasks):
@@ -158,7 +158,7 @@ def add_workers(place: Place, facts: Facts) -> Facts:
     return replace(facts, platform=platform, run_facts=runs, unread=unread)
 
 
-def open_workers(stack: ExitStack, place: Place) -> Callable[[], tuple[WorkerState, ...]]:
+def open_workers(stack: ExitStack, place: ReadablePlatform) -> Callable[[], tuple[WorkerState, ...]]:
     """Return a function that reads the state of every Celery worker. Connections stay open until the stack closes."""
     from airfleet.operations.workers import access  # noqa: PLC0415 - only these need what speaks SSH
 
@@ -173,7 +173,7 @@ def open_workers(stack: ExitStack, place: Place) -> Callable[[], tuple[WorkerSta
     return read
 
 
-def add_errors(place: Place, facts: Facts) -> Facts:
+def add_errors(place: ReadablePlatform, facts: Facts) -> Facts:
     """Return the facts with the first error of failed tasks, from logs on this machine. Those of a fleet are not."""
     facts = replace(facts, run_facts=tuple(add_errors(place, one) for one in facts.run_facts))
     failed = [task for task in facts.tasks if task.state in ("failed", "up_for_retry")][:MOST_LOGS]

@@ -22,7 +22,7 @@ from airfleet.operations.upgrade.schema import Revision
 from airfleet.runners.fleet.diagnosis import SET_UP_HINT
 from airfleet.runners.fleet.survey import fleet_spec, host_survey, outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView
-from airfleet.runners.fleet.survey.outside_health import Aspect, Observation
+from airfleet.runners.fleet.survey.outside_health import Aspect, HealthObservation
 from airfleet.runners.fleet.transport import database_cluster
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
@@ -75,13 +75,13 @@ class HostProblem:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FleetReport:
     """The status of a whole fleet."""
 
     fleet: str
     hosts: tuple[HostStatus, ...]
     services: tuple[ServiceStatus, ...]
-    health: tuple[Observation, ...]
+    health: tuple[HealthObservation, ...]
     problems: tuple[HostProblem, ...]
     courses: tuple[Course, ...] = ()
 
@@ -90,7 +90,7 @@ class Report:
         return sum(host.changes for host in self.hosts)
 
 
-def look(project: Path, state: Path | None) -> Report:
+def look(project: Path, state: Path | None) -> FleetReport:
     """Survey every host, and check the fleet from outside. It changes nothing.
 
     Raises:
@@ -114,14 +114,14 @@ def look(project: Path, state: Path | None) -> Report:
     return replace(build(spec.fleet, survey.views, survey.errors, seen), courses=courses)
 
 
-def judge_version(running: Running) -> Observation:
+def judge_version(running: Running) -> HealthObservation:
     """Report the version of Airflow. A fleet between two versions is not healthy."""
     if running.target:
-        return Observation(AIRFLOW, False, f"moving from {running.version} to {running.target}", Aspect.VERSION)
-    return Observation(AIRFLOW, True, running.version, Aspect.VERSION)
+        return HealthObservation(AIRFLOW, False, f"moving from {running.version} to {running.target}", Aspect.VERSION)
+    return HealthObservation(AIRFLOW, True, running.version, Aspect.VERSION)
 
 
-def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
+def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[HealthObservation]:
     """Report whether Airflow's tables exist and match its version. Yield nothing before their first creation."""
     by_name = {one.desired.place.host.name: one for one in views}
     primary, keeper = by_name.get(fleet.primary.name), by_name.get(fleet.with_role("scheduler")[0].name)
@@ -132,17 +132,17 @@ def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observa
         current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current())
         wanted = frozenset[Revision]() if missing else _ask(keeper, schema.ask_wanted(keeper.desired.place.runtime))
     except AirfleetError as error:
-        yield Observation(SCHEMA, False, error.what, Aspect.SCHEMA)
+        yield HealthObservation(SCHEMA, False, error.what, Aspect.SCHEMA)
     else:
         wrong = schema.explain(missing, current, wanted)
-        yield Observation(SCHEMA, not wrong, wrong or "matches Airflow's version", Aspect.SCHEMA)
+        yield HealthObservation(SCHEMA, not wrong, wrong or "matches Airflow's version", Aspect.SCHEMA)
 
 
 def _ask(one: HostView, script: str) -> frozenset[Revision]:
     return schema.parse(one.connection.check(script, what="checking the schema"))
 
 
-def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
+def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[HealthObservation]:
     """Report the backups and the archive. Yield nothing if the primary is not set up."""
     for one in views:
         if one.desired.place.host != fleet.primary or f"airfleet-{BACKUP}.service" not in one.facts.units:
@@ -150,12 +150,12 @@ def _look_at_backups(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observ
         try:
             found = repository.look(one.connection, fleet.primary.name, fleet.backups)
         except AirfleetError as error:
-            yield Observation("backups", False, error.what, Aspect.BACKUP)
+            yield HealthObservation("backups", False, error.what, Aspect.BACKUP)
         else:
-            yield from (Observation(*said, Aspect.BACKUP) for said in repository.judge(found, fleet.backups))
+            yield from (HealthObservation(*said, Aspect.BACKUP) for said in repository.judge(found, fleet.backups))
 
 
-def _look_at_databases(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Observation]:
+def _look_at_databases(fleet: Fleet, views: Iterable[HostView]) -> Iterator[HealthObservation]:
     """Report how Patroni sees each of several database hosts. Yield nothing before they are set up."""
     unit = "airfleet-postgresql.service"
     own = [one for one in views if "database" in one.desired.place.host.roles and unit in one.facts.units]
@@ -164,22 +164,24 @@ def _look_at_databases(fleet: Fleet, views: Iterable[HostView]) -> Iterator[Obse
     found = database_cluster.look(one.connection for one in own)
     if found is None:
         name = fleet.primary.name
-        yield Observation(f"{DATABASE} {name}", False, "Patroni answers on no database host", Aspect.DATABASE, name)
+        yield HealthObservation(
+            f"{DATABASE} {name}", False, "Patroni answers on no database host", Aspect.DATABASE, name
+        )
         return
     names = tuple(host.name for host in fleet.with_role("database"))
     for name, is_well, detail in rules.judge(found, names, synchronous=fleet.replication == "synchronous"):
-        yield Observation(f"{DATABASE} {name}", is_well, detail, Aspect.DATABASE, name)
+        yield HealthObservation(f"{DATABASE} {name}", is_well, detail, Aspect.DATABASE, name)
 
 
 def build(
-    fleet: Fleet, views: Iterable[HostView], errors: Iterable[AirfleetError], seen: tuple[Observation, ...]
-) -> Report:
+    fleet: Fleet, views: Iterable[HostView], errors: Iterable[AirfleetError], seen: tuple[HealthObservation, ...]
+) -> FleetReport:
     """Build the report from the hosts that answered, the errors of the others, and the observations."""
     by_name = {one.desired.place.host.name: one for one in views}
     services = tuple(status for one in by_name.values() for status in _list_services(one))
     hosts = tuple(_sum_up(host, by_name.get(host.name), services) for host in fleet.hosts)
     problems = (*_list_host_problems(errors), *_list_service_problems(services), *_list_outside(fleet, hosts, seen))
-    return Report(fleet.name, hosts, services, seen, problems)
+    return FleetReport(fleet.name, hosts, services, seen, problems)
 
 
 def _list_services(one: HostView) -> Iterator[ServiceStatus]:
@@ -226,7 +228,9 @@ def _list_service_problems(services: Iterable[ServiceStatus]) -> Iterator[HostPr
         yield HostProblem(host, f"not set up yet: {', '.join(names)}", SET_UP_HINT)
 
 
-def _list_outside(fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[Observation]) -> Iterator[HostProblem]:
+def _list_outside(
+    fleet: Fleet, hosts: Iterable[HostStatus], seen: Iterable[HealthObservation]
+) -> Iterator[HostProblem]:
     down = {host.host for host in hosts if host.state == "down"}
     for one in seen:
         if one.is_well:

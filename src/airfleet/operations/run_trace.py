@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from airfleet.errors import UsageError
 from airfleet.operations import explanation
-from airfleet.operations.explanation import Place
+from airfleet.operations.explanation import ReadablePlatform
 from airfleet_provider.contract.explanation import reading as subjects
 from airfleet_provider.contract.explanation.reading import NotFoundError
 from airfleet_provider.contract.run_trace import reading, spans
 from airfleet_provider.contract.run_trace.spans import Trace
 
 
-def look(place: Place, dag: str, run: str) -> Trace:
+def look(place: ReadablePlatform, dag: str, run: str) -> Trace:
     """Return the trace of a run. `run` is a run id, a part of one, or `latest`.
 
     Raises:

@@ -23,7 +23,7 @@ LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class LiveScheduler:
     """One live scheduler: its host, its state, and whether it is active."""
 
     name: str
@@ -55,7 +55,7 @@ class SchedulerHandover:
     def __init__(self, database: Secret) -> None:
         self._database = database
 
-    def list_candidates(self) -> list[Candidate]:
+    def list_candidates(self) -> list[LiveScheduler]:
         """Return the live schedulers.
 
         Raises:
@@ -107,7 +107,7 @@ class SchedulerHandover:
             time.sleep(LOOK_EVERY_S)
         return None
 
-    def _list_candidates(self, connection: psycopg.Connection[dict[str, Any]]) -> list[Candidate]:
+    def _list_candidates(self, connection: psycopg.Connection[dict[str, Any]]) -> list[LiveScheduler]:
         found = self._one(connection, SQL["exists"])
         rows = connection.execute(SQL["seats"], {"alive": ALIVE_S}).fetchall() if found and found["found"] else []
         if not rows:
@@ -115,7 +115,7 @@ class SchedulerHandover:
                 "this fleet has no second scheduler to hand over to",
                 hint="set `schedulers: 2` in fleet.yaml and start the platform again",
             )
-        return [Candidate(**row) for row in rows]
+        return [LiveScheduler(**row) for row in rows]
 
     @staticmethod
     def _one(

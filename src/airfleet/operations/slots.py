@@ -16,7 +16,7 @@ from airfleet.errors import UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
-from airfleet_provider.contract.slot_rules import Decision, Inputs, SlotRule
+from airfleet_provider.contract.slot_rules import SlotDecision, SlotInputs, SlotRule
 from airfleet_provider.contract.slot_simulation import PastTask
 from airfleet_provider.contract.statements import Statements
 
@@ -29,8 +29,8 @@ class PastDecision:
 
     pool: str
     decided_at: datetime
-    inputs: Inputs
-    decision: Decision
+    inputs: SlotInputs
+    decision: SlotDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class Slots:
             PastDecision(
                 row["pool"],
                 row["decided_at"],
-                Inputs.from_json(row["inputs"]),
-                Decision(row["wanted"], row["slots"], row["reason"]),
+                SlotInputs.from_json(row["inputs"]),
+                SlotDecision(row["wanted"], row["slots"], row["reason"]),
             )
             for row in rows
         )

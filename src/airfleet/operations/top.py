@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from airfleet.errors import AirfleetError
 from airfleet.operations import explanation
-from airfleet.operations.explanation import Place
+from airfleet.operations.explanation import ReadablePlatform
 from airfleet_provider.contract import overview
 from airfleet_provider.contract.explanation.facts import WorkerState
 from airfleet_provider.contract.overview import Overview
@@ -19,7 +19,7 @@ FIRST_S, WORKERS_EVERY_S = 5.0, 5.0
 
 
 @contextmanager
-def watch(place: Place) -> Iterator[Callable[[], Overview]]:
+def watch(place: ReadablePlatform) -> Iterator[Callable[[], Overview]]:
     """Yield a function that reads what the platform does now.
 
     Workers of a fleet are asked over SSH in a thread of their own, so that a host that hangs does not stop the rest.
@@ -46,7 +46,7 @@ def watch(place: Place) -> Iterator[Callable[[], Overview]]:
 class _Workers:
     """The last known state of the workers, read in a thread."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ReadablePlatform) -> None:
         self._place = place
         self._states: tuple[WorkerState, ...] | None = None
         self._is_read, self._ends = threading.Event(), threading.Event()

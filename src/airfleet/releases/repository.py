@@ -235,7 +235,7 @@ class Repository:
         try:
             with connection:
                 yield connection
-        except archive_store.StoreError as error:
+        except archive_store.ArchiveStoreError as error:
             raise AirfleetError(str(error), hint="fleet.yaml: releases.store") from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise AirfleetError(

@@ -12,9 +12,9 @@ from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.breaker_rules import BreakerRule
-from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.release_policy import WatchPolicy
 from airfleet_provider.contract.retry_rules import RetryRule
-from airfleet_provider.contract.sla_rules import Rule
+from airfleet_provider.contract.sla_rules import SlaRule
 from airfleet_provider.contract.task_limits import LimitRule
 
 MOST_PARALLELISM = 512
@@ -145,9 +145,9 @@ class Releases:
 
     store: str = archive_store.DATABASE
     keep: int = release_policy.KEEP
-    watch_seconds: float = Policy().watch_seconds
-    max_failure_rate: float = Policy().max_failure_rate
-    min_task_ends: int = Policy().min_task_ends
+    watch_seconds: float = WatchPolicy().watch_seconds
+    max_failure_rate: float = WatchPolicy().max_failure_rate
+    min_task_ends: int = WatchPolicy().min_task_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ class Fleet:
     backups: Backups = field(default_factory=Backups)
     archive: Archive = field(default_factory=Archive)
     notifications: Notifications = field(default_factory=Notifications)
-    slas: tuple[Rule, ...] = ()
+    slas: tuple[SlaRule, ...] = ()
     breakers: tuple[BreakerRule, ...] = ()
     retries: tuple[RetryRule, ...] = ()
     task_limits: tuple[LimitRule, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from airfleet.spec.secret_ref import SecretRef
-from airfleet_provider.contract.notification_policy import Policy, Receiver
+from airfleet_provider.contract.notification_policy import NotificationPolicy, Receiver
 
 # A function that fetches the secret of a reference; `where` names its place in fleet.yaml.
 Fetch = Callable[[SecretRef, str], str]
@@ -25,11 +25,11 @@ class SecretReceiver:
 class Notifications:
     """The policy, whose receivers are in `receivers`, and the URL to request while alerting works."""
 
-    policy: Policy = field(default_factory=Policy)
+    policy: NotificationPolicy = field(default_factory=NotificationPolicy)
     receivers: tuple[SecretReceiver, ...] = ()
     ping_url: SecretRef | None = None
 
-    def fetch(self, fetch: Fetch) -> Policy:
+    def fetch(self, fetch: Fetch) -> NotificationPolicy:
         """Return the policy with its secrets. Raises what `fetch` raises."""
 
         def find(ref: SecretRef | None, key: str, other: str) -> str:

@@ -12,7 +12,7 @@ from airfleet.spec.fleet import Connection, Fleet
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import resolve
 from airfleet.workspace.state_folder import StateFolder
-from airfleet_provider.contract.notification_policy import Policy
+from airfleet_provider.contract.notification_policy import NotificationPolicy
 
 STATE_FOLDER = ".airfleet"
 
@@ -113,7 +113,7 @@ def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
     yield from ((place, value) for place, value in found if isinstance(value, SecretRef))
 
 
-def resolve_notifications(fleet: Fleet, project: Path) -> Policy:
+def resolve_notifications(fleet: Fleet, project: Path) -> NotificationPolicy:
     """Return who is notified, with the secrets of the receivers.
 
     Raises:

@@ -34,7 +34,7 @@ KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class StateVersions:
     """The versions that made a state folder.
 
     Only the same layout, the same major version of PostgreSQL, and no older Airflow may use the folder.
@@ -149,18 +149,18 @@ class StateFolder:
         """Return whether a supervisor holds the folder now. The check does not keep others from taking the folder."""
         return file_lock.is_taken(self.root / "lock")
 
-    def read_instance(self, *, airflow: str, postgres: str) -> Instance:
+    def read_instance(self, *, airflow: str, postgres: str) -> StateVersions:
         """Return the instance of this folder with the present versions, and record it. A new folder gets a new name.
 
         Raises:
             AirfleetError: These versions cannot use the folder.
         """
         known = self.check_instance(airflow=airflow, postgres=postgres)
-        instance = Instance(LAYOUT, known.instance if known else secrets.token_hex(8), airflow, postgres)
+        instance = StateVersions(LAYOUT, known.instance if known else secrets.token_hex(8), airflow, postgres)
         write_file(self.root / "instance.json", json.dumps(asdict(instance)))
         return instance
 
-    def check_instance(self, *, airflow: str, postgres: str) -> Instance | None:
+    def check_instance(self, *, airflow: str, postgres: str) -> StateVersions | None:
         """Return the instance that is recorded in this folder, or None in a new folder.
 
         Raises:
@@ -338,16 +338,16 @@ def read_fields(path: Path) -> dict[str, Any] | None:
     return body
 
 
-def _parse_instance(path: Path, body: Mapping[str, Any]) -> Instance:
+def _parse_instance(path: Path, body: Mapping[str, Any]) -> StateVersions:
     if body.get("layout") != LAYOUT:
         raise _unusable(path, f"was made by another airfleet (layout {body.get('layout')}, this one has {LAYOUT})")
     try:
-        return Instance(**body)
+        return StateVersions(**body)
     except TypeError as error:
         raise _unusable(path, f"is not complete: {error}") from error
 
 
-def _check_usable(path: Path, instance: Instance, *, airflow: str, postgres: str) -> None:
+def _check_usable(path: Path, instance: StateVersions, *, airflow: str, postgres: str) -> None:
     if "own" in (instance.postgres, postgres) and instance.postgres != postgres:
         was, now = ("in it", "in yours") if postgres == "own" else ("in yours", "in it")
         raise AirfleetError(

@@ -20,13 +20,16 @@ from places import parse
 @pytest.mark.parametrize(
     ("question", "wanted"),
     [
-        (journals.Question(), ["--lines=50", "--unit=airfleet-a.service", "--unit=airfleet-worker-x.service"]),
-        (journals.Question("a", 7), ["--lines=7", "--unit=airfleet-a.service"]),
-        (journals.Question("a", 7, "1 hour ago; reboot"), ["--since=1 hour ago; reboot", "--unit=airfleet-a.service"]),
+        (journals.JournalQuery(), ["--lines=50", "--unit=airfleet-a.service", "--unit=airfleet-worker-x.service"]),
+        (journals.JournalQuery("a", 7), ["--lines=7", "--unit=airfleet-a.service"]),
+        (
+            journals.JournalQuery("a", 7, "1 hour ago; reboot"),
+            ["--since=1 hour ago; reboot", "--unit=airfleet-a.service"],
+        ),
     ],
 )
 def test_journalctl_is_asked_for_the_units_that_are_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: journals.Question, wanted: Sequence[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: journals.JournalQuery, wanted: Sequence[str]
 ) -> None:
     for name in ("airfleet-a.service", "airfleet-worker-x.service", "other.service"):
         (tmp_path / name).touch()
@@ -48,7 +51,7 @@ def test_a_journal_that_is_followed_ends_with_its_reader(tmp_path: Path, monkeyp
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     environment = install(bin_, journalctl="echo begun; exec sleep 600")
-    script = journals.build_script(journals.Question(follow=True))
+    script = journals.build_script(journals.JournalQuery(follow=True))
     with subprocess.Popen(
         ["sh", "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -79,7 +82,7 @@ class Channel:
         return self.code
 
 
-def read(answers: dict[str, Channel | str], question: journals.Question) -> tuple[list[str], list[str]]:
+def read(answers: dict[str, Channel | str], question: journals.JournalQuery) -> tuple[list[str], list[str]]:
     class Fake:
         def __init__(self, host: Any, _: Path) -> None:  # noqa: ANN401
             self.host = host
@@ -109,7 +112,7 @@ def test_lines_are_whole_each_with_its_host_and_a_silent_host_is_named() -> None
         "sched2": Channel([b"", b"x"][1:]),
         "web1": "does not answer",
     }
-    lines, errors = read(answers, journals.Question())
+    lines, errors = read(answers, journals.JournalQuery())
     assert sorted(lines) == ["sched1: one", "sched1: two", "sched2: x"]
     assert errors == ["web1: does not answer"]
 
@@ -117,12 +120,12 @@ def test_lines_are_whole_each_with_its_host_and_a_silent_host_is_named() -> None
 def test_a_component_that_no_host_has_is_wrong_usage_and_one_that_some_have_is_not() -> None:
     missing = Channel([b"api-server\nbalancer\n"], journals.NO_SUCH_UNIT)
     found = Channel([b"line\n"])
-    lines, _ = read({"web1": missing, "sched1": found}, journals.Question("scheduler"))
+    lines, _ = read({"web1": missing, "sched1": found}, journals.JournalQuery("scheduler"))
     assert lines == ["sched1: line"]
     again = Channel([b"api-server\nbalancer\n"], journals.NO_SUCH_UNIT)
     with pytest.raises(UsageError, match=r"(?s)no component 'nobody'.*api-server, balancer"):
-        read({"web1": again}, journals.Question("nobody"))
+        read({"web1": again}, journals.JournalQuery("nobody"))
     with pytest.raises(UsageError, match="cannot be the name of a component"):
-        read({"web1": again}, journals.Question("a; reboot"))
+        read({"web1": again}, journals.JournalQuery("a; reboot"))
     with pytest.raises(UsageError, match="no host 'nobody'"):
         journals.choose(parse(), ["nobody"])

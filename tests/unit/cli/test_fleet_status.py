@@ -10,12 +10,12 @@ import pytest
 from airfleet.cli import fleet_page
 from airfleet.components.model import reveal
 from airfleet.operations import fleet_status
-from airfleet.operations.fleet_status import Report
+from airfleet.operations.fleet_status import FleetReport
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.facts import HostFacts, UnitFact
 from airfleet.runners.fleet.survey.host_survey import HostView
-from airfleet.runners.fleet.survey.outside_health import Aspect, Observation
+from airfleet.runners.fleet.survey.outside_health import Aspect, HealthObservation
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.workspace.airflow_version import Running
 from places import desired, parse
@@ -34,14 +34,14 @@ def look(name: str, **changed: UnitFact) -> HostView:
     return HostView(connection, want, HostFacts(units=known), (), airflow_archive.Recipe("3.11", "x86_64", "", "", ()))
 
 
-def build(*, down: str = "", seen: tuple[Observation, ...] = (), **changed: dict[str, UnitFact]) -> Report:
+def build(*, down: str = "", seen: tuple[HealthObservation, ...] = (), **changed: dict[str, UnitFact]) -> FleetReport:
     views = [look(host.name, **changed.get(host.name, {})) for host in FLEET.hosts if host.name != down]
     errors = [HostError("it does not answer to SSH", where=down, hint="look whether it is up")] if down else []
     return fleet_status.build(FLEET, views, errors, seen)
 
 
 def test_a_fleet_that_is_well_has_no_problems() -> None:
-    report = build(seen=(Observation("queue io", True, "1 worker", Aspect.QUEUE, "io"),))
+    report = build(seen=(HealthObservation("queue io", True, "1 worker", Aspect.QUEUE, "io"),))
     assert report.problems == ()
     assert {host.state for host in report.hosts} == {"up"}
     assert [host.roles for host in report.hosts if host.host in ("web1", "cpu1")] == [
@@ -58,7 +58,7 @@ def test_a_fleet_between_two_versions_of_airflow_is_told_how_to_go_on() -> None:
 
 
 def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> None:
-    report = build(down="io1", seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),))
+    report = build(down="io1", seen=(HealthObservation("queue io", False, "0 workers", Aspect.QUEUE, "io"),))
     (io1,) = [host for host in report.hosts if host.host == "io1"]
     assert (io1.state, io1.running, io1.services) == ("down", 0, 0)
     host, queue = report.problems
@@ -68,14 +68,16 @@ def test_a_host_that_is_down_is_in_the_table_and_what_it_served_is_told() -> Non
 
 
 def test_workers_that_are_up_are_not_to_be_brought_back() -> None:
-    (queue,) = build(seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)).problems
+    (queue,) = build(seen=(HealthObservation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)).problems
     assert "back" not in queue.hint
     assert "airfleet logs worker-io" in queue.hint
     assert "airfleet workers list" in queue.hint
 
 
 def test_a_queue_without_workers_while_a_broker_is_gone_is_laid_to_the_broker() -> None:
-    *_, queue = build(down="data1", seen=(Observation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)).problems
+    *_, queue = build(
+        down="data1", seen=(HealthObservation("queue io", False, "0 workers", Aspect.QUEUE, "io"),)
+    ).problems
     assert "RabbitMQ of data1 is down" in queue.hint
     assert "io1" not in queue.hint
 
@@ -110,7 +112,9 @@ def test_a_service_that_was_never_set_up_waits_for_an_apply() -> None:
 
 
 def test_an_archive_that_takes_nothing_is_a_problem_of_the_primary() -> None:
-    report = build(seen=(Observation("archive", False, "no change archived for 15 min: 3 files wait", Aspect.BACKUP),))
+    report = build(
+        seen=(HealthObservation("archive", False, "no change archived for 15 min: 3 files wait", Aspect.BACKUP),)
+    )
     (problem,) = report.problems
     assert (problem.where, problem.what) == ("data1", "archive: no change archived for 15 min: 3 files wait")
     assert "airfleet logs backup --host data1" in problem.hint
@@ -119,7 +123,7 @@ def test_an_archive_that_takes_nothing_is_a_problem_of_the_primary() -> None:
 def test_the_page_says_the_same_and_escapes_what_hosts_say() -> None:
     down = HostError("it said <script>", where="io1", hint="look & see")
     views = [look(host.name) for host in FLEET.hosts if host.name != "io1"]
-    queue = Observation("queue io", False, "0", Aspect.QUEUE, "io")
+    queue = HealthObservation("queue io", False, "0", Aspect.QUEUE, "io")
     page = fleet_page.render(fleet_status.build(FLEET, views, [down], (queue,)), "today")
     assert "it said &lt;script&gt;<br><small>look &amp; see</small>" in page
     assert "no worker serves the queue io of the pool io" in page

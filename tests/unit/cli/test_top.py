@@ -15,7 +15,7 @@ from rich.console import Console
 
 from airfleet.cli import top_screen
 from airfleet_provider.contract import overview
-from airfleet_provider.contract.explanation.facts import Activity, JobFacts, PlatformFacts, PoolFacts, WorkerState
+from airfleet_provider.contract.explanation.facts import JobFacts, PlatformFacts, PoolFacts, QueueActivity, WorkerState
 from airfleet_provider.contract.overview import HostLoad, Overview, QueueLoad, RunningTask
 from terminals import open_terminal
 
@@ -53,7 +53,7 @@ def make(workers: tuple[WorkerState, ...] | None = (WorkerState("io@io1", "servi
         now=NOW,
         platform=PlatformFacts(
             jobs=(JobFacts(1, "SchedulerJob", "s1", 2.0, ago(2)),),
-            activity=(Activity("io", "queued", 31, ago(240)),),
+            activity=(QueueActivity("io", "queued", 31, ago(240)),),
             executor="celery",
         ),
         states={"running": 40, "queued": 31, "scheduled": 7},

@@ -9,7 +9,7 @@ from airfleet.components.model import reveal
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet_provider.contract import environment, task_limits
 from airfleet_provider.contract.slot_rules import SlotRule
-from airfleet_provider.contract.task_limits import LimitRule, Limits
+from airfleet_provider.contract.task_limits import LimitRule, TaskLimits
 from places import NINE, parse, parts, place, with_setting
 
 SCALING = with_setting(NINE, "cpu: {concurrency: 4, cpus: 4}", "cpu: {concurrency: 4, scale: {min: 2}}")
@@ -47,4 +47,4 @@ def test_workers_read_the_limits_of_tasks() -> None:
     [config] = [file for part in parts("memory1", LIMITED) for file in part.files if file.path.name == "airflow.cfg"]
     [line] = [one for one in reveal(config.content).splitlines() if one.startswith("task_limits = ")]
     text = line.removeprefix("task_limits = ").replace("%%", "%")
-    assert task_limits.parse(text) == (LimitRule("rest", limits=Limits(memory=1 << 30)),)
+    assert task_limits.parse(text) == (LimitRule("rest", limits=TaskLimits(memory=1 << 30)),)

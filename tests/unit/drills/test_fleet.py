@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.drills.catalogue import CATALOGUE
-from airfleet.drills.fleet import FleetPlatform, Term, find_overlaps
+from airfleet.drills.fleet import FleetPlatform, SchedulerTerm, find_overlaps
 from airfleet.errors import UsageError
 from airfleet.spec.secrets import Secret
 from command_line import invoke
@@ -17,15 +17,15 @@ from places import NINE, parse, with_setting
 @pytest.mark.parametrize(
     ("terms", "found"),
     [
-        ([Term("s1", 0, 10), Term("s2", 12, None)], 0),
-        ([Term("s1", 0, None), Term("s2", 12, None)], 0),
-        ([Term("s1", 0, 15), Term("s2", 12, None)], 1),
-        ([Term("s1", 0, 30), Term("s2", 12, 20), Term("s1", 25, None)], 2),
-        ([Term("s1", -20, -5), Term("s2", -10, None)], 0),
+        ([SchedulerTerm("s1", 0, 10), SchedulerTerm("s2", 12, None)], 0),
+        ([SchedulerTerm("s1", 0, None), SchedulerTerm("s2", 12, None)], 0),
+        ([SchedulerTerm("s1", 0, 15), SchedulerTerm("s2", 12, None)], 1),
+        ([SchedulerTerm("s1", 0, 30), SchedulerTerm("s2", 12, 20), SchedulerTerm("s1", 25, None)], 2),
+        ([SchedulerTerm("s1", -20, -5), SchedulerTerm("s2", -10, None)], 0),
     ],
     ids=["one after the other", "an end that nobody wrote", "both", "through two others", "before the drill"],
 )
-def test_two_schedulers_at_once_are_found(terms: list[Term], found: int) -> None:
+def test_two_schedulers_at_once_are_found(terms: list[SchedulerTerm], found: int) -> None:
     assert len(find_overlaps(terms, 0, 100)) == found
 
 

@@ -10,7 +10,7 @@ import pytest
 from airfleet.drills.analysis import Gap, Pair, Window, analyse
 from airfleet.drills.attempt_log import Attempt
 from airfleet.drills.catalogue import CATALOGUE
-from airfleet.drills.outcome import Event, Outcome, judge, to_json
+from airfleet.drills.outcome import DrillEvent, DrillOutcome, judge, to_json
 from airfleet.drills.page import render_page
 from airfleet.drills.report import render_text
 from airfleet.drills.timeline import pack, render_timeline
@@ -21,19 +21,21 @@ AT_ONCE = "1 pair of attempts at once, the first d.short of r on w1 and w2"
 WINDOW = Window(began=0.0, struck=10.0, recovered=None, ended=60.0)
 
 
-def tell(attempts: list[Attempt], drill: str = "kill-scheduler", host: str = "<s1>") -> Outcome:
+def tell(attempts: list[Attempt], drill: str = "kill-scheduler", host: str = "<s1>") -> DrillOutcome:
     found = analyse(attempts, [one.instance for one in attempts], WINDOW)
-    events = (Event(10.0, "fault", "kill the active scheduler", host), Event(12.0, "seen", "s2 leads"))
-    return Outcome(CATALOGUE[drill], "airfleet", WINDOW, tuple(attempts), events, found, judge(CATALOGUE[drill], found))
+    events = (DrillEvent(10.0, "fault", "kill the active scheduler", host), DrillEvent(12.0, "seen", "s2 leads"))
+    return DrillOutcome(
+        CATALOGUE[drill], "airfleet", WINDOW, tuple(attempts), events, found, judge(CATALOGUE[drill], found)
+    )
 
 
 @pytest.fixture
-def calm() -> Outcome:
+def calm() -> DrillOutcome:
     return tell([attempt(f"r{n}", n * 0.5, 1.2, host=f"w{n % 3}") for n in range(120)])
 
 
 @pytest.fixture
-def bad() -> Outcome:
+def bad() -> DrillOutcome:
     attempts = [attempt(f"r{n}", float(n)) for n in range(40)]
     return tell([*attempts, attempt("r9", 9.5, 30, host="w<2>"), attempt("gone", 9, how=None)])
 
@@ -74,7 +76,7 @@ def test_what_others_saw_break_counts() -> None:
     assert judge(KILL, findings(), seen=["two schedulers were active"]) == ("two schedulers were active",)
 
 
-def test_the_figures_count_every_case(bad: Outcome, calm: Outcome) -> None:
+def test_the_figures_count_every_case(bad: DrillOutcome, calm: DrillOutcome) -> None:
     assert {key: to_json(bad)[key] for key in ("lost", "doubled", "killed", "kept")} == {
         "lost": 1,
         "doubled": 1,
@@ -84,14 +86,14 @@ def test_the_figures_count_every_case(bad: Outcome, calm: Outcome) -> None:
     assert (to_json(calm)["kept"], to_json(calm)["got_s"], to_json(calm)["bar_s"]) == (True, 0.5, 5.0)
 
 
-def test_the_text_has_a_line_per_drill_and_says_what_broke(bad: Outcome, calm: Outcome) -> None:
+def test_the_text_has_a_line_per_drill_and_says_what_broke(bad: DrillOutcome, calm: DrillOutcome) -> None:
     text = render_text([calm, bad])
     assert re.search(r"kill-scheduler +airfleet +0\.5 s \(longest gap\) +5 s +0 +0 +0 +yes", text)
     assert "kill-scheduler on airfleet: 1 task lost, the first d.short of gone" in text
     assert "longest time between two task starts" in text
 
 
-def test_the_page_is_whole_and_takes_no_word_for_markup(bad: Outcome, calm: Outcome) -> None:
+def test_the_page_is_whole_and_takes_no_word_for_markup(bad: DrillOutcome, calm: DrillOutcome) -> None:
     page = render_page([calm, bad], title="Drills <of> today", subtitle="three hosts & more")
     body = page[page.index("<main>") : page.index("</main>") + len("</main>")]
     ET.fromstring(body)
@@ -101,7 +103,7 @@ def test_the_page_is_whole_and_takes_no_word_for_markup(bad: Outcome, calm: Outc
     assert not re.search(r"https?://(?!www\.w3\.org)", page)
 
 
-def test_a_time_line_shows_every_attempt_and_every_event(bad: Outcome) -> None:
+def test_a_time_line_shows_every_attempt_and_every_event(bad: DrillOutcome) -> None:
     drawn = ET.fromstring(render_timeline(bad))
     kinds = [one.get("class", "") for one in drawn.iter("rect")]
     assert (kinds.count("done"), kinds.count("killed"), kinds.count("doubled")) == (39, 1, 2)

@@ -12,7 +12,7 @@ import pytest
 
 from airfleet.drills.catalogue import CATALOGUE, Drill, Fault, Target
 from airfleet.drills.load import Load
-from airfleet.drills.outcome import Event, Outcome
+from airfleet.drills.outcome import DrillEvent, DrillOutcome
 from airfleet.drills.runner import Pace, Runner
 from airfleet.errors import AirfleetError
 
@@ -69,8 +69,8 @@ class MadeUp:
         if self.refuses:
             raise AirfleetError("not now")
 
-    def observe(self, began: float, ended: float) -> tuple[Sequence[Event], Sequence[str]]:
-        return (Event(self.down + 1, "seen", "s2 leads"),), ()
+    def observe(self, began: float, ended: float) -> tuple[Sequence[DrillEvent], Sequence[str]]:
+        return (DrillEvent(self.down + 1, "seen", "s2 leads"),), ()
 
     def inject(self, fault: Fault, hosts: Sequence[str]) -> None:
         self.calls.append(f"inject {','.join(hosts)}")
@@ -103,7 +103,7 @@ class MadeUp:
         return [json.dumps(one) for one in said]
 
 
-def drill(world: MadeUp, which: str | Drill, *, look_every_s: float = 2.0) -> Outcome:
+def drill(world: MadeUp, which: str | Drill, *, look_every_s: float = 2.0) -> DrillOutcome:
     said = CATALOGUE[which] if isinstance(which, str) else which
     pace = Pace(settle_s=20.0, look_every_s=look_every_s)
     runner = Runner(world, world, {"w1": cast(Any, world)}, lambda _: None, world.clock, world.sleep, pace)

@@ -12,7 +12,7 @@ import pytest
 from airfleet.errors import AirfleetError
 from airfleet.operations import audit
 from airfleet_provider.contract import audit_store
-from airfleet_provider.contract.audit_log import BEGINNING, CUT, Entry, Outcome, Row, Source
+from airfleet_provider.contract.audit_log import BEGINNING, CUT, AuditEntry, AuditOutcome, AuditSource, Row
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def test_rows_that_were_edited_leave_no_file(tmp_path: Path) -> None:
 
 def test_the_chain_is_held_only_at_the_end_of_a_cut() -> None:
     said: list[str] = []
-    entry = Entry(id="x", source=Source.AIRFLEET, actor="a", action=CUT, outcome=Outcome.DONE)
+    entry = AuditEntry(id="x", source=AuditSource.AIRFLEET, actor="a", action=CUT, outcome=AuditOutcome.DONE)
     audit_store.cut(lambda statement, _: said.append(statement), entry, 3)
     assert "audit_head" not in "".join(said)
     assert [one.split()[0] for one in said] == ["SELECT", "DELETE", "INSERT"]

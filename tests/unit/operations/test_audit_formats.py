@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 
 from airfleet.operations.audit_formats import to_cef, to_json, to_syslog
 from airfleet_provider.contract import audit_log
-from airfleet_provider.contract.audit_log import Entry, Outcome, Row, Source
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource, Row
 
-ENTRY = Entry(
+ENTRY = AuditEntry(
     id="00000000-0000-4000-8000-000000000001",
-    source=Source.API,
+    source=AuditSource.API,
     actor="eve|=\\",
     address="10.0.0.9",
     action="DELETE /api/v2/pools/a|b=c\nCEF:0|forged",
-    outcome=Outcome.REFUSED,
+    outcome=AuditOutcome.REFUSED,
     status=403,
 )
 ROW = Row(7, datetime(2026, 11, 29, 12, 0, 1, 500, tzinfo=UTC), ENTRY.id, ENTRY.to_text(), "a" * 64, "b" * 64)

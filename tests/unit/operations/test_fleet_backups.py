@@ -14,7 +14,7 @@ from airfleet.components.host_model import LIB
 from airfleet.components.model import reveal
 from airfleet.components.postgresql import backups
 from airfleet.operations.backup.pgbackrest import recovery, repository, scripts
-from airfleet.operations.backup.pgbackrest.repository import Archive
+from airfleet.operations.backup.pgbackrest.repository import RepositoryState
 from airfleet.operations.backup.pgbackrest.scripts import Order
 from airfleet.runners.fleet.plan import diff
 from airfleet.runners.fleet.plan.facts import HostFacts
@@ -66,7 +66,7 @@ def test_damaged_backups_are_no_backups_and_the_newest_comes_last() -> None:
 )
 def test_a_backup_that_is_overdue_is_told(age: int, every: int, is_well: bool) -> None:
     backups = repository.parse_backups(info(tell()))
-    archive = Archive(backups, 3 << 20, 5 << 30, ENDED + timedelta(hours=age))
+    archive = RepositoryState(backups, 3 << 20, 5 << 30, ENDED + timedelta(hours=age))
     (what, well, said), _ = repository.judge(archive, Backups(every_hours=every))
     assert (what, well) == ("backups", is_well)
     assert "1, the newest" in said
@@ -74,14 +74,14 @@ def test_a_backup_that_is_overdue_is_told(age: int, every: int, is_well: bool) -
 
 
 def test_no_backup_is_well_only_while_the_first_is_being_made() -> None:
-    archive = Archive((), 0, 1, NOW, began_s=60)
+    archive = RepositoryState((), 0, 1, NOW, began_s=60)
     assert repository.judge(archive, Backups())[0][1]
     assert not repository.judge(replace(archive, began_s=3600), Backups())[0][1]
 
 
 @pytest.mark.parametrize(("waiting", "silent_s", "is_well"), [(0, 9000, True), (1, 60, True), (3, 900, False)])
 def test_an_archive_is_ill_while_changes_wait_for_it(waiting: int, silent_s: float, is_well: bool) -> None:
-    archive = Archive((), 0, 1, NOW, waiting=waiting, silent_s=silent_s)
+    archive = RepositoryState((), 0, 1, NOW, waiting=waiting, silent_s=silent_s)
     what, well, said = repository.judge(archive, Backups())[1]
     assert (what, well) == ("archive", is_well)
     assert is_well or "no change archived for 15 min: 3 files wait" in said

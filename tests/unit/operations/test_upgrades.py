@@ -19,7 +19,7 @@ from airfleet.operations.backup.catalogue import Backup
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.session import FleetSession
 from airfleet.operations.upgrade import move, schema
-from airfleet.operations.upgrade.move import Move
+from airfleet.operations.upgrade.move import VersionMove
 from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.apply import airflow_archives
@@ -44,20 +44,20 @@ KNOWN = ("3.3.0", "3.3.1", "3.3.2", "3.3.10")
 @pytest.mark.parametrize(
     ("running", "to", "back", "wanted"),
     [
-        (Running("3.3.1"), None, False, Move("3.3.1", "3.3.10")),
+        (Running("3.3.1"), None, False, VersionMove("3.3.1", "3.3.10")),
         (Running("3.3.10"), None, False, None),
-        (Running("3.3.1"), "3.3.2", False, Move("3.3.1", "3.3.2")),
-        (Running("3.3.10"), None, True, Move("3.3.10", "3.3.2")),
-        (Running("3.3.2", before="3.3.0"), None, True, Move("3.3.2", "3.3.0")),
-        (Running("3.3.1", before="3.3.2"), None, True, Move("3.3.1", "3.3.0")),
-        (Running("3.3.1", target="3.3.2", backup="b"), None, False, Move("3.3.1", "3.3.2", True, "b")),
-        (Running("3.3.1", target="3.3.2", backup="b"), "3.3.2", False, Move("3.3.1", "3.3.2", True, "b")),
-        (Running("3.3.1", target="3.3.2", backup="b"), None, True, Move("3.3.2", "3.3.1", True)),
-        (Running("3.3.1", target="3.3.2", backup="b"), "3.3.1", False, Move("3.3.2", "3.3.1", True)),
+        (Running("3.3.1"), "3.3.2", False, VersionMove("3.3.1", "3.3.2")),
+        (Running("3.3.10"), None, True, VersionMove("3.3.10", "3.3.2")),
+        (Running("3.3.2", before="3.3.0"), None, True, VersionMove("3.3.2", "3.3.0")),
+        (Running("3.3.1", before="3.3.2"), None, True, VersionMove("3.3.1", "3.3.0")),
+        (Running("3.3.1", target="3.3.2", backup="b"), None, False, VersionMove("3.3.1", "3.3.2", True, "b")),
+        (Running("3.3.1", target="3.3.2", backup="b"), "3.3.2", False, VersionMove("3.3.1", "3.3.2", True, "b")),
+        (Running("3.3.1", target="3.3.2", backup="b"), None, True, VersionMove("3.3.2", "3.3.1", True)),
+        (Running("3.3.1", target="3.3.2", backup="b"), "3.3.1", False, VersionMove("3.3.2", "3.3.1", True)),
     ],
 )
 def test_a_move_is_chosen_from_what_runs_and_what_is_asked(
-    running: Running, to: str | None, back: bool, wanted: Move | None
+    running: Running, to: str | None, back: bool, wanted: VersionMove | None
 ) -> None:
     assert move.choose(running, KNOWN, to=to, back=back) == wanted
 
@@ -76,7 +76,7 @@ def test_a_move_that_cannot_be_is_refused_with_a_reason(running: Running, to: st
 
 
 def test_a_move_that_is_taken_back_and_cut_off_again_goes_on_back() -> None:
-    there = Move("3.3.1", "3.3.2", backup="b")
+    there = VersionMove("3.3.1", "3.3.2", backup="b")
     undone = move.choose(there.begun, KNOWN, to=None, back=True)
     assert undone is not None
     again = move.choose(undone.begun, KNOWN, to=None, back=False)
@@ -85,8 +85,8 @@ def test_a_move_that_is_taken_back_and_cut_off_again_goes_on_back() -> None:
 
 
 def test_workers_come_last_and_on_the_way_back_first() -> None:
-    there = move.describe(Move("3.3.1", "3.3.2"), parse(), drain_s=900)
-    back = move.describe(Move("3.3.2", "3.3.1"), parse(), drain_s=900)
+    there = move.describe(VersionMove("3.3.1", "3.3.2"), parse(), drain_s=900)
+    back = move.describe(VersionMove("3.3.2", "3.3.1"), parse(), drain_s=900)
 
     def position(lines: tuple[str, ...], word: str) -> int:
         return next(number for number, line in enumerate(lines) if line.startswith(word))
@@ -129,7 +129,7 @@ def test_what_a_fleet_runs_is_kept_once_and_a_move_keeps_others_out(tmp_path: Pa
     airflow_version.keep(folder)
     assert airflow_version.read(folder) == Running("3.3.1")
     airflow_version.check_settled(folder)
-    airflow_version.write(folder, Move("3.3.1", "3.3.2", backup="b").begun)
+    airflow_version.write(folder, VersionMove("3.3.1", "3.3.2", backup="b").begun)
     with pytest.raises(AirfleetError, match=r"moving from Airflow 3\.3\.1 to 3\.3\.2"):
         airflow_version.check_settled(folder)
 
@@ -229,7 +229,7 @@ class Fleet:
 
         return MadeUpConnection(host=name_host(name), perform=perform)
 
-    def go(self, wanted: Move) -> None:
+    def go(self, wanted: VersionMove) -> None:
         with ExitStack() as stack:
             session = FleetSession(Path(), self.folder, stack, token="t", notify=lambda _: None)
             Upgrade(session, drain_s=1, report=lambda _: None).run(wanted, self.survey)
@@ -241,19 +241,19 @@ PAUSE = [f"stopping what works on the schema on {name}" for name in ("web1", "sc
 @pytest.mark.parametrize(
     ("wanted", "schema", "order"),
     [
-        (Move("3.3.1", "3.3.2"), "wanted", ["unpack", "backup", "all"]),
-        (Move("3.3.1", "3.3.2"), "other", ["unpack", "backup", *PAUSE, "all"]),
-        (Move("3.3.1", "3.3.2", is_begun=True, backup="b"), "wanted", ["unpack", "all"]),
-        (Move("3.3.2", "3.3.1"), "wanted", ["unpack", "backup", "workers", "all"]),
+        (VersionMove("3.3.1", "3.3.2"), "wanted", ["unpack", "backup", "all"]),
+        (VersionMove("3.3.1", "3.3.2"), "other", ["unpack", "backup", *PAUSE, "all"]),
+        (VersionMove("3.3.1", "3.3.2", is_begun=True, backup="b"), "wanted", ["unpack", "all"]),
+        (VersionMove("3.3.2", "3.3.1"), "wanted", ["unpack", "backup", "workers", "all"]),
         (
-            Move("3.3.2", "3.3.1"),
+            VersionMove("3.3.2", "3.3.1"),
             "other",
             ["unpack", "backup", "workers", *PAUSE, "the job schema-back on sched1", "all"],
         ),
     ],
 )
 def test_a_move_does_its_parts_in_an_order_that_ends_no_task(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: Move, schema: str, order: list[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: VersionMove, schema: str, order: list[str]
 ) -> None:
     fleet = Fleet(monkeypatch, tmp_path, schema=schema)
     fleet.go(wanted)
@@ -267,7 +267,7 @@ def test_a_move_that_is_cut_off_is_known_once_anybody_could_notice_it(
 ) -> None:
     airflow_version.write(StateFolder(tmp_path), Running("3.3.1"))
     with pytest.raises(KeyboardInterrupt):
-        Fleet(monkeypatch, tmp_path, schema="other", cut=cut).go(Move("3.3.1", "3.3.2"))
+        Fleet(monkeypatch, tmp_path, schema="other", cut=cut).go(VersionMove("3.3.1", "3.3.2"))
     kept = airflow_version.read(StateFolder(tmp_path))
     assert (kept.version, kept.target, bool(kept.backup)) == ("3.3.1", target, bool(target))
 
@@ -289,7 +289,7 @@ def test_a_move_that_fails_starts_what_it_stopped_where_that_can_work_and_says_h
 ) -> None:
     fleet = Fleet(monkeypatch, tmp_path, schema="other", fails=fails, moves_to=moves_to)
     with pytest.raises(AirfleetError, match=state):
-        fleet.go(Move("3.3.1", "3.3.2"))
+        fleet.go(VersionMove("3.3.1", "3.3.2"))
     assert [one for one in fleet.did if one in STARTED] == (STARTED if started else [])
 
 

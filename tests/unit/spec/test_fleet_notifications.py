@@ -14,14 +14,14 @@ from airfleet.workspace.project import resolve_notifications
 from airfleet_provider.contract import notification_policy
 from airfleet_provider.contract.alert_schema import Severity
 from airfleet_provider.contract.notification_policy import (
-    Encryption,
     EscalationRule,
+    EscalationStep,
     FailureRule,
+    MailEncryption,
     Matcher,
     QuietHours,
     Receiver,
     ReceiverType,
-    Step,
 )
 
 
@@ -84,7 +84,7 @@ def test_what_a_whole_section_means() -> None:
         sender="airfleet@example.com",
         host="smtp.example.com",
         port=465,
-        encryption=Encryption.TLS,
+        encryption=MailEncryption.TLS,
         login="airfleet",
     )
     assert (team.secret, team.url) == (SecretRef(env="SMTP_PASSWORD"), None)
@@ -94,7 +94,7 @@ def test_what_a_whole_section_means() -> None:
     assert found.policy.escalation == (
         EscalationRule(
             match=Matcher(severity=Severity.CRITICAL, labels={"dag_id": "sales_.*"}),
-            steps=(Step(("team", "channel")), Step(("pager",), 900.0)),
+            steps=(EscalationStep(("team", "channel")), EscalationStep(("pager",), 900.0)),
             repeat_s=14_400.0,
             quiet_hours=QuietHours("22:00", "07:00", "Europe/Berlin", Severity.CRITICAL),
         ),

@@ -15,7 +15,7 @@ def parse(text: str) -> fleet.Releases:
 
 def test_without_the_section_the_defaults_count_and_are_the_providers() -> None:
     assert parse("") == fleet.Releases() == parse("releases:\n")
-    assert release_policy.Policy() == release_policy.Policy.read(
+    assert release_policy.WatchPolicy() == release_policy.WatchPolicy.read(
         {key: getattr(parse(""), key) for key in fleet.Releases.__slots__}
     )
     assert (parse("").keep, parse("").store) == (release_policy.KEEP, archive_store.DATABASE)

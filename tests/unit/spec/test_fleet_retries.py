@@ -7,7 +7,7 @@ import pytest
 from airfleet.errors import SpecError
 from airfleet.spec import load
 from airfleet_provider.contract import retry_rules
-from airfleet_provider.contract.retry_rules import Action, RetryRule
+from airfleet_provider.contract.retry_rules import FailureAction, RetryRule
 
 
 def parse(text: str) -> tuple[RetryRule, ...]:
@@ -24,7 +24,7 @@ retries:
 """
     )
     assert [rule.name for rule in rules] == ["typos", "away", "rest"]
-    assert rules[0].action is Action.FAIL
+    assert rules[0].action is FailureAction.FAIL
     assert rules[0].errors == (r"builtins\.KeyError",)
     assert (rules[1].delay_s, rules[1].at_most_s, rules[1].growth, rules[1].operator) == (10, 300, 3, "SQL.*")
     assert rules[2].errors == ()

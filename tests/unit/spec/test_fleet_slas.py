@@ -8,10 +8,10 @@ import pytest
 
 from airfleet.errors import SpecError
 from airfleet.spec import load
-from airfleet_provider.contract.sla_rules import Calendar, Kind, Rule
+from airfleet_provider.contract.sla_rules import Calendar, PromiseKind, SlaRule
 
 
-def parse(text: str) -> tuple[Rule, ...]:
+def parse(text: str) -> tuple[SlaRule, ...]:
     return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8).slas
 
 
@@ -33,14 +33,14 @@ slas:
 def test_each_promise_of_an_entry_is_a_rule() -> None:
     by, longest = parse(WHOLE)
     calendar = Calendar("Europe/Berlin", frozenset(range(5)), frozenset({date(2026, 12, 25)}))
-    assert (by.kind, by.at, by.since, by.calendar) == (Kind.FINISHED_BY, time(6), time(22), calendar)
-    assert (longest.kind, longest.limit_s, longest.at) == (Kind.NO_LONGER_THAN, 5400, None)
+    assert (by.kind, by.at, by.since, by.calendar) == (PromiseKind.FINISHED_BY, time(6), time(22), calendar)
+    assert (longest.kind, longest.limit_s, longest.at) == (PromiseKind.NO_LONGER_THAN, 5400, None)
     assert (by.dag, by.task, by.severity) == (longest.dag, longest.task, longest.severity)
 
 
 def test_a_rule_survives_the_way_to_the_engine() -> None:
     for rule in (*parse(WHOLE), *parse("slas: {a: {asset: sales, fresh_by: '07:00'}, b: {tag: x, must_run: 26h}}")):
-        assert Rule.from_json(rule.to_json()) == rule
+        assert SlaRule.from_json(rule.to_json()) == rule
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_a_local_time_is_right_on_the_days_when_clocks_change(day: date, at: tim
 
 def test_runs_count_from_the_deadline_of_the_day_before_or_from_since() -> None:
     berlin = Calendar("Europe/Berlin")
-    plain = Rule("a", Kind.FINISHED_BY, dag=".*", at=time(6), calendar=berlin)
+    plain = SlaRule("a", PromiseKind.FINISHED_BY, dag=".*", at=time(6), calendar=berlin)
     assert plain.find_start(date(2026, 3, 29)) == datetime(2026, 3, 28, 5, tzinfo=UTC)
     assert plain.find_due(date(2026, 3, 29)) - plain.find_start(date(2026, 3, 29)) == (
         datetime(2026, 3, 29, 23) - datetime(2026, 3, 29)
     ), "the day has 23 hours"
-    evening = Rule("a", Kind.FINISHED_BY, dag=".*", at=time(6), since=time(22), calendar=berlin)
+    evening = SlaRule("a", PromiseKind.FINISHED_BY, dag=".*", at=time(6), since=time(22), calendar=berlin)
     assert evening.find_start(date(2026, 3, 29)) == datetime(2026, 3, 28, 21, tzinfo=UTC)
-    morning = Rule("a", Kind.FINISHED_BY, dag=".*", at=time(6), since=time(1), calendar=berlin)
+    morning = SlaRule("a", PromiseKind.FINISHED_BY, dag=".*", at=time(6), since=time(1), calendar=berlin)
     assert morning.find_start(date(2026, 3, 29)) == datetime(2026, 3, 29, 0, tzinfo=UTC)

@@ -36,7 +36,7 @@ class LeaseLostError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LeaseTerm:
     """A term of this process as the holder: its number, and until when it is sure, by the monotonic clock."""
 
     epoch: int
@@ -50,7 +50,7 @@ class AgentsLease:
         self.holder = holder
         self.changed = threading.Condition()
         self._clock = clock
-        self._term: Term | None = None
+        self._term: LeaseTerm | None = None
         self._seen: tuple[int, str, float] | None = None
         self._seen_since = float("-inf")
 
@@ -60,7 +60,7 @@ class AgentsLease:
         term = self._term
         return term.epoch if term and self._clock() < term.sure_until else None
 
-    def ask(self, connection: Connection[Row]) -> Term | None:
+    def ask(self, connection: Connection[Row]) -> LeaseTerm | None:
         """Renew the lease, or take it if it is free; return the term to `note` once the transaction is committed.
 
         Raises:
@@ -68,7 +68,7 @@ class AgentsLease:
         """
         return self._renew(connection, self._term) if self._term is not None else self._try(connection)
 
-    def note(self, term: Term | None) -> None:
+    def note(self, term: LeaseTerm | None) -> None:
         """Record what `ask` returned. A term that was not committed must not count: others do not see it."""
         with self.changed:
             was, self._term = self._term, term
@@ -93,12 +93,12 @@ class AgentsLease:
         if connection.execute(SQL["hold"], self._words(epoch)).fetchone() is None:
             raise LeaseLostError(f"the term {epoch} of this agents process is over")
 
-    def _renew(self, connection: Connection[Row], term: Term) -> Term | None:
+    def _renew(self, connection: Connection[Row], term: LeaseTerm) -> LeaseTerm | None:
         asked = self._clock()
         row = connection.execute(SQL["renew"], {**self._words(term.epoch), "ttl": TTL_S}).fetchone()
-        return Term(term.epoch, asked + TTL_S - MARGIN_S) if row else None
+        return LeaseTerm(term.epoch, asked + TTL_S - MARGIN_S) if row else None
 
-    def _try(self, connection: Connection[Row]) -> Term | None:
+    def _try(self, connection: Connection[Row]) -> LeaseTerm | None:
         row = connection.execute(SQL["read"], {"lease": lease_schema.AGENTS}).fetchone()
         if row is None:
             return None
@@ -110,7 +110,7 @@ class AgentsLease:
         asked = self._clock()
         words = {**self._words(row["epoch"]), "renewed": row["renewed"], "ttl": TTL_S}
         taken = connection.execute(SQL["take"], words).fetchone()
-        return Term(taken["epoch"], asked + TTL_S - MARGIN_S) if taken else None
+        return LeaseTerm(taken["epoch"], asked + TTL_S - MARGIN_S) if taken else None
 
     def _words(self, epoch: int) -> Row:
         return {"lease": lease_schema.AGENTS, "epoch": epoch, "holder": self.holder}

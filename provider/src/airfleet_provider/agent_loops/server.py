@@ -31,7 +31,7 @@ HANDSHAKE = b"\x16"
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class ServerTls:
     """The files of the certificate and the key that the server shows.
 
     Every new connection reads them, so that a new certificate needs no restart. Unless TLS `is_required`, clients may
@@ -77,7 +77,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """An answer to a request."""
 
     status: HTTPStatus
@@ -86,7 +86,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_json(cls, value: object, *, good: bool = True) -> Answer:
+    def of_json(cls, value: object, *, good: bool = True) -> HttpAnswer:
         """Return an answer in JSON: 200, or 503 if it is not `good`."""
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
         return cls(status, "application/json", json.dumps(value).encode() + b"\n")
@@ -106,9 +106,9 @@ class Request:
 
 
 # A route gets the `Accept` header.
-Route = Callable[[str], Answer]
+Route = Callable[[str], HttpAnswer]
 # What a handler answers to a method and a path.
-Handler = Callable[[Request], Answer]
+Handler = Callable[[Request], HttpAnswer]
 Handlers = Mapping[tuple[str, str], Handler]
 
 
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         if handler := self.handlers.get(("GET", url.path)):
             answer = handler(Request(url.query, dict(self.headers), b"", self._find_peer()))
         elif route is None:
-            answer = Answer(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /health and /ready\n")
+            answer = HttpAnswer(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /health and /ready\n")
         else:
             answer = route(self.headers.get("Accept", ""))
         self._send(answer)
@@ -136,9 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         most = self.bounds.longest_body if self._find_peer() else self.bounds.strangers_body
         if handler is None:
-            answer = Answer(HTTPStatus.NOT_FOUND, "text/plain", b"nothing takes a POST here\n")
+            answer = HttpAnswer(HTTPStatus.NOT_FOUND, "text/plain", b"nothing takes a POST here\n")
         elif not length.isdecimal() or int(length) > most:
-            answer = Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", b"the body is too long\n")
+            answer = HttpAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", b"the body is too long\n")
         else:
             body = self.rfile.read(int(length))
             if len(body) < int(length):
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         names = [value for part in subject for key, value in part if key == "commonName"]
         return str(names[0]) if len(names) == 1 else ""
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: HttpAnswer) -> None:
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.kind)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -187,7 +187,7 @@ class Server(ThreadingHTTPServer):
         port: int,
         routes: Mapping[str, Route],
         handlers: Handlers | None = None,
-        tls: Tls | None = None,
+        tls: ServerTls | None = None,
         bounds: Bounds = Bounds(),
     ) -> None:
         """Listen at once. Without `tls`, no connection has TLS.

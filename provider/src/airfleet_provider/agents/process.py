@@ -22,10 +22,10 @@ import psycopg
 
 from airfleet_provider.agent_loops.lease import ANSWER_S, RENEW_EVERY_S, AgentsLease
 from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread, connect
-from airfleet_provider.agent_loops.server import Answer, Route, Server, Tls
+from airfleet_provider.agent_loops.server import HttpAnswer, Route, Server, ServerTls
 from airfleet_provider.agents.catalogue import assemble
 from airfleet_provider.contract import environment
-from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.agents_config import AgentsKey
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ class AgentsProcess:
         self.config = config
         self.stopping = threading.Event()
         self.clock = clock
-        host = str(config[Key.HOST])
+        host = str(config[AgentsKey.HOST])
         # A name that no other process ever had: a restarted process is another holder.
         self.lease = AgentsLease(f"{host[:60]}:{secrets.token_hex(6)}", clock=clock)
-        open_connection = partial(connect, config[Key.DATABASE])
+        open_connection = partial(connect, config[AgentsKey.DATABASE])
         keeper = Loop(LEASE, RENEW_EVERY_S, self._keep_lease, only_active=False)
         self.threads = tuple(
             LoopThread(
@@ -85,23 +85,23 @@ class AgentsProcess:
         return 0
 
     def _release(self) -> None:
-        with suppress(psycopg.Error), connect(self.config[Key.DATABASE], LEASE) as connection:
+        with suppress(psycopg.Error), connect(self.config[AgentsKey.DATABASE], LEASE) as connection:
             self.lease.release(connection)
 
     def list_faults(self) -> list[str]:
         """Return why the process must be restarted; nothing if all loops are well."""
         return [fault for one in self.threads if (fault := one.find_fault())]
 
-    def show_health(self, accept: str) -> Answer:
+    def show_health(self, accept: str) -> HttpAnswer:
         """Answer whether the process is alive. An outage of the database does not make it ill."""
-        return Answer.of_json(self._describe(), good=not self.list_faults())
+        return HttpAnswer.of_json(self._describe(), good=not self.list_faults())
 
-    def show_ready(self, accept: str) -> Answer:
+    def show_ready(self, accept: str) -> HttpAnswer:
         """Answer whether the process does its work: the database answers, and no loop has failed last time."""
         keeper, *others = self.threads
         is_reached = keeper.state.succeeded is not None and keeper.read_age() < READY_S
         failing = [one.loop.name for one in others if one.state.consecutive]
-        return Answer.of_json(self._describe(), good=is_reached and not failing and not self.list_faults())
+        return HttpAnswer.of_json(self._describe(), good=is_reached and not failing and not self.list_faults())
 
     def _describe(self) -> dict[str, Any]:
         loops = {}
@@ -120,13 +120,17 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     config = read_config(Path(environ[environment.AGENTS]))
     work = assemble(config)
     process = AgentsProcess(config, work.loops)
-    place = config[Key.SERVER]
+    place = config[AgentsKey.SERVER]
     routes: dict[str, Route] = {
         **work.make_routes(process.threads, process.lease),
         "/health": process.show_health,
         "/ready": process.show_ready,
     }
-    tls = Tls(Path(place["certificate"]), Path(place["key"]), bool(place["tls_required"])) if "key" in place else None
+    tls = (
+        ServerTls(Path(place["certificate"]), Path(place["key"]), bool(place["tls_required"]))
+        if "key" in place
+        else None
+    )
     server = Server(str(place["address"]), int(place["port"]), routes, work.handlers, tls)
     threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
 
@@ -152,7 +156,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
     """
     try:
         config = json.loads(path.read_text("utf-8"))
-        missing = {Key.HOST, Key.DATABASE, Key.SERVER} - config.keys()
+        missing = {AgentsKey.HOST, AgentsKey.DATABASE, AgentsKey.SERVER} - config.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise SystemExit(f"airfleet: cannot read {path}: {error}") from None
     if missing:

@@ -12,7 +12,7 @@ from typing import Any
 
 from airfleet_provider.compat.calls import config, metadata_db
 from airfleet_provider.contract import audit_store
-from airfleet_provider.contract.audit_log import Entry, Outcome, Source
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource
 
 # The functions of commands that only read, or that run a component. Every other command that Airflow logs is recorded.
 READS = frozenset(
@@ -55,19 +55,19 @@ def record(connect: Callable[[], Any], sub_command: str, user: str = "", host_na
         raise SystemExit(1) from None
 
 
-def make_entry(name: str, user: str, host: str, argv: Sequence[str]) -> Entry:
+def make_entry(name: str, user: str, host: str, argv: Sequence[str]) -> AuditEntry:
     """Return the entry of a command. It has the first words and the names of the options, and no value of an option."""
     given = list(itertools.takewhile(lambda one: one != "--", argv[1:]))
     shown = [one for one in given[: SHOWN_WORDS - 1] if not one.startswith("-")]
     # The value of a short option may follow its letter at once.
     names = [one.partition("=")[0] if one.startswith("--") else one[:2] for one in given if one.startswith("-")]
-    return Entry(
+    return AuditEntry(
         id=str(uuid.uuid4()),
-        source=Source.AIRFLOW,
+        source=AuditSource.AIRFLOW,
         actor=user,
         address=host,
         action=f"airflow {name}",
-        outcome=Outcome.BEGUN,
+        outcome=AuditOutcome.BEGUN,
         detail={"words": shown, "options": names},
     )
 

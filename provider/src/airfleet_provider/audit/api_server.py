@@ -8,9 +8,9 @@ from starlette.requests import cookie_parser
 
 from airfleet_provider.audit.middleware import App, Audit
 from airfleet_provider.audit.recorder import Recorder
-from airfleet_provider.audit.requests import Rules
+from airfleet_provider.audit.requests import AuditRules
 from airfleet_provider.compat.calls import config, logins, metadata_db
-from airfleet_provider.contract.audit_log import Source, derive_body_key
+from airfleet_provider.contract.audit_log import AuditSource, derive_body_key
 
 # Airflow's name of the cookie with the token of the UI.
 COOKIE = "_token"
@@ -19,7 +19,7 @@ COOKIE = "_token"
 def wrap(app: App) -> Audit:
     """Return the application behind the audit log."""
     recorder = Recorder(lambda: metadata_db.connect("airfleet audit"))
-    return Audit(app, Rules(Source.API), recorder, read_subject, key=read_key())
+    return Audit(app, AuditRules(AuditSource.API), recorder, read_subject, key=read_key())
 
 
 def read_key() -> bytes:

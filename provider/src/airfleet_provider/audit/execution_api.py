@@ -10,9 +10,9 @@ from typing import Any
 
 from airfleet_provider.audit.middleware import App, Audit
 from airfleet_provider.audit.recorder import Recorder
-from airfleet_provider.audit.requests import Rules
+from airfleet_provider.audit.requests import AuditRules
 from airfleet_provider.compat.calls import config, metadata_db
-from airfleet_provider.contract.audit_log import Source, derive_body_key
+from airfleet_provider.contract.audit_log import AuditSource, derive_body_key
 
 # Returns the task instance and the claims of a valid token; raises for any other.
 ReadClaims = Callable[[str], Awaitable[tuple[str, Mapping[str, Any]]]]
@@ -35,7 +35,7 @@ def wrap(app: App, read_claims: ReadClaims | None) -> Audit:
 
     recorder = Recorder(lambda: metadata_db.connect("airfleet audit"))
     key = derive_body_key(config.read_setting("api_auth", "jwt_secret"))
-    return Audit(app, Rules(Source.TASK, are_tasks=True), recorder, read_subject, key=key)
+    return Audit(app, AuditRules(AuditSource.TASK, are_tasks=True), recorder, read_subject, key=key)
 
 
 def read_unverified(token: str) -> str:

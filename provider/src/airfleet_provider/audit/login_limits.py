@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from airfleet_provider.contract import audit_store
-from airfleet_provider.contract.audit_log import Entry, Outcome
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "login_limits")
@@ -33,10 +33,10 @@ class LimitedLoginError(Exception):
         self.wait_s = wait_s
 
 
-def begin(entry: Entry) -> Callable[[Any], Entry | LimitedLoginError]:
+def begin(entry: AuditEntry) -> Callable[[Any], AuditEntry | LimitedLoginError]:
     """Return work that records the intent of a login, or that it was refused because of a limit."""
 
-    def work(cursor: Any) -> Entry | LimitedLoginError:  # noqa: ANN401 - psycopg2 has no types
+    def work(cursor: Any) -> AuditEntry | LimitedLoginError:  # noqa: ANN401 - psycopg2 has no types
         words = _name(entry)
         cursor.execute(SQL["forget"], {"seconds": max(ADDRESS_S, NAME_S)})
         cursor.execute(SQL["count"], {**words, "address_s": ADDRESS_S, "name_s": NAME_S})
@@ -44,7 +44,7 @@ def begin(entry: Entry) -> Callable[[Any], Entry | LimitedLoginError]:
         limit = NAME_S if of_name >= NAME_AT_MOST else ADDRESS_S if of_address >= ADDRESS_AT_MOST else 0
         if limit:
             why = "name" if limit == NAME_S else "address"
-            refused = replace(entry, outcome=Outcome.REFUSED, status=TOO_MANY, detail={"limit": why})
+            refused = replace(entry, outcome=AuditOutcome.REFUSED, status=TOO_MANY, detail={"limit": why})
             audit_store.record(cursor.execute, refused)
             return LimitedLoginError(limit)
         cursor.execute(SQL["note"], words)
@@ -54,18 +54,18 @@ def begin(entry: Entry) -> Callable[[Any], Entry | LimitedLoginError]:
     return work
 
 
-def settle(entry: Entry) -> Callable[[Any], None]:
+def settle(entry: AuditEntry) -> Callable[[Any], None]:
     """Return work that records the outcome of a login. Only a wrong password stays a failure."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
-        if entry.outcome is not Outcome.REFUSED:
-            cursor.execute(SQL["forgive"], {**_name(entry), "is_done": entry.outcome is Outcome.DONE})
+        if entry.outcome is not AuditOutcome.REFUSED:
+            cursor.execute(SQL["forgive"], {**_name(entry), "is_done": entry.outcome is AuditOutcome.DONE})
         audit_store.settle(cursor.execute, entry)
 
     return work
 
 
-def withdraw(entry: Entry) -> Callable[[Any], None]:
+def withdraw(entry: AuditEntry) -> Callable[[Any], None]:
     """Return work that removes the intent of a login that was not tried. It counts for no limit."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
@@ -86,6 +86,6 @@ def find_network(address: str) -> str:
     return str(found.ipv4_mapped or ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
 
 
-def _name(entry: Entry) -> dict[str, str]:
+def _name(entry: AuditEntry) -> dict[str, str]:
     address = find_network(entry.address)
     return {"id": entry.id, "address": address, "name": entry.actor.replace("\0", "")[:LONGEST_NAME].lower()}

@@ -16,7 +16,7 @@ import psycopg
 
 from airfleet_provider.agent_loops.loop import Context, Loop
 from airfleet_provider.contract import audit_store
-from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.audit_log import HEAD_LINE, Head
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def append(path: Path, line: str) -> None:
 
 def make_loop(config: Mapping[str, Any]) -> Loop:
     """Return the loop with the key and the file of the agents' configuration."""
-    own = config.get(Key.AUDIT, {})
+    own = config.get(AgentsKey.AUDIT, {})
     heads = own.get("heads")
     return Loop(
         NAME, EVERY_S, AuditLoop(str(own.get("key", "")), Path(heads) if heads else None).once, only_active=False

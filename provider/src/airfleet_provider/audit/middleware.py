@@ -23,9 +23,9 @@ from typing import Any
 
 from airfleet_provider.audit import current_user, login_limits, statements
 from airfleet_provider.audit.login_limits import LimitedLoginError
-from airfleet_provider.audit.recorder import BusyError, Recorder
-from airfleet_provider.audit.requests import Kind, Rules
-from airfleet_provider.contract.audit_log import Entry, Outcome
+from airfleet_provider.audit.recorder import Recorder, RecorderBusyError
+from airfleet_provider.audit.requests import AuditRules, RequestKind
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome
 
 log = logging.getLogger("airfleet")
 
@@ -57,12 +57,12 @@ TOO_MANY = b'{"detail":"too many requests; try again in a minute"}'
 class _Request:
     """What is known of a request while it is answered."""
 
-    kind: Kind
+    kind: RequestKind
     path: str
-    entry: Entry
+    entry: AuditEntry
     subject: str
     names: list[str]
-    target: statements.Target | None
+    target: statements.ChangedRow | None
     digest: hmac.HMAC
     status: int = 0
     is_ended: bool = False
@@ -80,7 +80,7 @@ class Audit:
     def __init__(
         self,
         app: App,
-        rules: Rules,
+        rules: AuditRules,
         recorder: Recorder,
         read_subject: ReadSubject,
         *,
@@ -102,10 +102,10 @@ class Audit:
             return
         path = find_path(scope)
         kind = self._rules.classify(scope["method"], path)
-        if kind is Kind.READING:
+        if kind is RequestKind.READING:
             await self._app(scope, receive, send)
             return
-        if kind is Kind.LOGIN:
+        if kind is RequestKind.LOGIN:
             # The limits need the name, which is in the body.
             receive = await read_ahead(receive)
         request = await self._open(scope, path, kind, receive)
@@ -117,7 +117,7 @@ class Audit:
             await refuse(send, 429, TOO_MANY)
             return
         try:
-            if kind is not Kind.SECRET and not await self._begin(request):
+            if kind is not RequestKind.SECRET and not await self._begin(request):
                 await refuse(send)
                 return
         except LimitedLoginError as error:
@@ -125,18 +125,18 @@ class Audit:
             return
         await self._pass_on(request, scope, receive, send)
 
-    async def _open(self, scope: Scope, path: str, kind: Kind, receive: Receive) -> _Request:
+    async def _open(self, scope: Scope, path: str, kind: RequestKind, receive: Receive) -> _Request:
         name = ""
         if isinstance(receive, Ahead):
             kinds = [value for key, value in scope["headers"] if key.lower() == b"content-type"]
             name = self._rules.find_name(path, receive.body, kinds)
-        subject = "" if kind is Kind.LOGIN else await self._read_subject(scope)
-        entry = Entry(
+        subject = "" if kind is RequestKind.LOGIN else await self._read_subject(scope)
+        entry = AuditEntry(
             id=str(uuid.uuid4()),
             source=self._rules.source,
             actor=name,
             action=f"{scope['method']} {path}",
-            outcome=Outcome.BEGUN,
+            outcome=AuditOutcome.BEGUN,
             address=str((scope.get("client") or ("",))[0]),
         )
         digest = hmac.new(self._key, digestmod=hashlib.sha256)
@@ -156,7 +156,7 @@ class Audit:
             LimitedLoginError: The login must not be tried.
         """
         work: Callable[[Any], Any]
-        if request.kind is Kind.LOGIN:
+        if request.kind is RequestKind.LOGIN:
             work = login_limits.begin(request.entry)
         elif self._rules.are_tasks and request.subject:
             work = statements.begin_task(request.entry, request.subject)
@@ -166,11 +166,11 @@ class Audit:
         try:
             future = self._recorder.submit(work)
             begun = await asyncio.wait_for(asyncio.wrap_future(future), INTENT_S)
-        except (Exception, BusyError) as error:
+        except (Exception, RecorderBusyError) as error:
             log.warning("%s was refused, as the audit log is away: %s", request.entry.action, type(error).__name__)
             if future is not None and isinstance(error, TimeoutError) and not future.cancel():
                 # It is being written at this moment. Without its end it would become a row of an unknown outcome.
-                withdraw = login_limits.withdraw if request.kind is Kind.LOGIN else statements.withdraw
+                withdraw = login_limits.withdraw if request.kind is RequestKind.LOGIN else statements.withdraw
                 self._recorder.submit(withdraw(request.entry), is_kept=True)
             return False
         if isinstance(begun, LimitedLoginError):
@@ -191,7 +191,7 @@ class Audit:
             nonlocal is_refused
             if message["type"] == "http.response.start":
                 request.status = int(message["status"])
-                if not await self._end(request) and request.kind is Kind.SECRET:
+                if not await self._end(request) and request.kind is RequestKind.SECRET:
                     is_refused = True
                     await refuse(send)
             if not is_refused:
@@ -209,9 +209,9 @@ class Audit:
         """Record the outcome, and return whether it is committed. Else it will be, unless this process is killed."""
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._submit_end(request))), OUTCOME_S)
-            if request.kind is Kind.SECRET and request.subject and request.status == OK:
+            if request.kind is RequestKind.SECRET and request.subject and request.status == OK:
                 self._recent.add(request)
-        except (Exception, BusyError) as error:
+        except (Exception, RecorderBusyError) as error:
             log.warning("The outcome of %s is not recorded yet: %s", request.entry.action, type(error).__name__)
             return False
         return True
@@ -224,11 +224,11 @@ class Audit:
             actor=actor,
             status=request.status,
             outcome=self._rules.judge(request.path, request.status, is_known=bool(request.names)),
-            body=request.digest.hexdigest() if request.start and request.kind is not Kind.LOGIN else "",
+            body=request.digest.hexdigest() if request.start and request.kind is not RequestKind.LOGIN else "",
         )
-        if request.kind is Kind.SECRET:
+        if request.kind is RequestKind.SECRET:
             return self._recorder.submit(statements.record_task(entry, request.subject))
-        if request.kind is Kind.LOGIN:
+        if request.kind is RequestKind.LOGIN:
             return self._recorder.submit(login_limits.settle(entry), is_kept=True)
         target = request.target or self._rules.find_new(entry.action, request.start)
         return self._recorder.submit(statements.settle(entry, target), is_kept=True)
@@ -303,7 +303,7 @@ class Recent:
 
     def holds(self, request: _Request) -> bool:
         """Return whether this task instance has a row for this secret already."""
-        return request.kind is Kind.SECRET and (request.subject, request.path) in self._keys
+        return request.kind is RequestKind.SECRET and (request.subject, request.path) in self._keys
 
     def add(self, request: _Request) -> None:
         """Note that the row is committed."""

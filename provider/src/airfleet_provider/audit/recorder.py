@@ -29,7 +29,7 @@ READ_ONLY = "25006"
 Work = Callable[[Any], Any]
 
 
-class BusyError(RuntimeError):
+class RecorderBusyError(RuntimeError):
     """Too much work waits for the database."""
 
 
@@ -59,10 +59,10 @@ class Recorder:
         Such work must do no harm if it is done twice.
 
         Raises:
-            BusyError: Too much work waits.
+            RecorderBusyError: Too much work waits.
         """
         if self._queue.qsize() >= MOST_WAITING and not is_kept:
-            raise BusyError("too many requests wait for the audit log")
+            raise RecorderBusyError("too many requests wait for the audit log")
         item = _Item(work, is_kept)
         self._queue.put(item)
         self._start()

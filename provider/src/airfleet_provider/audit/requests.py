@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import parse_qs
 
-from airfleet_provider.audit.statements import Target
+from airfleet_provider.audit.statements import ChangedRow
 from airfleet_provider.contract import slot_rules
-from airfleet_provider.contract.audit_log import Outcome, Source
+from airfleet_provider.contract.audit_log import AuditOutcome, AuditSource
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-class Kind(StrEnum):
+class RequestKind(StrEnum):
     """What a request is to the audit log."""
 
     READING = "reading"  # not recorded
@@ -79,38 +79,38 @@ REFUSED = frozenset({401, 403, 429})
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class AuditRules:
     """The rules of one application. `are_tasks` says that task instances send the requests."""
 
-    source: Source
+    source: AuditSource
     are_tasks: bool = False
 
-    def classify(self, method: str, path: str) -> Kind:
+    def classify(self, method: str, path: str) -> RequestKind:
         """Return what a request is. `path` is not percent-encoded, and is below the path of the application."""
         if self.are_tasks:
             return _classify_task(method, path)
         if LOGINS.fullmatch(path):
-            return Kind.READING if method in SAFE else Kind.LOGIN
+            return RequestKind.READING if method in SAFE else RequestKind.LOGIN
         if method in SAFE:
-            return Kind.CHANGE if CHANGING_GETS.fullmatch(path) else Kind.READING
-        return Kind.READING if READING.fullmatch(path) else Kind.CHANGE
+            return RequestKind.CHANGE if CHANGING_GETS.fullmatch(path) else RequestKind.READING
+        return RequestKind.READING if READING.fullmatch(path) else RequestKind.CHANGE
 
-    def find_target(self, method: str, path: str) -> Target | None:
+    def find_target(self, method: str, path: str) -> ChangedRow | None:
         """Return the row that a request is about, if it exists already and has a rule."""
         if method in SAFE or self.are_tasks:
             return None
         for pattern, table, columns in _TARGETS:
             if found := pattern.fullmatch(path):
-                return Target(table, columns, found.groups())
+                return ChangedRow(table, columns, found.groups())
         return None
 
-    def find_new(self, action: str, body: bytes) -> Target | None:
+    def find_new(self, action: str, body: bytes) -> ChangedRow | None:
         """Return the row that a request made, from the name in its body."""
         if action not in _NEW:
             return None
         table, column, name = _NEW[action]
         value = _read_fields(body).get(name)
-        return Target(table, (column,), (value,)) if isinstance(value, str) and "\0" not in value else None
+        return ChangedRow(table, (column,), (value,)) if isinstance(value, str) and "\0" not in value else None
 
     def find_name(self, path: str, body: bytes, kinds: Sequence[bytes]) -> str:
         """Return the name that somebody tries to log in with, read as the login page or the token endpoint reads it.
@@ -126,20 +126,20 @@ class Rules:
             value = _read_fields(body).get("username", "")
         return value if isinstance(value, str) else ""
 
-    def judge(self, path: str, status: int, *, is_known: bool) -> Outcome:
+    def judge(self, path: str, status: int, *, is_known: bool) -> AuditOutcome:
         """Return what became of a request. `is_known` says that FAB's pages know the user after it.
 
         The login page answers with a redirect in either case.
         """
         if status in REFUSED or (FORM.fullmatch(path) and not is_known):
-            return Outcome.REFUSED
-        return Outcome.DONE if status < 400 else Outcome.FAILED
+            return AuditOutcome.REFUSED
+        return AuditOutcome.DONE if status < 400 else AuditOutcome.FAILED
 
 
-def _classify_task(method: str, path: str) -> Kind:
+def _classify_task(method: str, path: str) -> RequestKind:
     if method in SAFE:
-        return Kind.SECRET if SECRETS.fullmatch(path) else Kind.READING
-    return Kind.READING if OWN_WORK.fullmatch(path) else Kind.CHANGE
+        return RequestKind.SECRET if SECRETS.fullmatch(path) else RequestKind.READING
+    return RequestKind.READING if OWN_WORK.fullmatch(path) else RequestKind.CHANGE
 
 
 def _read_fields(body: bytes) -> dict[str, object]:

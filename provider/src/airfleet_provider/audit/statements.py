@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from airfleet_provider.contract import audit_store
-from airfleet_provider.contract.audit_log import Entry
+from airfleet_provider.contract.audit_log import AuditEntry
 
 NAME = "SELECT username FROM ab_user WHERE id = %s"
 HASH = "SELECT encode(sha256(convert_to(one::text, 'UTF8')), 'hex') FROM {table} one WHERE {where} LIMIT 1"
 TASK = "SELECT dag_id, run_id, task_id, map_index, try_number FROM task_instance WHERE id = %s::uuid"
 
 
-class Target(NamedTuple):
+class ChangedRow(NamedTuple):
     """The row that a request changes: its table, and the columns that name it, with their values."""
 
     table: str
@@ -22,10 +22,10 @@ class Target(NamedTuple):
     values: tuple[str, ...]
 
 
-def begin(entry: Entry, target: Target | None, user: str | None) -> Callable[[Any], Entry]:
+def begin(entry: AuditEntry, target: ChangedRow | None, user: str | None) -> Callable[[Any], AuditEntry]:
     """Return work that records an intent; it returns the entry with the user's name and the hash of the row."""
 
-    def work(cursor: Any) -> Entry:  # noqa: ANN401 - psycopg2 has no types
+    def work(cursor: Any) -> AuditEntry:  # noqa: ANN401 - psycopg2 has no types
         name, before = find_both(cursor, user or "", target)
         full = replace(entry, actor=name or entry.actor, before=before)
         audit_store.begin(cursor.execute, full)
@@ -34,7 +34,7 @@ def begin(entry: Entry, target: Target | None, user: str | None) -> Callable[[An
     return work
 
 
-def settle(entry: Entry, target: Target | None) -> Callable[[Any], None]:
+def settle(entry: AuditEntry, target: ChangedRow | None) -> Callable[[Any], None]:
     """Return work that ends an intent with its outcome. The row has a hash of what was changed, as it is now."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
@@ -44,7 +44,7 @@ def settle(entry: Entry, target: Target | None) -> Callable[[Any], None]:
     return work
 
 
-def withdraw(entry: Entry) -> Callable[[Any], None]:
+def withdraw(entry: AuditEntry) -> Callable[[Any], None]:
     """Return work that removes an intent whose request was refused because the intent took too long."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
@@ -53,7 +53,7 @@ def withdraw(entry: Entry) -> Callable[[Any], None]:
     return work
 
 
-def record_task(entry: Entry, instance: str) -> Callable[[Any], None]:
+def record_task(entry: AuditEntry, instance: str) -> Callable[[Any], None]:
     """Return work that records what a task instance did, under the name of the task."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
@@ -63,10 +63,10 @@ def record_task(entry: Entry, instance: str) -> Callable[[Any], None]:
     return work
 
 
-def begin_task(entry: Entry, instance: str) -> Callable[[Any], Entry]:
+def begin_task(entry: AuditEntry, instance: str) -> Callable[[Any], AuditEntry]:
     """Return work that records the intent of a task instance."""
 
-    def work(cursor: Any) -> Entry:  # noqa: ANN401 - as above
+    def work(cursor: Any) -> AuditEntry:  # noqa: ANN401 - as above
         full = replace(entry, actor=find_task(cursor, instance) or entry.actor)
         audit_store.begin(cursor.execute, full)
         return full
@@ -74,12 +74,12 @@ def begin_task(entry: Entry, instance: str) -> Callable[[Any], Entry]:
     return work
 
 
-def find_hash(cursor: Any, target: Target | None) -> str:  # noqa: ANN401 - as above
+def find_hash(cursor: Any, target: ChangedRow | None) -> str:  # noqa: ANN401 - as above
     """Return the SHA-256 of a row as PostgreSQL shows it, or an empty text if there is no such row."""
     return find_both(cursor, "", target)[1]
 
 
-def find_both(cursor: Any, user: str, target: Target | None) -> tuple[str, str]:  # noqa: ANN401 - as above
+def find_both(cursor: Any, user: str, target: ChangedRow | None) -> tuple[str, str]:  # noqa: ANN401 - as above
     """Return the name of FAB's user with this id, and the hash of a row, with one statement or none."""
     is_number = user.isdecimal()
     parts: list[str] = []

@@ -31,7 +31,7 @@ MOST_PENDING = 1000
 ReadToken = Callable[[str], Awaitable[str]]
 
 
-class BusyError(RuntimeError):
+class GateBusyError(RuntimeError):
     """Too many requests wait already, or one of the same task instance does."""
 
 
@@ -79,7 +79,7 @@ class BreakerRequests:
             return
         try:
             answer = await self._run(ANSWER_S, instance, self._reports.answer, request)
-        except (BusyError, TimeoutError):
+        except (GateBusyError, TimeoutError):
             await _send(send, 503, {"detail": "too many requests about breakers; ask again"})
             return
         await _send(send, 200, {"key": PREFIX + name, "value": encode_answer(answer)})
@@ -96,12 +96,12 @@ class BreakerRequests:
         """Return what `work` returns for a task instance. It runs in the thread, after those that came before.
 
         Raises:
-            BusyError: It is not run.
+            GateBusyError: It is not run.
             TimeoutError: It is not over after `limit_s` seconds. If it has not begun, it is not run.
             Exception: As `work` does.
         """
         if instance in self._pending or len(self._pending) >= MOST_PENDING:
-            raise BusyError
+            raise GateBusyError
         self._pending.add(instance)
         future = self._thread.submit(work, instance, what)
         future.add_done_callback(lambda _: self._pending.discard(instance))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airfleet_provider.breakers.guard import Guard
+from airfleet_provider.breakers.guard import BreakerGuard
 from airfleet_provider.breakers.messages import Starts
 from airfleet_provider.compat.calls import config, task_process
 from airfleet_provider.contract import breaker_rules
@@ -33,7 +33,7 @@ def breaker(name: str) -> Iterator[None]:
     if rule is None:
         known = ", ".join(one.name for one in rules) or "none"
         raise LookupError(f"fleet.yaml has no breaker {name!r}; its breakers: {known}")
-    guard, log = Guard(rules), CodeLog()
+    guard, log = BreakerGuard(rules), CodeLog()
     guard.wait_if_told(log, Starts(by_code=(name,)))
     try:
         yield

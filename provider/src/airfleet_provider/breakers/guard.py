@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from airfleet_provider.breakers.messages import Answer, Failed, Request, Starts, decode_answer, encode
+from airfleet_provider.breakers.messages import Failed, GateAnswer, Request, Starts, decode_answer, encode
 from airfleet_provider.compat.calls import task_process
 from airfleet_provider.contract.breaker_rules import DEFAULT_ERRORS, BreakerRule
 from airfleet_provider.network import service_errors
@@ -21,7 +21,7 @@ class Log(Protocol):
 
 
 @dataclass(slots=True)
-class Guard:
+class BreakerGuard:
     """Executes tasks under the rules. It asks only for tasks that a rule is about."""
 
     rules: Sequence[BreakerRule]
@@ -82,7 +82,7 @@ class Guard:
         if answer.wait_s is not None:
             self._wait(log, answer, answer.wait_s, error)
 
-    def _wait(self, log: Log, answer: Answer, wait_s: float, error: Exception | None) -> None:
+    def _wait(self, log: Log, answer: GateAnswer, wait_s: float, error: Exception | None) -> None:
         log.warning(
             "airfleet: the task waits for the circuit breaker, without a slot and without the loss of a try",
             breaker=answer.breaker,

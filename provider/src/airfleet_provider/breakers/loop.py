@@ -15,9 +15,9 @@ from psycopg import Connection
 from airfleet_provider.agent_loops.loop import Loop
 from airfleet_provider.breakers.coverage import Coverage, Task
 from airfleet_provider.breakers.reports import ACTOR
-from airfleet_provider.breakers.rules import Breaker, Move, Outcome, count_wanted, decide, judge_probe
-from airfleet_provider.contract.agents_config import Key
-from airfleet_provider.contract.breaker_rules import LAST_WAVE, BreakerRule, State
+from airfleet_provider.breakers.rules import BreakerMove, BreakerStatus, ProbeOutcome, count_wanted, decide, judge_probe
+from airfleet_provider.contract.agents_config import AgentsKey
+from airfleet_provider.contract.breaker_rules import LAST_WAVE, BreakerRule, BreakerState
 from airfleet_provider.contract.statements import Statements
 
 log = logging.getLogger(__name__)
@@ -36,20 +36,20 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class BreakerProbe:
     """A task instance that a half-open breaker lets through, and what it has shown so far."""
 
     instance: str
-    outcome: Outcome
+    outcome: ProbeOutcome
     is_news: bool
 
 
 @dataclass(slots=True)
-class Turn:
+class BreakerTurn:
     """What one turn of the loop finds and does for one breaker."""
 
-    breaker: Breaker
-    outcomes: list[Outcome]
+    breaker: BreakerStatus
+    outcomes: list[ProbeOutcome]
     # The probes that this turn has chosen.
     chosen: int = 0
     wanted: int = field(init=False)
@@ -96,7 +96,7 @@ class BreakerLoop:
                 connection.execute(SQL["prune"], {"names": sorted(self._rules)})
             self._pruned_at = time.monotonic()
 
-    def _work(self, connection: Connection[Row], breakers: Sequence[Breaker]) -> None:
+    def _work(self, connection: Connection[Row], breakers: Sequence[BreakerStatus]) -> None:
         counts = {(row["dag_id"], row["task_id"]): row["count"] for row in connection.execute(SQL["list_waiting"])}
         known = [one for one in breakers if one.name in self._rules]
 
@@ -106,7 +106,7 @@ class BreakerLoop:
         waiting = self._coverage.find(list(counts), [one.name for one in known], query)
         for breaker in breakers:
             if breaker.name not in self._rules:
-                _move(connection, breaker, Move(State.CLOSED, "fleet.yaml does not name it any more"))
+                _move(connection, breaker, BreakerMove(BreakerState.CLOSED, "fleet.yaml does not name it any more"))
         turns = []
         for breaker in known:
             tasks = waiting[breaker.name]
@@ -114,7 +114,7 @@ class BreakerLoop:
             shown = json.dumps(sorted(tasks)[:MOST_TASKS])
             connection.execute(SQL["write_waiting"], {"name": breaker.name, "waiting": held, "tasks": shown})
             found = replace(breaker, idle_s=None) if held else breaker
-            turns.append(Turn(found, _judge_probes(connection, breaker)))
+            turns.append(BreakerTurn(found, _judge_probes(connection, breaker)))
         _choose_probes(connection, turns, waiting)
         for turn in turns:
             rule = self._rules[turn.breaker.name]
@@ -122,13 +122,15 @@ class BreakerLoop:
                 _move(connection, turn.breaker, move)
 
 
-def _choose_probes(connection: Connection[Row], turns: Sequence[Turn], waiting: Mapping[str, Collection[Task]]) -> None:
+def _choose_probes(
+    connection: Connection[Row], turns: Sequence[BreakerTurn], waiting: Mapping[str, Collection[Task]]
+) -> None:
     """Choose task instances up to the waves of the half-open breakers, and add them to the outcomes of the turns.
 
     A task that several breakers keep starts only if all of them let it through. So its instance becomes a probe of all
     of them at once, or of none. While one of them is open, it becomes none.
     """
-    half_open = {turn.breaker.name: turn for turn in turns if turn.breaker.state is State.HALF_OPEN}
+    half_open = {turn.breaker.name: turn for turn in turns if turn.breaker.state is BreakerState.HALF_OPEN}
     keepers: dict[Task, list[str]] = {}
     for turn in turns:
         for task in waiting[turn.breaker.name]:
@@ -152,14 +154,14 @@ def _choose_probes(connection: Connection[Row], turns: Sequence[Turn], waiting: 
         for turn in its_turns:
             where = {"name": turn.breaker.name, "generation": turn.breaker.generation, "instance": row["instance"]}
             connection.execute(SQL["add_probe"], where)
-            turn.outcomes.append(Outcome.CHOSEN)
+            turn.outcomes.append(ProbeOutcome.CHOSEN)
             turn.chosen += 1
             turn.wanted -= 1
 
 
-def _judge_probes(connection: Connection[Row], breaker: Breaker) -> list[Outcome]:
+def _judge_probes(connection: Connection[Row], breaker: BreakerStatus) -> list[ProbeOutcome]:
     """Return what the probes of a half-open breaker have shown so far, and record what is new."""
-    probes = _read_probes(connection, breaker) if breaker.state is State.HALF_OPEN else []
+    probes = _read_probes(connection, breaker) if breaker.state is BreakerState.HALF_OPEN else []
     for probe in probes:
         if probe.is_news:
             where = {"name": breaker.name, "generation": breaker.generation, "instance": probe.instance}
@@ -167,10 +169,10 @@ def _judge_probes(connection: Connection[Row], breaker: Breaker) -> list[Outcome
     return [one.outcome for one in probes]
 
 
-def _read_breaker(row: Row) -> Breaker:
-    return Breaker(
+def _read_breaker(row: Row) -> BreakerStatus:
+    return BreakerStatus(
         name=row["name"],
-        state=State(row["state"]),
+        state=BreakerState(row["state"]),
         generation=row["generation"],
         wave=row["wave"],
         failed_probes=row["failed_probes"],
@@ -179,17 +181,17 @@ def _read_breaker(row: Row) -> Breaker:
     )
 
 
-def _read_probes(connection: Connection[Row], breaker: Breaker) -> list[Probe]:
+def _read_probes(connection: Connection[Row], breaker: BreakerStatus) -> list[BreakerProbe]:
     rows = connection.execute(SQL["list_probes"], {"name": breaker.name, "generation": breaker.generation})
     found = []
     for row in rows:
-        before = Outcome(row["outcome"])
+        before = ProbeOutcome(row["outcome"])
         now = judge_probe(row["state"], row["age_s"], before)
-        found.append(Probe(row["instance"], now, now is not before))
+        found.append(BreakerProbe(row["instance"], now, now is not before))
     return found
 
 
-def _move(connection: Connection[Row], breaker: Breaker, move: Move) -> None:
+def _move(connection: Connection[Row], breaker: BreakerStatus, move: BreakerMove) -> None:
     values = {
         "name": breaker.name,
         "generation": breaker.generation,
@@ -208,5 +210,5 @@ def _move(connection: Connection[Row], breaker: Breaker, move: Move) -> None:
 
 def make_loop(config: Mapping[str, Any]) -> Loop:
     """Return the loop that works by the rules of the agents' configuration."""
-    rules = [BreakerRule.from_json(one) for one in config.get(Key.BREAKERS, {}).get("rules", ())]
+    rules = [BreakerRule.from_json(one) for one in config.get(AgentsKey.BREAKERS, {}).get("rules", ())]
     return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, BreakerLoop(rules).once)

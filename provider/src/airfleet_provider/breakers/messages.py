@@ -42,7 +42,7 @@ _KINDS = {"starts": Starts, "failed": Failed}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GateAnswer:
     """What the task does: it goes on, or it waits so many seconds for a breaker without the loss of a try."""
 
     breaker: str = ""
@@ -93,11 +93,11 @@ def _text(found: Any) -> str:  # noqa: ANN401 - a task wrote it
     return str(found).replace("\0", "").encode(errors="ignore").decode()
 
 
-def encode_answer(answer: Answer) -> str:
+def encode_answer(answer: GateAnswer) -> str:
     """Return the value that stands for an answer."""
     return json.dumps(asdict(answer))
 
 
-def decode_answer(value: str | None) -> Answer:
+def decode_answer(value: str | None) -> GateAnswer:
     """Return the answer in a value; going on if there is none."""
-    return Answer(**json.loads(value)) if value else Answer()
+    return GateAnswer(**json.loads(value)) if value else GateAnswer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow.policies import hookimpl
 
-from airfleet_provider.breakers.guard import Guard
+from airfleet_provider.breakers.guard import BreakerGuard
 from airfleet_provider.compat.calls import config, task_process
 from airfleet_provider.compat.patches.task_guard import guard_tasks
 from airfleet_provider.contract import breaker_rules
@@ -15,4 +15,4 @@ def task_policy(task: object) -> None:
     """Guard the tasks of this process, if it runs tasks and there are rules. It changes nothing in the task itself."""
     text = config.read_setting(breaker_rules.SECTION, breaker_rules.KEY)
     if text and task_process.is_task():
-        guard_tasks(Guard(breaker_rules.parse(text)).execute)
+        guard_tasks(BreakerGuard(breaker_rules.parse(text)).execute)

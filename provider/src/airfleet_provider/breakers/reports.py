@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from airfleet_provider.breakers.messages import Answer, Failed, Request, Starts
-from airfleet_provider.breakers.rules import Failure, should_open
-from airfleet_provider.contract.breaker_rules import BreakerRule, State
+from airfleet_provider.breakers.messages import Failed, GateAnswer, Request, Starts
+from airfleet_provider.breakers.rules import ServiceFailure, should_open
+from airfleet_provider.contract.breaker_rules import BreakerRule, BreakerState
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "store")
@@ -34,7 +34,7 @@ class Reports:
     connection: Any = None
     choose: Callable[[float, float], float] = random.uniform
 
-    def answer(self, instance: str, request: Request) -> Answer:
+    def answer(self, instance: str, request: Request) -> GateAnswer:
         """Return the answer to a request of the task instance with this id.
 
         Raises:
@@ -63,17 +63,17 @@ class Reports:
         if names:
             self.answer(instance, Starts(declared=(), by_code=tuple(names)))
 
-    def _start(self, execute: Execute, instance: str, request: Starts) -> Answer:
+    def _start(self, execute: Execute, instance: str, request: Starts) -> GateAnswer:
         names = self._known((*request.declared, *request.by_code))
         if claimed := self._find_claimable(execute, instance, request.by_code):
             execute(SQL["add_members"], {"names": claimed, "instance": instance})
         held = execute(SQL["list_held"], {"names": list(names), "instance": instance})
-        return self._wait(held[0][0], "it is open") if held else Answer()
+        return self._wait(held[0][0], "it is open") if held else GateAnswer()
 
-    def _fail(self, execute: Execute, instance: str, request: Failed) -> Answer:
+    def _fail(self, execute: Execute, instance: str, request: Failed) -> GateAnswer:
         found = execute(SQL["find_instance"], {"instance": instance})
         if not found:
-            return Answer()
+            return GateAnswer()
         dag, task, worker = found[0]
         sure = [name for name in self._known(request.sure) if self._may_claim(execute, self.rules[name], dag, task)]
         perhaps = [
@@ -83,11 +83,11 @@ class Reports:
         ]
         names = self._known((*sure, *self._find_own(execute, dag, task, perhaps)))
         if not names:
-            return Answer()
+            return GateAnswer()
         execute(SQL["add_members"], {"names": names, "instance": instance})
         # In the order of their names, so that two transactions never wait for each other.
         answers = [self._note(execute, self.rules[name], instance, worker, request) for name in sorted(names)]
-        return next((one for one in answers if one.wait_s is not None), Answer())
+        return next((one for one in answers if one.wait_s is not None), GateAnswer())
 
     def _find_claimable(self, execute: Execute, instance: str, names: Sequence[str]) -> list[str]:
         """Return those of the breakers that a task instance may join by its code, or by a connection that it reads.
@@ -111,18 +111,18 @@ class Reports:
         asked = {"dag": dag, "task": task, "names": list(names)}
         return [name for (name,) in execute(SQL["find_members"], asked)] if names else []
 
-    def _note(self, execute: Execute, rule: BreakerRule, instance: str, worker: str, request: Failed) -> Answer:
+    def _note(self, execute: Execute, rule: BreakerRule, instance: str, worker: str, request: Failed) -> GateAnswer:
         where = {"name": rule.name, "instance": instance}
         execute(SQL["create"], where)
         [(state, generation)] = execute(SQL["lock"], where)
         execute(SQL["add_failure"], {**where, "worker": worker, "error": request.error, "apart_s": FAILURES_APART_S})
-        if state != State.CLOSED:
+        if state != BreakerState.CLOSED:
             execute(SQL["fail_probe"], {**where, "generation": generation})
             return self._wait(rule.name, "it is open")
         recent = execute(SQL["list_recent"], {**where, "window_s": rule.window_s})
-        if should_open(rule, [Failure(*row) for row in recent]):
+        if should_open(rule, [ServiceFailure(*row) for row in recent]):
             move = {
-                "state": State.OPEN,
+                "state": BreakerState.OPEN,
                 "wave": 0,
                 "failed_probes": 0,
                 # The task may have made the time up, so it keeps the breaker open no longer than a failed probe could.
@@ -135,11 +135,11 @@ class Reports:
         [(waits,)] = execute(SQL["count_waits"], where)
         if waits <= rule.free_waits:
             return self._wait(rule.name, f"attempt {waits} of {rule.free_waits} that costs no try")
-        return Answer()
+        return GateAnswer()
 
-    def _wait(self, name: str, why: str) -> Answer:
+    def _wait(self, name: str, why: str) -> GateAnswer:
         # Nobody's retries come at the same moment.
-        return Answer(name, why, self.choose(LEAST_WAIT_S, MOST_WAIT_S))
+        return GateAnswer(name, why, self.choose(LEAST_WAIT_S, MOST_WAIT_S))
 
     def _known(self, names: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(name for name in names if name in self.rules))

@@ -23,7 +23,7 @@ class ReleasedElsewhereError(Exception):
     """A Dag processor tried to refresh a bundle: only the releaser parses and publishes its Dags."""
 
     def __init__(self, bundle: str) -> None:
-        super().__init__(f"{bundle} is published by `airflow airfleet releaser`; the Dag processor leaves it as it is")
+        super().__init__(f"{bundle} is published by `airflow airfleet releaser`; the Dag processor leaves it is")
 
 
 class ReleaseBundle(BaseDagBundle):  # type: ignore[misc]

@@ -68,13 +68,13 @@ class Desk:
     rights: Cache = field(default_factory=lambda: _make_cache(KEPT_S))
 
 
-class Acknowledgement(BaseModel):
+class AcknowledgementBody(BaseModel):
     """What a user writes when an alert is acknowledged."""
 
     note: str = Field(default="", max_length=1000)
 
 
-class Silence(BaseModel):
+class SilenceBody(BaseModel):
     """How long the alerts with the name and labels of one notify nobody, and why."""
 
     seconds: float = Field(ge=60, le=30 * 86_400)
@@ -148,7 +148,7 @@ def show_slas(request: Request, desk: Own, rights: Given) -> Response:
 
 
 @router.post("/alerts/{alert}/silence")
-def silence(alert: int, body: Silence, desk: Own, rights: Given, user: User) -> Response:
+def silence(alert: int, body: SilenceBody, desk: Own, rights: Given, user: User) -> Response:
     """Silence the alerts with the name and labels of one. A refused try is audited too."""
     seen = _sees(desk, rights, alert)
     status, number = 403 if not rights.operates else 200 if seen else 404, None
@@ -207,7 +207,7 @@ def show_alerts(request: Request, desk: Own, rights: Given) -> Response:
 
 
 @router.post("/alerts/{alert}/acknowledge")
-def acknowledge(alert: int, body: Acknowledgement, desk: Own, rights: Given, user: User) -> Response:
+def acknowledge(alert: int, body: AcknowledgementBody, desk: Own, rights: Given, user: User) -> Response:
     """Acknowledge an alert, which ends its escalation. A refused try is audited too."""
     seen = _sees(desk, rights, alert)
     status = 403 if not rights.operates else 200 if seen else 404

@@ -11,7 +11,7 @@ from airfleet_provider.contract import wording
 from airfleet_provider.contract.alert_list import Alert
 from airfleet_provider.contract.alert_schema import Severity
 from airfleet_provider.contract.breaker_list import Breaker
-from airfleet_provider.contract.breaker_rules import State
+from airfleet_provider.contract.breaker_rules import BreakerState
 from airfleet_provider.contract.explanation import platform_causes
 from airfleet_provider.contract.explanation.facts import Facts, ImportFailure
 from airfleet_provider.contract.explanation.model import Subject
@@ -39,7 +39,7 @@ _LEVELS = {Severity.CRITICAL: Level.BROKEN, Severity.WARNING: Level.WARNING, Sev
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class HealthProblem:
     """One thing that is wrong. `page` is the Fleet page that shows more of it."""
 
     level: Level
@@ -50,7 +50,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Signals:
+class HealthSignals:
     """What the verdict is made from. Only what the user may see is in it."""
 
     overview: Overview
@@ -62,7 +62,7 @@ class Signals:
     at_risk: int = 0
 
 
-def judge(signals: Signals) -> tuple[Problem, ...]:
+def judge(signals: HealthSignals) -> tuple[HealthProblem, ...]:
     """Return the problems, the worst first."""
     found = [
         *_judge_components(signals.overview),
@@ -77,7 +77,7 @@ def judge(signals: Signals) -> tuple[Problem, ...]:
     return tuple(sorted(found, key=lambda one: _RANK[one.level]))
 
 
-def conclude(problems: Sequence[Problem]) -> tuple[str, str]:
+def conclude(problems: Sequence[HealthProblem]) -> tuple[str, str]:
     """Return the verdict in one word (`well`, `attention` or `broken`), and in a sentence."""
     broken = sum(one.level is Level.BROKEN for one in problems)
     warnings = sum(one.level is Level.WARNING for one in problems)
@@ -88,79 +88,79 @@ def conclude(problems: Sequence[Problem]) -> tuple[str, str]:
     return "well", "All is well: the scheduler works, and no alert is open."
 
 
-def _judge_components(overview: Overview) -> Iterator[Problem]:
+def _judge_components(overview: Overview) -> Iterator[HealthProblem]:
     facts = Facts(now=overview.now, subject=Subject(""), platform=overview.platform)
     for cause in platform_causes.judge_scheduler(facts):
-        yield Problem(Level.BROKEN, f"{cause.what} {cause.advice}", cause.commands[0], since=cause.since)
+        yield HealthProblem(Level.BROKEN, f"{cause.what} {cause.advice}", cause.commands[0], since=cause.since)
     for job_type, name in OTHERS.items():
         known = [job for job in overview.platform.jobs if job.job_type == job_type]
         if known and not platform_causes.list_alive(facts, job_type):
             age = wording.duration(known[0].age_s)
             host = known[0].hostname or "an unknown host"
             what = f"No {name} is at work: the last heartbeat was {age} ago, from {host}."
-            yield Problem(Level.BROKEN, what, f"airfleet logs -n 100 {name}", since=known[0].heartbeat)
+            yield HealthProblem(Level.BROKEN, what, f"airfleet logs -n 100 {name}", since=known[0].heartbeat)
 
 
-def _judge_alerts(alerts: Sequence[Alert]) -> Iterator[Problem]:
+def _judge_alerts(alerts: Sequence[Alert]) -> Iterator[HealthProblem]:
     for one in alerts:
         if one.state == "firing":
             level = _LEVELS[Severity(one.severity)]
-            yield Problem(level, f"{one.name}: {one.summary}", "airfleet alerts list", "alerts", one.started_at)
+            yield HealthProblem(level, f"{one.name}: {one.summary}", "airfleet alerts list", "alerts", one.started_at)
 
 
-def _judge_breakers(breakers: Sequence[Breaker]) -> Iterator[Problem]:
+def _judge_breakers(breakers: Sequence[Breaker]) -> Iterator[HealthProblem]:
     for one in breakers:
-        if one.state is not State.CLOSED:
+        if one.state is not BreakerState.CLOSED:
             tasks = f"{wording.count(one.waiting, 'task')} wait{'s' * (one.waiting == 1)}"
             why = f": {one.reason}" if one.reason else ""
             what = f"The breaker {one.name} is {one.state}, and {tasks}{why}"
-            yield Problem(Level.WARNING, what, "airfleet breaker list --events 20", "breakers", one.opened_at)
+            yield HealthProblem(Level.WARNING, what, "airfleet breaker list --events 20", "breakers", one.opened_at)
 
 
-def _judge_failures(failures: Sequence[ImportFailure]) -> Iterator[Problem]:
+def _judge_failures(failures: Sequence[ImportFailure]) -> Iterator[HealthProblem]:
     for one in failures[:MOST_FILES]:
         what = f"{one.file} does not load: {one.message}"
-        yield Problem(Level.WARNING, what, "airfleet airflow dags list-import-errors", since=one.since)
+        yield HealthProblem(Level.WARNING, what, "airfleet airflow dags list-import-errors", since=one.since)
     more = len(failures) - MOST_FILES
     if more > 0:
         what = f"{wording.count(more, 'more Dag file')} do{'es' * (more == 1)} not load."
-        yield Problem(Level.WARNING, what, "airfleet airflow dags list-import-errors")
+        yield HealthProblem(Level.WARNING, what, "airfleet airflow dags list-import-errors")
 
 
-def _judge_promises(signals: Signals) -> Iterator[Problem]:
+def _judge_promises(signals: HealthSignals) -> Iterator[HealthProblem]:
     if signals.late:
         what = f"{wording.count(signals.late, 'promise')} {'is' if signals.late == 1 else 'are'} late."
-        yield Problem(Level.WARNING, what, "airfleet sla list", "slas")
+        yield HealthProblem(Level.WARNING, what, "airfleet sla list", "slas")
     if signals.at_risk:
         what = f"{wording.count(signals.at_risk, 'promise')} will probably be late."
-        yield Problem(Level.NOTE, what, "airfleet sla list", "slas")
+        yield HealthProblem(Level.NOTE, what, "airfleet sla list", "slas")
 
 
-def _judge_queues(overview: Overview) -> Iterator[Problem]:
+def _judge_queues(overview: Overview) -> Iterator[HealthProblem]:
     for one in overview.queues:
         age = (overview.now - one.head).total_seconds() if one.head else 0.0
         if age > QUEUE_HEAD_S:
             tasks = wording.count(one.queued, "task")
             what = f"The oldest of {tasks} in the queue {one.queue} has waited {wording.duration(age)}."
-            yield Problem(Level.WARNING, what, "airfleet workers list", "pools", one.head)
+            yield HealthProblem(Level.WARNING, what, "airfleet workers list", "pools", one.head)
 
 
-def _judge_pools(overview: Overview) -> Iterator[Problem]:
+def _judge_pools(overview: Overview) -> Iterator[HealthProblem]:
     for one in overview.pools:
         if one.waiting and one.free is not None and one.free <= 0:
             tasks = f"{wording.count(one.waiting, 'task')} wait{'s' * (one.waiting == 1)}"
             what = f"The slot pool {one.name} is full, and {tasks}."
-            yield Problem(Level.NOTE, what, "airfleet top", "pools")
+            yield HealthProblem(Level.NOTE, what, "airfleet top", "pools")
 
 
-def _judge_release(deployments: Sequence[Deployment]) -> Iterator[Problem]:
+def _judge_release(deployments: Sequence[Deployment]) -> Iterator[HealthProblem]:
     """Yield a problem if the last deployment failed, or was taken back by the watch."""
     if not deployments:
         return
     last = deployments[0]
     if last.state == DeploymentState.FAILED:
         what = f"The last deployment failed: {last.verdict or last.detail.get('message') or 'no reason is known'}"
-        yield Problem(Level.WARNING, what, "airfleet release show", "releases", last.finished_at)
+        yield HealthProblem(Level.WARNING, what, "airfleet release show", "releases", last.finished_at)
     elif last.actor == AUTOMATIC_ACTOR and last.action == "rollback":
         what = f"The last release was rolled back: {last.reason or 'no reason is known'}"
-        yield Problem(Level.WARNING, what, "airfleet release show", "releases", last.requested_at)
+        yield HealthProblem(Level.WARNING, what, "airfleet release show", "releases", last.requested_at)

@@ -17,7 +17,7 @@ from airfleet_provider.console.cache import Cache
 from airfleet_provider.contract import alert_list, audit_store, breaker_list, breaker_rules, overview, release_list
 from airfleet_provider.contract.alert_list import Alert, Silence
 from airfleet_provider.contract.audit_log import Row
-from airfleet_provider.contract.breaker_list import Breaker, Event
+from airfleet_provider.contract.breaker_list import Breaker, BreakerEvent
 from airfleet_provider.contract.explanation import reading
 from airfleet_provider.contract.explanation.facts import ImportFailure
 from airfleet_provider.contract.explanation.reading import Query
@@ -38,7 +38,7 @@ MOST_RELEASES, MOST_DEPLOYMENTS, MOST_EVENTS, MOST_CHANGES = 30, 30, 30, 200
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class PlatformActivity:
     """What runs now, and the Dag files that do not load."""
 
     overview: Overview
@@ -71,7 +71,7 @@ class BreakerBoard:
     """The circuit breakers, and their last changes."""
 
     breakers: tuple[Breaker, ...] = ()
-    events: tuple[Event, ...] = ()
+    events: tuple[BreakerEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Readings:
         self._cache = cache
         self._reports = reports_cache
 
-    def read_activity(self) -> Activity:
+    def read_activity(self) -> PlatformActivity:
         """Return what runs now."""
         return self._cache.get("activity", lambda: self._read(_read_activity))
 
@@ -135,8 +135,8 @@ class Readings:
             raise
 
 
-def _read_activity(query: Query) -> Activity:
-    return Activity(overview.read(query), tuple(reading.list_failures(query)))
+def _read_activity(query: Query) -> PlatformActivity:
+    return PlatformActivity(overview.read(query), tuple(reading.list_failures(query)))
 
 
 def _read_alerts(query: Query) -> AlertBoard:

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from airfleet_provider.console import health
-from airfleet_provider.console.health import Signals
-from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.health import HealthSignals
+from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import overview, release_archive
 from airfleet_provider.contract.alert_list import Alert, Silence
@@ -22,7 +22,7 @@ from airfleet_provider.contract.explanation.facts import Facts
 from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.release_schema import PENDING, UNFINISHED
-from airfleet_provider.contract.sla_rules import State
+from airfleet_provider.contract.sla_rules import PromiseState
 from airfleet_provider.slas.reports import Total
 
 Json = dict[str, Any]
@@ -35,7 +35,7 @@ MOST_HOLDERS = 5
 
 def show_overview(
     rights: Rights,
-    activity: Activity,
+    activity: PlatformActivity,
     alerts: AlertBoard | None,
     releases: ReleaseBoard | None,
     promises: PromiseBoard | None,
@@ -49,14 +49,14 @@ def show_overview(
     # What a release and a Dag file say may name any Dag.
     board = releases if releases and rights.reads_all else None
     problems = health.judge(
-        Signals(
+        HealthSignals(
             seen,
             own,
             activity.failures if rights.reads_all else (),
             board.deployments if board else (),
             hide_reasons(rights, breakers).breakers if breakers else (),
-            states[State.LATE.value],
-            states[State.AT_RISK.value],
+            states[PromiseState.LATE.value],
+            states[PromiseState.AT_RISK.value],
         )
     )
     verdict, sentence = health.conclude(problems)
@@ -72,12 +72,15 @@ def show_overview(
         "components": shown["components"],
         "lease": shown["lease"],
         "alerts": dict(Counter(one.severity for one in own if one.resolved_at is None)),
-        "promises": {state: states[state] for state in (State.LATE.value, State.AT_RISK.value, State.DUE.value)},
+        "promises": {
+            state: states[state]
+            for state in (PromiseState.LATE.value, PromiseState.AT_RISK.value, PromiseState.DUE.value)
+        },
         "live": _describe_release(board.live) if board and board.live else None,
     }
 
 
-def show_pools(rights: Rights, activity: Activity) -> Json:
+def show_pools(rights: Rights, activity: PlatformActivity) -> Json:
     """Return slot pools with their holders, queues, hosts, and the tasks that run longest."""
     shown = overview.to_json(hide_dags(rights, activity.overview))
     for pool in shown["slot_pools"]:

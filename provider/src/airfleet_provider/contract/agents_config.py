@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Key(StrEnum):
+class AgentsKey(StrEnum):
     """The keys of the file. Each has an object as its value, but for `HOST`."""
 
     # The name of this host: the holder's name in the lease of agents.

@@ -14,11 +14,11 @@ SUFFIX = ".tar"
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "cos", "memory"})
 
 
-class StoreError(Exception):
+class ArchiveStoreError(Exception):
     """The store cannot be read or written now; a later attempt may succeed."""
 
 
-class MissingError(StoreError):
+class MissingError(ArchiveStoreError):
     """The store answers, but does not have the file."""
 
 
@@ -34,7 +34,7 @@ def write(location: str, content: bytes, *, is_private: bool = False) -> None:
     other user of this machine may then read the file, nor its folder if this function makes it.
 
     Raises:
-        StoreError: the store cannot be written.
+        ArchiveStoreError: the store cannot be written.
     """
     system, path = open_store(location)
     try:
@@ -45,7 +45,7 @@ def write(location: str, content: bytes, *, is_private: bool = False) -> None:
         else:
             _write_and_move(system, path, content)
     except Exception as error:
-        raise StoreError(f"cannot write {location}: {error}") from error
+        raise ArchiveStoreError(f"cannot write {location}: {error}") from error
 
 
 def _write_to_disk(path: Path, content: bytes, *, is_private: bool) -> None:
@@ -87,7 +87,7 @@ def read(location: str) -> bytes:
 
     Raises:
         MissingError: the store answers, but does not have the file.
-        StoreError: the store cannot be read.
+        ArchiveStoreError: the store cannot be read.
     """
     system, path = open_store(location)
     try:
@@ -96,50 +96,50 @@ def read(location: str) -> bytes:
         # A folder that is not mounted has no files either: that is an error of the store, not a missing file.
         if _has_root(system, path):
             raise MissingError(f"{location} is not there") from error
-        raise StoreError(f"cannot read {location}: its folder is not there") from error
+        raise ArchiveStoreError(f"cannot read {location}: its folder is not there") from error
     except Exception as error:
-        raise StoreError(f"cannot read {location}: {error}") from error
+        raise ArchiveStoreError(f"cannot read {location}: {error}") from error
 
 
 def holds(location: str) -> bool:
     """Return whether the store has the file.
 
     Raises:
-        StoreError: the store cannot be read.
+        ArchiveStoreError: the store cannot be read.
     """
     system, path = open_store(location)
     try:
         return bool(system.exists(path))
     except Exception as error:
-        raise StoreError(f"cannot read {location}: {error}") from error
+        raise ArchiveStoreError(f"cannot read {location}: {error}") from error
 
 
 def remove(location: str) -> None:
     """Remove a file; do nothing if it is gone already.
 
     Raises:
-        StoreError: the store cannot be written.
+        ArchiveStoreError: the store cannot be written.
     """
     system, path = open_store(location)
     try:
         with contextlib.suppress(FileNotFoundError):
             system.rm_file(path)
     except Exception as error:
-        raise StoreError(f"cannot remove {location}: {error}") from error
+        raise ArchiveStoreError(f"cannot remove {location}: {error}") from error
 
 
 def open_store(location: str) -> tuple[Any, str]:
     """Return the file system of fsspec for a location, which sees what others wrote, and the path in it.
 
     Raises:
-        StoreError: there is no driver for the location.
+        ArchiveStoreError: there is no driver for the location.
     """
     import fsspec  # noqa: PLC0415 - most platforms keep their releases in the database
 
     try:
         system, path = fsspec.core.url_to_fs(location)
     except (ImportError, ValueError) as error:
-        raise StoreError(f"cannot use {location}: {error}") from error
+        raise ArchiveStoreError(f"cannot use {location}: {error}") from error
     system.invalidate_cache()
     return system, str(path)
 

@@ -22,7 +22,7 @@ HEAD_LINE = "audit head "
 _LONGEST = {"actor": 250, "address": 100, "action": 1000}
 
 
-class Source(StrEnum):
+class AuditSource(StrEnum):
     """Which way a change came in."""
 
     API = "api"  # Airflow's UI and REST API, and the Fleet pages
@@ -31,7 +31,7 @@ class Source(StrEnum):
     AIRFLEET = "airfleet"  # the command line of airfleet
 
 
-class Outcome(StrEnum):
+class AuditOutcome(StrEnum):
     """What became of a change."""
 
     BEGUN = "begun"  # a command of airfleet; a second row has its end
@@ -42,7 +42,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class AuditEntry:
     """Who did what, from where, and what became of it.
 
     `before` and `after` are SHA-256 hashes of the row that the request changes, and `body` is a keyed one of what was
@@ -50,10 +50,10 @@ class Entry:
     """
 
     id: str
-    source: Source
+    source: AuditSource
     actor: str
     action: str
-    outcome: Outcome
+    outcome: AuditOutcome
     address: str = ""
     status: int | None = None
     before: str = ""
@@ -187,7 +187,7 @@ def read_heads(lines: Iterable[str]) -> Iterator[Head]:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ChainFinding:
     """What is wrong with the chain, and the number of the first row that it is about."""
 
     number: int
@@ -201,7 +201,7 @@ def verify(
     *,
     key: str = "",
     cuts: Collection[tuple[int, str]] | None = None,
-) -> Iterator[Finding]:
+) -> Iterator[ChainFinding]:
     """Yield what is wrong with the rows, which come in the order of their numbers.
 
     `head` is that of the database, and None for rows from a file. `anchors` are heads that were kept outside of it.
@@ -212,7 +212,7 @@ def verify(
     kept: dict[int, list[Head]] = {}
     for one in anchors:
         if key and one.key == name_key(key) and not one.is_signed_by(key):
-            yield Finding(one.number, f"has a head of {one.at} whose signature is forged")
+            yield ChainFinding(one.number, f"has a head of {one.at} whose signature is forged")
         else:
             kept.setdefault(one.number, []).append(one)
     recorded: list[Row] = []
@@ -225,7 +225,7 @@ def verify(
         found = kept.pop(row.number, [])
         if any(one.hash != row.hash for one in found):
             at = min(one.at for one in found if one.hash != row.hash)
-            yield Finding(
+            yield ChainFinding(
                 row.number,
                 f"is not the row that was there at {at}: it, or a row after {agreed}, was edited and the chain was"
                 " made anew",
@@ -238,38 +238,38 @@ def verify(
     yield from _check_beginning(first, recorded, cuts)
     end = last.number if last else 0
     if head is not None and head.number > end:
-        yield Finding(end + 1, f"is missing, as all rows from here to {head.number}")
+        yield ChainFinding(end + 1, f"is missing, as all rows from here to {head.number}")
     elif head is not None and last and (head.number, head.hash) != (last.number, last.hash):
-        yield Finding(end, "is not the row that the head of the chain names")
+        yield ChainFinding(end, "is not the row that the head of the chain names")
     if later := [one for number, found in kept.items() if number > end for one in found]:
         most = max(later, key=lambda one: one.number)
-        yield Finding(end + 1, f"is missing: at {most.at} there were {most.number} rows")
+        yield ChainFinding(end + 1, f"is missing: at {most.at} there were {most.number} rows")
 
 
-def _check_row(row: Row, before: Row | None) -> Iterator[Finding]:
+def _check_row(row: Row, before: Row | None) -> Iterator[ChainFinding]:
     if row.compute_hash() != row.hash:
-        yield Finding(row.number, "was edited: its hash is not that of its content")
+        yield ChainFinding(row.number, "was edited: its hash is not that of its content")
     if before is None:
         return
     if row.number != before.number + 1:
         missing = f"{before.number + 1}" if row.number == before.number + 2 else f"{before.number + 1}-{row.number - 1}"
-        yield Finding(before.number + 1, f"is missing (rows {missing} were removed)")
+        yield ChainFinding(before.number + 1, f"is missing (rows {missing} were removed)")
     elif row.previous != before.hash:
-        yield Finding(row.number, f"does not follow row {before.number}: one of the two was edited")
+        yield ChainFinding(row.number, f"does not follow row {before.number}: one of the two was edited")
 
 
 def _check_beginning(
     first: Row | None, recorded: Iterable[Row], known: Collection[tuple[int, str]] | None
-) -> Iterator[Finding]:
+) -> Iterator[ChainFinding]:
     """Yield what is wrong with the first row: it follows nothing, or the last row of a recorded cut."""
     if first is None or (first.number == 1 and first.previous == BEGINNING):
         return
     place = (first.number - 1, first.previous)
     named = [one for cut in recorded if isinstance(one := cut.fields.get("detail"), dict)]
     if not any((one.get("number"), one.get("hash")) == place for one in named):
-        yield Finding(max(1, place[0]), "is missing, and no cut of the log is recorded that removed it")
+        yield ChainFinding(max(1, place[0]), "is missing, and no cut of the log is recorded that removed it")
     elif known is not None and place not in known:
-        yield Finding(
+        yield ChainFinding(
             max(1, place[0]),
             "is missing: the log records a cut, of which this state folder knows nothing. If it was made elsewhere,"
             " give its file with --archive",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, LiteralString
 
-from airfleet_provider.contract.audit_log import INTENT_ENDS_S, Entry
+from airfleet_provider.contract.audit_log import INTENT_ENDS_S, AuditEntry
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "audit_store")
@@ -14,7 +14,7 @@ SQL = Statements(__package__, "audit_store")
 Execute = Callable[[LiteralString, Mapping[str, Any]], Any]
 
 
-def record(execute: Execute, entry: Entry) -> None:
+def record(execute: Execute, entry: AuditEntry) -> None:
     """Add a row; if the entry has one already, nothing is added."""
     record_text(execute, entry.id, entry.to_text())
 
@@ -24,17 +24,17 @@ def record_text(execute: Execute, identity: str, text: str) -> None:
     execute(SQL["record"], {"id": identity, "entry": text})
 
 
-def begin(execute: Execute, entry: Entry) -> None:
+def begin(execute: Execute, entry: AuditEntry) -> None:
     """Record the intent of a request that is about to change something."""
     execute(SQL["begin"], {"id": entry.id, "entry": entry.to_text()})
 
 
-def withdraw(execute: Execute, entry: Entry) -> None:
+def withdraw(execute: Execute, entry: AuditEntry) -> None:
     """Remove an intent whose request was not passed on."""
     execute(SQL["withdraw"], {"id": entry.id})
 
 
-def settle(execute: Execute, entry: Entry) -> None:
+def settle(execute: Execute, entry: AuditEntry) -> None:
     """Replace an intent by the row with its outcome. It may be done twice."""
     execute(SQL["settle"], {"id": entry.id, "entry": entry.to_text()})
 
@@ -59,7 +59,7 @@ def find_all() -> LiteralString:
     return SQL["all"]
 
 
-def cut(execute: Execute, entry: Entry, number: int) -> None:
+def cut(execute: Execute, entry: AuditEntry, number: int) -> None:
     """Remove the rows up to this number, and record the cut of the log, in the transaction of the caller.
 
     The record comes last, as it holds the end of the chain until the caller commits: no change of the platform is

@@ -21,7 +21,7 @@ DEFAULT_ERRORS = "default"
 LAST_WAVE = 8
 
 
-class State(StrEnum):
+class BreakerState(StrEnum):
     """The state of a breaker."""
 
     # Tasks run.

@@ -14,7 +14,7 @@ MOST_BYTES_PER_TRY = 64 << 20
 KEEP_DAYS = 30
 
 
-class Key(StrEnum):
+class LogAgentKey(StrEnum):
     """The keys of the file."""
 
     # The name of this host, as it is found with each line.

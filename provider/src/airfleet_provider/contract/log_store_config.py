@@ -14,7 +14,7 @@ from enum import StrEnum
 STORES, AUTHORITIES = "log_stores", "log_store_authorities"
 
 
-class Key(StrEnum):
+class LogStoreKey(StrEnum):
     """The keys of the file."""
 
     # Where the store listens, and what it proves itself with: `address`, `port`, `certificate`, `key`, `authorities`.

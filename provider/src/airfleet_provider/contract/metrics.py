@@ -23,7 +23,7 @@ RUN_BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21_60
 DELAY_BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0)
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """The type of a metric, in Prometheus' words."""
 
     COUNTER = "counter"
@@ -48,7 +48,7 @@ class Metric:
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
@@ -67,15 +67,15 @@ _QUEUE_AND_POOL = ("queue", "pool")
 
 
 def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str, most: int = COMBINATIONS) -> Metric:
-    return Metric(name, Kind.HISTOGRAM, text, labels, buckets, most)
+    return Metric(name, MetricKind.HISTOGRAM, text, labels, buckets, most)
 
 
 def _counter(name: str, text: str, *labels: str, most: int = 1, scope: Scope = Scope.PLATFORM) -> Metric:
-    return Metric(name, Kind.COUNTER, text, labels, (), most, scope)
+    return Metric(name, MetricKind.COUNTER, text, labels, (), most, scope)
 
 
 def _gauge(name: str, text: str, *labels: str, most: int = 1, scope: Scope = Scope.PLATFORM) -> Metric:
-    return Metric(name, Kind.GAUGE, text, labels, (), most, scope)
+    return Metric(name, MetricKind.GAUGE, text, labels, (), most, scope)
 
 
 _TASKS = (
@@ -223,37 +223,37 @@ _DATABASE = (
 _OWN = tuple(
     Metric(name, kind, text, labels, (), most, Scope.PROCESS)
     for name, kind, text, labels, most in (
-        ("airfleet_build_info", Kind.GAUGE, "1 for the version of airfleet.", ("version",), 1),
-        ("airfleet_agents_active", Kind.GAUGE, "Whether this agents process holds the lease of agents.", (), 1),
-        ("airfleet_database_up", Kind.GAUGE, "Whether the database answered this process last time.", (), 1),
-        ("airfleet_agents_loop_runs_total", Kind.COUNTER, "Turns of a loop that succeeded.", ("loop",), FEW),
-        ("airfleet_agents_loop_failures_total", Kind.COUNTER, "Turns of a loop that failed.", ("loop",), FEW),
+        ("airfleet_build_info", MetricKind.GAUGE, "1 for the version of airfleet.", ("version",), 1),
+        ("airfleet_agents_active", MetricKind.GAUGE, "Whether this agents process holds the lease of agents.", (), 1),
+        ("airfleet_database_up", MetricKind.GAUGE, "Whether the database answered this process last time.", (), 1),
+        ("airfleet_agents_loop_runs_total", MetricKind.COUNTER, "Turns of a loop that succeeded.", ("loop",), FEW),
+        ("airfleet_agents_loop_failures_total", MetricKind.COUNTER, "Turns of a loop that failed.", ("loop",), FEW),
         (
             "airfleet_agents_loop_age_seconds",
-            Kind.GAUGE,
+            MetricKind.GAUGE,
             "Time since a loop last succeeded, or since it began to wait for that.",
             ("loop",),
             FEW,
         ),
-        ("airfleet_agents_loop_seconds_total", Kind.COUNTER, "Time that a loop has worked.", ("loop",), FEW),
+        ("airfleet_agents_loop_seconds_total", MetricKind.COUNTER, "Time that a loop has worked.", ("loop",), FEW),
         (
             "airfleet_agents_loop_database_seconds_total",
-            Kind.COUNTER,
+            MetricKind.COUNTER,
             "Time that a loop has waited for the database.",
             ("loop",),
             FEW,
         ),
         (
             "airfleet_metrics_age_seconds",
-            Kind.GAUGE,
+            MetricKind.GAUGE,
             "Age of the facts that were read. Facts that are too old are not exported.",
             ("collector",),
             FEW,
         ),
-        ("airfleet_metrics_series", Kind.GAUGE, "Series that this process exports.", (), 1),
+        ("airfleet_metrics_series", MetricKind.GAUGE, "Series that this process exports.", (), 1),
         (
             "airfleet_metrics_labels_dropped",
-            Kind.GAUGE,
+            MetricKind.GAUGE,
             "Combinations of label values that are exported together as `_other`.",
             ("metric",),
             100,

@@ -26,7 +26,7 @@ class ReceiverType(StrEnum):
     WEBHOOK = "webhook"
 
 
-class Encryption(StrEnum):
+class MailEncryption(StrEnum):
     """How a connection to a mail server is encrypted."""
 
     STARTTLS = "starttls"
@@ -47,7 +47,7 @@ class Receiver:
     sender: str = ""
     host: str = ""
     port: int = 587
-    encryption: Encryption = Encryption.STARTTLS
+    encryption: MailEncryption = MailEncryption.STARTTLS
     login: str = ""
     url: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
@@ -86,7 +86,7 @@ class QuietHours:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class EscalationStep:
     """The receivers of one step, and how long after the step before it they are notified."""
 
     receivers: tuple[str, ...]
@@ -98,7 +98,7 @@ class EscalationRule:
     """The steps for the alerts that fit. With `repeat_s`, they begin again so long after the last step."""
 
     match: Matcher = field(default_factory=Matcher)
-    steps: tuple[Step, ...] = ()
+    steps: tuple[EscalationStep, ...] = ()
     repeat_s: float = 0.0
     quiet_hours: QuietHours | None = None
 
@@ -122,7 +122,7 @@ class FailureRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class NotificationPolicy:
     """Everything that the notifier needs to know. Without an escalation rule that fits, every receiver is notified.
 
     `base_url` is where people reach Airflow. `link_key` signs the links in messages. `webhook_tokens` are those that
@@ -150,14 +150,14 @@ class Policy:
             if rule.match.fits(source=source, name=name, severity=severity, labels=labels):
                 return rule
         every = tuple(one.name for one in self.receivers)
-        return EscalationRule(steps=(Step(every),) if every and severity is not Severity.INFO else ())
+        return EscalationRule(steps=(EscalationStep(every),) if every and severity is not Severity.INFO else ())
 
     def to_json(self) -> dict[str, Any]:
         """Return the policy as `read` takes it. It holds the secrets."""
         return asdict(self)
 
 
-def read(written: Mapping[str, Any]) -> Policy:
+def read(written: Mapping[str, Any]) -> NotificationPolicy:
     """Return the policy that `Policy.to_json` wrote.
 
     Raises:
@@ -165,7 +165,7 @@ def read(written: Mapping[str, Any]) -> Policy:
         TypeError: There is an unknown key.
         ValueError: A value is none of those that are known.
     """
-    return Policy(
+    return NotificationPolicy(
         **{
             **written,
             "webhook_tokens": tuple(written.get("webhook_tokens", ())),
@@ -184,7 +184,7 @@ def _read_receiver(written: Mapping[str, Any]) -> Receiver:
             **written,
             "type": ReceiverType(written["type"]),
             "to": tuple(written.get("to", ())),
-            "encryption": Encryption(written.get("encryption", Encryption.STARTTLS)),
+            "encryption": MailEncryption(written.get("encryption", MailEncryption.STARTTLS)),
         }
     )
 
@@ -198,7 +198,7 @@ def _read_rule(written: Mapping[str, Any]) -> EscalationRule:
     quiet = written.get("quiet_hours")
     return EscalationRule(
         match=read_matcher(written.get("match", {})),
-        steps=tuple(Step(tuple(one["receivers"]), one.get("after_s", 0.0)) for one in written["steps"]),
+        steps=tuple(EscalationStep(tuple(one["receivers"]), one.get("after_s", 0.0)) for one in written["steps"]),
         repeat_s=written.get("repeat_s", 0.0),
         quiet_hours=QuietHours(**{**quiet, "severity": Severity(quiet["severity"])}) if quiet else None,
     )

@@ -62,7 +62,7 @@ class UnacceptableFilesError(Exception):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Entry:
+class ArchivedFile:
     """One file of a release."""
 
     path: str
@@ -75,7 +75,7 @@ class Entry:
 class Tree:
     """All files of a release, sorted by path; the same files have the same id on any machine."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ArchivedFile, ...]
 
     @property
     def id(self) -> str:
@@ -230,7 +230,7 @@ def _opened(folder: Path) -> Iterator[int]:
 def _tree(contents: Mapping[str, bytes], executable: set[str]) -> Tree:
     return Tree(
         tuple(
-            Entry(name, hashlib.sha256(content).hexdigest(), len(content), name in executable)
+            ArchivedFile(name, hashlib.sha256(content).hexdigest(), len(content), name in executable)
             for name, content in sorted(contents.items())
         )
     )

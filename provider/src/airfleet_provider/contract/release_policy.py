@@ -11,7 +11,7 @@ KEEP = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class WatchPolicy:
     """How long a release is watched, and how much worse than the release before it may be."""
 
     watch_seconds: float = 300.0
@@ -19,7 +19,7 @@ class Policy:
     min_task_ends: int = 10
 
     @classmethod
-    def read(cls, written: Mapping[str, Any]) -> Policy:
+    def read(cls, written: Mapping[str, Any]) -> WatchPolicy:
         """Return the policy of a deployment; missing values are the defaults, and unknown keys are ignored."""
         known = {one.name for one in fields(cls)}
         return cls(**{key: value for key, value in written.items() if key in known})

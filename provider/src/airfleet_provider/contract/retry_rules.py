@@ -15,7 +15,7 @@ SECTION, KEY = "airfleet", "retries"
 DEFAULT_ERRORS = "default"
 
 
-class Action(StrEnum):
+class FailureAction(StrEnum):
     """What becomes of a task that failed."""
 
     # It tries again, if it has tries left.
@@ -39,7 +39,7 @@ class RetryRule:
     operator: str | None = None
     # Regular expressions of the whole names of classes of errors, and DEFAULT_ERRORS. Nothing matches every error.
     errors: tuple[str, ...] = ()
-    action: Action = Action.RETRY
+    action: FailureAction = FailureAction.RETRY
     delay_s: float = 30.0
     at_most_s: float = 1800.0
     growth: float = 2.0
@@ -65,7 +65,7 @@ class RetryRule:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RetryRule:
         """Return the rule that `to_json` wrote."""
-        return cls(**{**data, "errors": tuple(data["errors"]), "action": Action(data["action"])})
+        return cls(**{**data, "errors": tuple(data["errors"]), "action": FailureAction(data["action"])})
 
 
 def render(rules: Iterable[RetryRule]) -> str:

@@ -18,7 +18,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Severity = Literal["warning", "critical"]
 
 
-class Kind(StrEnum):
+class PromiseKind(StrEnum):
     """What a rule promises."""
 
     # The last run before a time of day has succeeded by then.
@@ -34,10 +34,10 @@ class Kind(StrEnum):
 
 
 # Kinds with one instance a day; the others have one for each run, or one after another.
-DAILY = frozenset({Kind.FINISHED_BY, Kind.FRESH_BY})
+DAILY = frozenset({PromiseKind.FINISHED_BY, PromiseKind.FRESH_BY})
 
 
-class State(StrEnum):
+class PromiseState(StrEnum):
     """The state of one instance of a rule."""
 
     DUE = "due"
@@ -47,7 +47,7 @@ class State(StrEnum):
     MET = "met"
 
 
-ENDED = frozenset({State.MISSED, State.MET})
+ENDED = frozenset({PromiseState.MISSED, PromiseState.MET})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SlaRule:
     """One promise about the Dags, tasks or assets that match. An expression must match a whole name; None matches all.
 
     `at` is the local time of a kind in DAILY, and `limit_s` the seconds of the other kinds. Runs and updates count from
@@ -84,7 +84,7 @@ class Rule:
     """
 
     name: str
-    kind: Kind
+    kind: PromiseKind
     dag: str | None = None
     tag: str | None = None
     owner: str | None = None
@@ -98,7 +98,7 @@ class Rule:
 
     def matches_dag(self, dag_id: str, tags: Iterable[str], owners: Iterable[str]) -> bool:
         """Return whether the rule is about this Dag or about its tasks."""
-        if self.kind is Kind.FRESH_BY:
+        if self.kind is PromiseKind.FRESH_BY:
             return False
         return (
             _matches(self.dag, dag_id)
@@ -112,13 +112,13 @@ class Rule:
 
     def matches_asset(self, name: str, uri: str) -> bool:
         """Return whether the rule is about this asset."""
-        return self.kind is Kind.FRESH_BY and (_matches(self.asset, name) or _matches(self.asset, uri))
+        return self.kind is PromiseKind.FRESH_BY and (_matches(self.asset, name) or _matches(self.asset, uri))
 
     def describe(self) -> str:
         """Return the promise in words, such as `finished by 06:00 Europe/Berlin`."""
         if self.at is not None:
             return f"{self.kind.value.replace('-', ' ')} {self.at:%H:%M} {self.calendar.zone}"
-        words = {Kind.MUST_RUN: "must succeed every", Kind.STARTS_WITHIN: "starts within"}
+        words = {PromiseKind.MUST_RUN: "must succeed every", PromiseKind.STARTS_WITHIN: "starts within"}
         return f"{words.get(self.kind, 'no longer than')} {describe_seconds(self.limit_s or 0)}"
 
     def find_due(self, day: date) -> datetime:
@@ -152,12 +152,12 @@ class Rule:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Rule:
+    def from_json(cls, data: Mapping[str, Any]) -> SlaRule:
         """Return the rule that `to_json` wrote."""
         texts = {key: data.get(key) for key in ("dag", "tag", "owner", "task", "asset", "limit_s")}
         return cls(
             name=data["name"],
-            kind=Kind(data["kind"]),
+            kind=PromiseKind(data["kind"]),
             **texts,
             at=time.fromisoformat(data["at"]) if "at" in data else None,
             since=time.fromisoformat(data["since"]) if "since" in data else None,

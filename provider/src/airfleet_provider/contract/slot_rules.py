@@ -114,7 +114,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class SlotInputs:
     """All that a decision depends on.
 
     `peak` is the highest demand in the last `calm_s` seconds before this one. `fixed` is the number of slots that a
@@ -142,7 +142,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class SlotDecision:
     """The slots of each worker, their sum that was wanted, and why. A worker that does not count has no entry."""
 
     wanted: int
@@ -150,7 +150,7 @@ class Decision:
     reason: str
 
 
-def decide(inputs: Inputs) -> Decision:
+def decide(inputs: SlotInputs) -> SlotDecision:
     """Return the slots of each worker that takes tasks.
 
     Guarantees: each has from 1 to `per_host` slots; their sum is between the limits where that is possible; it is at
@@ -165,7 +165,7 @@ def decide(inputs: Inputs) -> Decision:
         more = min(left, inputs.per_host - 1)
         slots[worker.host] = 1 + more
         left -= more
-    return Decision(wanted, slots, reason)
+    return SlotDecision(wanted, slots, reason)
 
 
 def find_absent_slots(before: Mapping[str, int | None], slots: Mapping[str, int]) -> dict[str, int | None]:
@@ -177,7 +177,7 @@ def find_absent_slots(before: Mapping[str, int | None], slots: Mapping[str, int]
     return {host: 1 if slots else own for host, own in before.items() if host not in slots}
 
 
-def _find_wanted(inputs: Inputs) -> tuple[int, str]:
+def _find_wanted(inputs: SlotInputs) -> tuple[int, str]:
     if inputs.fixed is not None:
         return max(1, inputs.fixed), "set by hand"
     needed = max(inputs.demand.tasks, inputs.peak)
@@ -246,6 +246,6 @@ class Peak:
         return max(value for _, value in self._seen)
 
 
-def replay(inputs: Inputs, **changes: Any) -> Decision:  # noqa: ANN401 - values of fields of Inputs
+def replay(inputs: SlotInputs, **changes: Any) -> SlotDecision:  # noqa: ANN401 - values of fields of Inputs
     """Return what is decided by the same inputs with these changes."""
     return decide(replace(inputs, **changes))

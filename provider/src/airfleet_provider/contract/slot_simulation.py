@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from airfleet_provider.contract.slot_rules import Demand, Inputs, Peak, SlotRule, WorkerReport, decide
+from airfleet_provider.contract.slot_rules import Demand, Peak, SlotInputs, SlotRule, WorkerReport, decide
 
 # Decisions are this many seconds apart, as long as it takes a worker to learn of its slots.
 STEP_S = 2.0
@@ -23,7 +23,7 @@ class PastTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulationOutcome:
     """What a rule would have given. Utilisation is the share of slot-hours in which a task ran."""
 
     tasks: int
@@ -41,14 +41,14 @@ class Outcome:
         return self.busy_hours / self.slot_hours if self.slot_hours else 0.0
 
 
-def simulate(rule: SlotRule, tasks: Iterable[PastTask]) -> Outcome:
+def simulate(rule: SlotRule, tasks: Iterable[PastTask]) -> SimulationOutcome:
     """Run the tasks in the order in which they became ready, each in the first free slot, under the rule.
 
     A task takes as long as it took, and depends on no other: a task that starts later makes none ready later.
     """
     arrivals = deque(sorted(tasks, key=lambda one: one.ready_at))
     if not arrivals:
-        return Outcome(0, 0.0, 0.0, 0, 0, 0.0, 0.0, 0.0)
+        return SimulationOutcome(0, 0.0, 0.0, 0, 0, 0.0, 0.0, 0.0)
     now = arrivals[0].ready_at
     peak = Peak(rule.calm_s, now, 0)
     state = _State()
@@ -92,7 +92,7 @@ class _State:
         demand = Demand(len(self.running), 0, len(self.waiting))
         limits = rule.find_limits(datetime.fromtimestamp(now, UTC))
         workers = tuple(WorkerReport(host, None, 0, True, 0.0) for host in rule.hosts)
-        inputs = Inputs(*limits, rule.per_host, demand, workers, peak=peak.add(now, demand.tasks))
+        inputs = SlotInputs(*limits, rule.per_host, demand, workers, peak=peak.add(now, demand.tasks))
         slots = sum(decide(inputs).slots.values())
         self.changes += slots != self.slots
         self.slots = slots
@@ -109,9 +109,9 @@ class _State:
     def spend(self, seconds: float) -> None:
         self.slot_s += max(self.slots, len(self.running)) * seconds
 
-    def sum_up(self) -> Outcome:
+    def sum_up(self) -> SimulationOutcome:
         waits = sorted(self.waits)
-        return Outcome(
+        return SimulationOutcome(
             tasks=len(waits),
             slot_hours=self.slot_s / 3600,
             busy_hours=self.busy_s / 3600,

@@ -19,7 +19,7 @@ LEAST_MEMORY = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TaskLimits:
     """The limits of one task, with all its processes. None means no limit of its own.
 
     `memory` and `memory_high` are bytes: above the second, the kernel slows the task down and reclaims its memory; at
@@ -35,7 +35,7 @@ class Limits:
     @property
     def is_any(self) -> bool:
         """Return whether there is a limit at all."""
-        return self != Limits()
+        return self != TaskLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +46,21 @@ class LimitRule:
     pool: str | None = None
     dag: str | None = None
     task: str | None = None
-    limits: Limits = Limits()
+    limits: TaskLimits = TaskLimits()
 
     def fits(self, pool: str, dag: str, task: str) -> bool:
         """Return whether the rule is about a task of a pool of workers."""
         return self.pool in (None, pool) and _matches(self.dag, dag) and _matches(self.task, task)
 
 
-def find_limits(rules: Iterable[LimitRule], pool: str, dag: str, task: str, hint: object = None) -> Limits:
+def find_limits(rules: Iterable[LimitRule], pool: str, dag: str, task: str, hint: object = None) -> TaskLimits:
     """Return the limits of a task: those of the first rule that fits, tightened by what the task asks for itself.
 
     `hint` is the value of `executor_config["airfleet"]`, whatever it is. A hint cannot widen a limit.
     """
-    base = next((rule.limits for rule in rules if rule.fits(pool, dag, task)), Limits())
+    base = next((rule.limits for rule in rules if rule.fits(pool, dag, task)), TaskLimits())
     asked = read_hint(hint)
-    return Limits(
+    return TaskLimits(
         _least(base.memory, asked.memory),
         _least(base.memory_high, asked.memory_high),
         _least(base.cpu_weight, asked.cpu_weight),
@@ -68,16 +68,16 @@ def find_limits(rules: Iterable[LimitRule], pool: str, dag: str, task: str, hint
     )
 
 
-def read_hint(hint: object) -> Limits:
+def read_hint(hint: object) -> TaskLimits:
     """Return the limits that a task asks for, such as `{"memory": "2G", "pids": 100}`; what is no limit is ignored."""
     if not isinstance(hint, Mapping):
-        return Limits()
+        return TaskLimits()
     memory, high = (_read_size(hint.get(name)) for name in ("memory", "memory_high"))
     weight, pids = (
         one if isinstance(one := hint.get(name), int) and not isinstance(one, bool) and least <= one <= most else None
         for name, least, most in (("cpu_weight", 1, 10_000), ("pids", 8, 1 << 22))
     )
-    return Limits(memory, high, weight, pids)
+    return TaskLimits(memory, high, weight, pids)
 
 
 def _read_size(value: object) -> int | None:
@@ -101,4 +101,4 @@ def render(rules: Iterable[LimitRule]) -> str:
 def parse(text: str) -> tuple[LimitRule, ...]:
     """Return the rules of such a text; none for an empty one."""
     values: list[dict[str, Any]] = json.loads(text or "[]")
-    return tuple(LimitRule(**{**one, "limits": Limits(**one["limits"])}) for one in values)
+    return tuple(LimitRule(**{**one, "limits": TaskLimits(**one["limits"])}) for one in values)

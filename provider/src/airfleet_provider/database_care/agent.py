@@ -9,8 +9,8 @@ from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.database_care import facts, rules
-from airfleet_provider.database_care.facts import Facts
-from airfleet_provider.database_care.rules import Alarm, Kind, Step
+from airfleet_provider.database_care.facts import DatabaseFacts
+from airfleet_provider.database_care.rules import Alarm, CareKind, CareStep
 
 # A statement that waits for a lock makes others wait behind it.
 LOCK_WAIT = "2s"
@@ -30,22 +30,22 @@ HAS_RECORDS = "SELECT to_regclass('airfleet.job') IS NOT NULL"
 class Done:
     """A step, whether it succeeded, why not, and how long it took."""
 
-    step: Step
+    step: CareStep
     error: str | None
     took_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CareReport:
     """What was found, what was done, and what is there now."""
 
-    before: Facts
+    before: DatabaseFacts
     done: tuple[Done, ...]
-    after: Facts
+    after: DatabaseFacts
     alarms: tuple[Alarm, ...]
 
 
-def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> Report:  # noqa: ANN401 - psycopg2's, in autocommit mode
+def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> CareReport:  # noqa: ANN401 - psycopg2's, in autocommit mode
     """Do what the database needs. May be interrupted, and called again: done steps are not planned again.
 
     A step that fails, such as one that got no lock in two seconds, does not stop the others.
@@ -58,7 +58,7 @@ def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> 
     for step in rules.plan(before):
         report(f"{step.kind}: {step.target}")
         begun, error = time.monotonic(), None
-        if step.kind is Kind.HEARTBEAT:
+        if step.kind is CareKind.HEARTBEAT:
             _execute(connection, WRITE, RECORD, DROPPED + before.indexes[step.target].definition)
         try:
             _execute(connection, step.sql)
@@ -66,7 +66,7 @@ def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> 
             error = str(failure).strip()
         done.append(Done(step, error, round(time.monotonic() - begun, 2)))
     after = facts.observe(query)
-    return Report(before, tuple(done), after, rules.list_alarms(after))
+    return CareReport(before, tuple(done), after, rules.list_alarms(after))
 
 
 def give_back(connection: Any) -> bool:  # noqa: ANN401 - as above

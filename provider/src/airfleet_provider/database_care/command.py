@@ -9,7 +9,7 @@ from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.database_care import agent, facts, rules
-from airfleet_provider.database_care.facts import Facts
+from airfleet_provider.database_care.facts import DatabaseFacts
 from airfleet_provider.processes import command_line
 
 
@@ -33,7 +33,7 @@ def run_command(arguments: argparse.Namespace) -> None:
                 _show_report(agent.care(connection, report=command_line.say), as_json=arguments.json)
 
 
-def _show_plan(found: Facts, *, as_json: bool) -> None:
+def _show_plan(found: DatabaseFacts, *, as_json: bool) -> None:
     steps, alarms = rules.plan(found), rules.list_alarms(found)
     if as_json:
         command_line.print_json(
@@ -52,7 +52,7 @@ def _show_plan(found: Facts, *, as_json: bool) -> None:
         print(f"alarm: {alarm.name}: {alarm.text}")
 
 
-def _show_report(report: agent.Report, *, as_json: bool) -> None:
+def _show_report(report: agent.CareReport, *, as_json: bool) -> None:
     before, after = summarise(report.before), summarise(report.after)
     failed = [one for one in report.done if one.error]
     if as_json:
@@ -71,7 +71,7 @@ def _show_report(report: agent.Report, *, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def summarise(found: Facts) -> dict[str, Any]:
+def summarise(found: DatabaseFacts) -> dict[str, Any]:
     """The figures that care changes."""
     tasks = found.tables.get("task_instance")
     return {

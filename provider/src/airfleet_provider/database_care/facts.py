@@ -53,7 +53,7 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DatabaseFacts:
     """A database at one moment."""
 
     tables: Mapping[str, Table]
@@ -68,7 +68,7 @@ class Facts:
     is_autovacuum_on: bool
 
 
-def observe(query: Query) -> Facts:
+def observe(query: Query) -> DatabaseFacts:
     """Read the facts in a few short statements."""
     tables = {}
     for name, options, rows, dead, changed, analyzed, updates, hot, size, index_size, live in query(SQL["tables"]):
@@ -86,7 +86,7 @@ def observe(query: Query) -> Facts:
             index_size,
         )
     [(xid_age, freeze, used, most, is_on)] = query(SQL["limits"])
-    return Facts(
+    return DatabaseFacts(
         tables=tables,
         unindexed=tuple((table, tuple(columns), parent) for table, columns, parent in query(SQL["unindexed"])),
         indexes={one[0]: Index(*one) for one in query(SQL["indexes"])},

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airfleet_provider.database_care.facts import Facts, Index
+from airfleet_provider.database_care.facts import DatabaseFacts, Index
 
 # Airflow updates rows of these tables all the time. With PostgreSQL's default of 20 % a table of three million task
 # instances is vacuumed after 600,000 dead rows.
@@ -39,7 +39,7 @@ LEAST_BLOAT_BYTES, BLOAT_FACTOR = 32 * MIB, 2.0
 CHANGED_SHARE, LEAST_CHANGED = 0.1, 1000
 
 
-class Kind(StrEnum):
+class CareKind(StrEnum):
     """What a step does."""
 
     AUTOVACUUM = "autovacuum"
@@ -51,10 +51,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CareStep:
     """One statement, which runs outside a transaction and blocks neither readers nor writers for long."""
 
-    kind: Kind
+    kind: CareKind
     target: str
     reason: str
     sql: str
@@ -68,7 +68,7 @@ class Alarm:
     text: str
 
 
-def plan(facts: Facts) -> tuple[Step, ...]:
+def plan(facts: DatabaseFacts) -> tuple[CareStep, ...]:
     """The steps that a database needs now; none where all was done."""
     return (
         *_tune(facts),
@@ -80,66 +80,66 @@ def plan(facts: Facts) -> tuple[Step, ...]:
     )
 
 
-def list_alarms(facts: Facts) -> tuple[Alarm, ...]:
+def list_alarms(facts: DatabaseFacts) -> tuple[Alarm, ...]:
     """What no step mends."""
     return tuple(_list_alarms(facts))
 
 
-def _tune(facts: Facts) -> Iterator[Step]:
+def _tune(facts: DatabaseFacts) -> Iterator[CareStep]:
     for names, wanted in ((HOT, OPTIONS), (LARGE, LARGE_OPTIONS)):
         for name in names:
             table = facts.tables.get(name)
             missing = {key: value for key, value in wanted.items() if table and table.options.get(key) != value}
             if missing:
                 listed = ", ".join(f"{key} = {value}" for key, value in missing.items())
-                yield Step(
-                    Kind.AUTOVACUUM,
+                yield CareStep(
+                    CareKind.AUTOVACUUM,
                     name,
                     "vacuumed and analyzed after few changes, not after a fifth of the table",
                     f'ALTER TABLE public."{name}" SET ({listed})',
                 )
 
 
-def _drop_invalid(facts: Facts) -> Iterator[Step]:
+def _drop_invalid(facts: DatabaseFacts) -> Iterator[CareStep]:
     for index in facts.indexes.values():
         if not index.is_valid and (
             index.name.startswith(PREFIX) or index.name.rstrip("0123456789").endswith(LEFT_OVER)
         ):
-            yield Step(Kind.DROP_INVALID, index.name, "left by an interrupted command", _drop(index.name))
+            yield CareStep(CareKind.DROP_INVALID, index.name, "left by an interrupted command", _drop(index.name))
 
 
-def list_unindexed(facts: Facts) -> list[tuple[str, tuple[str, ...]]]:
+def list_unindexed(facts: DatabaseFacts) -> list[tuple[str, tuple[str, ...]]]:
     """Tables and columns of foreign keys that need an index and have none."""
     return [(table, columns) for table, columns, parent in facts.unindexed if not parent.startswith(LASTING)]
 
 
-def _index_foreign_keys(facts: Facts) -> Iterator[Step]:
+def _index_foreign_keys(facts: DatabaseFacts) -> Iterator[CareStep]:
     for table, columns in list_unindexed(facts):
         listed = ", ".join(f'"{one}"' for one in columns)
         name = f"{PREFIX}{table}_{'_'.join(columns)}"[:NAME_LENGTH]
-        yield Step(
-            Kind.FOREIGN_KEY,
+        yield CareStep(
+            CareKind.FOREIGN_KEY,
             name,
             f"each deletion of a row that {table} refers to reads all of {table}",
             f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{name}" ON public."{table}" ({listed})',
         )
 
 
-def _drop_heartbeat(facts: Facts) -> Iterator[Step]:
+def _drop_heartbeat(facts: DatabaseFacts) -> Iterator[CareStep]:
     if HEARTBEAT_INDEX in facts.indexes:
-        yield Step(
-            Kind.HEARTBEAT,
+        yield CareStep(
+            CareKind.HEARTBEAT,
             HEARTBEAT_INDEX,
             "it makes each heartbeat of a task write every index of the task instance",
             _drop(HEARTBEAT_INDEX),
         )
 
 
-def _reindex(facts: Facts) -> Iterator[Step]:
+def _reindex(facts: DatabaseFacts) -> Iterator[CareStep]:
     for index in facts.indexes.values():
         if index.is_valid and index.name != HEARTBEAT_INDEX and _is_bloated(index):
-            yield Step(
-                Kind.REINDEX,
+            yield CareStep(
+                CareKind.REINDEX,
                 index.name,
                 f"{index.bytes // MIB} MiB, of which {index.expected_bytes // MIB} are needed at most",
                 f'REINDEX INDEX CONCURRENTLY public."{index.name}"',
@@ -151,12 +151,12 @@ def _is_bloated(index: Index) -> bool:
     return spare > LEAST_BLOAT_BYTES and index.bytes > BLOAT_FACTOR * index.expected_bytes
 
 
-def _analyze(facts: Facts) -> Iterator[Step]:
+def _analyze(facts: DatabaseFacts) -> Iterator[CareStep]:
     for table in facts.tables.values():
         is_changed = table.changed_rows > max(LEAST_CHANGED, CHANGED_SHARE * table.rows)
         if is_changed or (table.rows > LEAST_CHANGED and not table.is_analyzed):
-            yield Step(
-                Kind.ANALYZE,
+            yield CareStep(
+                CareKind.ANALYZE,
                 table.name,
                 f"{table.changed_rows} rows changed since the planner's statistics were made",
                 f'ANALYZE public."{table.name}"',
@@ -167,7 +167,7 @@ def _drop(name: str) -> str:
     return f'DROP INDEX CONCURRENTLY IF EXISTS public."{name}"'
 
 
-def _list_alarms(facts: Facts) -> Iterator[Alarm]:
+def _list_alarms(facts: DatabaseFacts) -> Iterator[Alarm]:
     if not facts.is_autovacuum_on:
         yield Alarm("autovacuum-off", "autovacuum is off: tables grow without end, and the server stops at last")
     # PostgreSQL freezes by itself from `freeze_max_age` on, and refuses writes at two thousand million.

@@ -16,7 +16,7 @@ from typing import Any
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.execution_api.routes import Route, find_call
+from airfleet_provider.execution_api.routes import CallRoute, find_call
 
 SQL = Statements(__package__, "queries")
 
@@ -102,7 +102,7 @@ class FastPath:
         await respond(send, answer, headers.get(b"correlation-id"), self.models.version)
         log.info("%s %s: %d, %.1f ms", call.name, call.about, answer.status, 1000 * (time.monotonic() - began))
 
-    async def answer(self, call: Route, headers: Mapping[bytes, bytes], body: bytes) -> Response | None:
+    async def answer(self, call: CallRoute, headers: Mapping[bytes, bytes], body: bytes) -> Response | None:
         """Return the response to an ordinary call; count any other call, and return None so that Airflow answers it."""
         try:
             return await self._answer(call, headers, body)
@@ -112,7 +112,7 @@ class FastPath:
             self.counter.fell_back(f"{call.name}: {describe(error)}")
         return None
 
-    async def _answer(self, call: Route, headers: Mapping[bytes, bytes], body: bytes) -> Response:
+    async def _answer(self, call: CallRoute, headers: Mapping[bytes, bytes], body: bytes) -> Response:
         kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if kind.lower() != "bearer":
             raise UnusualError("the call has no token")
@@ -144,7 +144,7 @@ class FastPath:
         self.flush = None
         self.counter.flush()
 
-    def run(self, call: Route, scope: str, body: bytes) -> Response | None:
+    def run(self, call: CallRoute, scope: str, body: bytes) -> Response | None:
         """Start a queued task instance that is not resumed from a deferral."""
         start = self.models.read_start(body)
         extra = json.dumps({"host_name": start["hostname"]}) if start["hostname"] else None
@@ -154,7 +154,7 @@ class FastPath:
         token = self.models.sign(call.instance) if scope == "workload" else ""
         return Response(200, self.models.write_context(row), token)
 
-    def state(self, call: Route, _: str, body: bytes) -> Response | None:
+    def state(self, call: CallRoute, _: str, body: bytes) -> Response | None:
         """End a running task instance with success and without asset events."""
         try:
             end = self.models.read_success(body)
@@ -163,12 +163,12 @@ class FastPath:
         found = end and self.ask(SQL["succeed"], {**call.words, **end, "now": self.now()})
         return Response(204) if found else None
 
-    def heartbeat(self, call: Route, _: str, body: bytes) -> Response | None:
+    def heartbeat(self, call: CallRoute, _: str, body: bytes) -> Response | None:
         """Record the heartbeat of a task instance that runs on the recorded host with the recorded pid."""
         sign = self.models.read_heartbeat(body)
         return Response(204) if self.ask(SQL["heartbeat"], {**call.words, **sign, "now": self.now()}) else None
 
-    def rtif(self, call: Route, _: str, body: bytes) -> Response | None:
+    def rtif(self, call: CallRoute, _: str, body: bytes) -> Response | None:
         """Store the rendered fields of a task instance."""
         fields = self.models.read_fields(body)
         words = {**call.words, "fields": json.dumps(fields), "kept": self.models.kept_runs}
@@ -176,14 +176,14 @@ class FastPath:
             return None
         return Response(201, b'{"message":"Rendered task instance fields successfully set"}')
 
-    def pull(self, call: Route, *_: object) -> Response | None:
+    def pull(self, call: CallRoute, *_: object) -> Response | None:
         """Read one XCom value."""
         row = self.ask(SQL["pull"], call.words)
         if row is None:
             return None
         return Response(200, f'{{"key":{json.dumps(call.words["key"])},"value":{row["value"]}}}'.encode())
 
-    def push(self, call: Route, _: str, body: bytes) -> Response | None:
+    def push(self, call: CallRoute, _: str, body: bytes) -> Response | None:
         """Store one XCom value, and replace an earlier value."""
         words = {**call.words, "value": json.dumps(json.loads(body)), "now": self.now()}
         return Response(201, b'{"message":"XCom successfully set"}') if self.ask(SQL["push"], words) else None

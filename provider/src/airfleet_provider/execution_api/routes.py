@@ -23,7 +23,7 @@ PUSHED = {**PULLED, "dag_result": re.compile("true")}
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class CallRoute:
     """One call: its name, the task instance whose token it needs (empty for any), and the values of path and query."""
 
     name: str
@@ -36,11 +36,11 @@ class Route:
         return one_line(self.instance or "{dag_id} {run_id} {task_id} {key} {map_index}".format_map(self.words))
 
 
-def find_call(method: str, path: str, query: str) -> Route | None:
+def find_call(method: str, path: str, query: str) -> CallRoute | None:
     """Return the call of a request, or None if Airflow must answer the request."""
     if found := TASK.fullmatch(path):
         is_known = METHODS[found[2]] == method and not query
-        return Route(found[2], found[1], {"id": found[1]}) if is_known else None
+        return CallRoute(found[2], found[1], {"id": found[1]}) if is_known else None
     if method in XCOM_METHODS and (found := XCOM.fullmatch(path)):
         name = XCOM_METHODS[method]
         said = parse_qsl(query, keep_blank_values=True)
@@ -50,7 +50,7 @@ def find_call(method: str, path: str, query: str) -> Route | None:
         more = dict(said)
         where = dict(zip(("dag_id", "run_id", "task_id", "key"), found.groups(), strict=True))
         index = int(more.get("map_index", -1))
-        return Route(name, words={**where, "map_index": index, "dag_result": "dag_result" in more})
+        return CallRoute(name, words={**where, "map_index": index, "dag_result": "dag_result" in more})
     return None
 
 

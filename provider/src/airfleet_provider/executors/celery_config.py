@@ -22,7 +22,7 @@ WORKER = "airfleet_provider.executors.celery_worker"
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerLogin:
+class BrokerCredentials:
     """The logins and keys that this process may use; empty for a process that handles no tasks.
 
     `authorities` is the file of the certificates that brokers with TLS are verified with.
@@ -38,17 +38,17 @@ class BrokerLogin:
 
 
 @cache
-def read_link() -> BrokerLogin:
+def read_link() -> BrokerCredentials:
     """Read the file that `AIRFLEET_CELERY` names; return an empty login if the variable is not set."""
     name = os.environ.get(environment.CELERY)
     if not name:
-        return BrokerLogin()
+        return BrokerCredentials()
     body = json.loads(Path(name).read_text())
     lists = {key: tuple(body.get(key, ())) for key in ("queues", "public_keys")}
-    return BrokerLogin(**{**body, **lists})
+    return BrokerCredentials(**{**body, **lists})
 
 
-def make_config(base: dict[str, Any], link: BrokerLogin) -> dict[str, Any]:
+def make_config(base: dict[str, Any], link: BrokerCredentials) -> dict[str, Any]:
     """Return Airflow's Celery configuration with airfleet's settings, which override those of the user."""
     default = base.get("task_default_queue")
     found = {

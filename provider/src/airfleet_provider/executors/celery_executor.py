@@ -190,7 +190,7 @@ def is_task(key: Any) -> bool:  # noqa: ANN401
     return isinstance(key, TaskInstanceKey)
 
 
-def sign_messages(link: celery_config.BrokerLogin) -> None:
+def sign_messages(link: celery_config.BrokerCredentials) -> None:
     """Sign all messages that this process sends from now on.
 
     Raises:

@@ -20,7 +20,7 @@ from airfleet_provider.contract import environment, task_limits
 from airfleet_provider.executors.worker_drain import WorkerDrain
 from airfleet_provider.processes import oom_priority, task_group
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
-from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.eviction import ZygoteLimits
 from airfleet_provider.task_runtime.guard import RESTART_S, Guard
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def start_keeper(**_: object) -> None:
         weighs_cpu = any(rule.limits.cpu_weight is not None for rule in rules)
         if not task_group.prepare(weighs_cpu=weighs_cpu):
             log.warning("systemd has delegated no cgroup with a memory controller: tasks get no cgroups of their own")
-    guard = Guard.start(Limits())
+    guard = Guard.start(ZygoteLimits())
     os.environ[CHANNEL_VARIABLE] = str(guard.channel)
     # After the fork of the guard, which does not need these modules, and before the forks of Celery's processes, which
     # share their memory.

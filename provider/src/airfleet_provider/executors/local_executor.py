@@ -15,7 +15,7 @@ from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.liveness.task_liveness import TaskLiveness
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.scheduler_wakeup import wakeup
-from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.eviction import ZygoteLimits
 from airfleet_provider.task_runtime.guard import Guard
 
 # A supervisor reports within this time after its task was deferred; if it does not, it was killed.
@@ -35,7 +35,7 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         outages.outlast_outages(TaskLiveness(config.read_api_urls(), config.read_heartbeat_timeout()))
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
-        self.guard = Guard.start(Limits())
+        self.guard = Guard.start(ZygoteLimits())
         os.environ[CHANNEL_VARIABLE] = str(self.guard.channel)
         local_workers.end_with_scheduler()
         super().start()

@@ -18,14 +18,14 @@ LEAST, ENOUGH = 0.10, 0.20
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryPressure:
     """The pressure in per cent, and the share of the memory that is available."""
 
     pressure: float
     available: float
 
 
-def is_short(memory: Memory | None, *, was_short: bool) -> bool:
+def is_short(memory: MemoryPressure | None, *, was_short: bool) -> bool:
     """Return whether memory is short. It is not where the kernel does not tell.
 
     Memory that was short must have eased clearly, so that the answer does not alternate.
@@ -37,11 +37,11 @@ def is_short(memory: Memory | None, *, was_short: bool) -> bool:
     return memory.pressure >= PRESSED and memory.available < LEAST
 
 
-def measure(pressure: Path = PRESSURE, memory: Path = MEMORY) -> Memory | None:
+def measure(pressure: Path = PRESSURE, memory: Path = MEMORY) -> MemoryPressure | None:
     """Return what the kernel says of this host, or None where it says nothing (no PSI, or switched off)."""
     with suppress(OSError, ValueError, LookupError, ZeroDivisionError):
         some = next(line for line in pressure.read_text().splitlines() if line.startswith("some "))
         average = dict(word.split("=") for word in some.split()[1:])["avg10"]
         sizes = {line.split(":")[0]: int(line.split()[1]) for line in memory.read_text().splitlines() if ":" in line}
-        return Memory(float(average), sizes["MemAvailable"] / sizes["MemTotal"])
+        return MemoryPressure(float(average), sizes["MemAvailable"] / sizes["MemTotal"])
     return None

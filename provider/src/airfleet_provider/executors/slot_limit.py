@@ -31,7 +31,7 @@ RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SlotReport:
     """What a worker tells: its tasks, the slots that it keeps to, and whether it takes tasks at all."""
 
     held: int
@@ -81,7 +81,7 @@ class SlotReports:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.slots: int | None = None
-        self.report: Report | None = None
+        self.report: SlotReport | None = None
         self.has_asked = False
         self._url = url
         self._key = key
@@ -126,7 +126,7 @@ class SlotReports:
         self.has_asked = True
         return again_s
 
-    def _ask(self, report: Report) -> tuple[int, float]:
+    def _ask(self, report: SlotReport) -> tuple[int, float]:
         query = f"held={report.held}&in_force={report.in_force}&takes={int(report.takes)}"
         try:
             answer = self._send(query)
@@ -181,5 +181,5 @@ class SlotLimit:
         elif self._is_managed and (found := find_credits(limit, held, self._queues, self._grant)):
             celery_worker.grant(consumer, found)
             self._grant = Grant(found, frozenset(held))
-        self._reports.report = Report(len(held), limit, takes)
+        self._reports.report = SlotReport(len(held), limit, takes)
         return limit

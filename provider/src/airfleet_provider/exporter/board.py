@@ -15,7 +15,7 @@ Gauges = Mapping[str, Mapping[Labels, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CollectedFacts:
     """What one collector read, and when, by the monotonic clock."""
 
     read: float
@@ -27,7 +27,7 @@ class Board:
     """The last facts of each collector. Any thread may use it."""
 
     clock: Callable[[], float] = time.monotonic
-    facts: dict[str, Facts] = field(default_factory=dict)
+    facts: dict[str, CollectedFacts] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def publish(self, collector: str, gauges: Gauges) -> None:
@@ -40,4 +40,4 @@ class Board:
     def publish_counters(self, collector: str, series: Series) -> None:
         """Replace the facts of a collector."""
         with self._lock:
-            self.facts = {**self.facts, collector: Facts(self.clock(), series)}
+            self.facts = {**self.facts, collector: CollectedFacts(self.clock(), series)}

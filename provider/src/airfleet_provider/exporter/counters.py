@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from psycopg import Connection
 
 from airfleet_provider.agent_loops.lease import Row
-from airfleet_provider.contract.metrics import METRICS, Kind
+from airfleet_provider.contract.metrics import METRICS, MetricKind
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.exporter.limits import Labels, Limits
+from airfleet_provider.exporter.limits import LabelLimits, Labels
 
 SQL = Statements(__package__, "counters")
 
@@ -28,7 +28,7 @@ Series = Mapping[str, Mapping[Labels, Amounts]]
 class Counters:
     """The values in memory, and what has changed since they were last written."""
 
-    limits: Limits
+    limits: LabelLimits
     values: dict[str, dict[Labels, Amounts]] = field(default_factory=dict)
     changed: set[tuple[str, Labels]] = field(default_factory=set)
     gone: set[tuple[str, Labels]] = field(default_factory=set)
@@ -82,7 +82,7 @@ class Counters:
             labels, amounts = tuple(row["labels"]), tuple(row["amounts"])
             if metric is None or len(labels) != len(metric.labels):
                 continue
-            expected = len(metric.buckets) + 2 if metric.kind is Kind.HISTOGRAM else 1
+            expected = len(metric.buckets) + 2 if metric.kind is MetricKind.HISTOGRAM else 1
             # With other buckets than before, a histogram begins again.
             if len(amounts) == expected and self.limits.admit(metric.name, labels) == labels:
                 self.values.setdefault(metric.name, {})[labels] = amounts

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from airfleet_provider.agent_loops.loop import Context
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.exporter.board import Board
-from airfleet_provider.exporter.limits import Labels, Limits
+from airfleet_provider.exporter.limits import LabelLimits, Labels
 
 SQL = Statements(__package__, "dags")
 
@@ -20,7 +20,7 @@ STATES = ("active", "paused", "stale", "broken")
 class Dags:
     """The loop that reads. Only the active process runs it."""
 
-    def __init__(self, board: Board, limits: Limits) -> None:
+    def __init__(self, board: Board, limits: LabelLimits) -> None:
         self._board = board
         self._limits = limits
 

@@ -9,7 +9,7 @@ from airfleet_provider.agent_loops.loop import Context
 from airfleet_provider.contract import job_schema
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.exporter.board import Board
-from airfleet_provider.exporter.limits import Labels, Limits
+from airfleet_provider.exporter.limits import LabelLimits, Labels
 
 SQL = Statements(__package__, "database")
 
@@ -24,10 +24,10 @@ JOBS = {
 }
 
 
-class Database:
+class DatabaseLoop:
     """The loop that reads. Only the active process runs it."""
 
-    def __init__(self, board: Board, limits: Limits, backups: Path | None) -> None:
+    def __init__(self, board: Board, limits: LabelLimits, backups: Path | None) -> None:
         """`backups` is the folder of the embedded server's backups; None where backups are noted in the database."""
         self._board = board
         self._limits = limits

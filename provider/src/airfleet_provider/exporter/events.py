@@ -23,7 +23,7 @@ from airfleet_provider.exporter import counters, saturation
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.exporter.counters import Counters
-from airfleet_provider.exporter.limits import Limits
+from airfleet_provider.exporter.limits import LabelLimits
 from airfleet_provider.exporter.queues import Queues
 from airfleet_provider.exporter.saturation import Saturation
 from airfleet_provider.exporter.tail import Tail, compress, expand
@@ -48,7 +48,7 @@ AGAIN = frozenset({"scheduled", "queued", "restarting"})
 
 
 @dataclass(slots=True)
-class Position:
+class TablePosition:
     """How far tables were read. `runs` has the unfinished Dag runs, and whether the start of each was counted.
 
     `slas` is the evaluation of the SLA engine up to which ends of promises were counted, in ISO 8601.
@@ -69,18 +69,18 @@ class Position:
         }
 
     @classmethod
-    def of_json(cls, value: Mapping[str, Any]) -> Position:
+    def of_json(cls, value: Mapping[str, Any]) -> TablePosition:
         runs = dict.fromkeys(expand(value["waiting"]), False) | dict.fromkeys(expand(value["started"]), True)
         return cls(Tail.of_json(value["log"]), Tail.of_json(value["run"]), runs, value.get("slas", ""))
 
 
-class Events:
+class EventsLoop:
     """The loop that counts. Only the active process runs it."""
 
     def __init__(
         self,
         board: Board,
-        limits: Limits,
+        limits: LabelLimits,
         queues: Queues,
         waits: BreakerWaits,
         *,
@@ -91,7 +91,7 @@ class Events:
         self._waits = waits
         self._clock = clock
         self._counters = Counters(limits)
-        self._position: Position | None = None
+        self._position: TablePosition | None = None
         self._epoch: int | None = None
         self._forgotten = clock()
         self._begun = float("-inf")
@@ -132,7 +132,7 @@ class Events:
         self._board.publish_counters(NAME, self._counters.note_saved())
         return has_more
 
-    def _load(self, connection: Connection[Row]) -> Position:
+    def _load(self, connection: Connection[Row]) -> TablePosition:
         self._counters.load(connection)
         for name in PLAIN:
             self._counters.add(name, by=0.0)
@@ -140,7 +140,7 @@ class Events:
         kept = {row["name"]: row["position"] for row in connection.execute(counters.SQL["read_positions"])}
         if NAME not in kept:
             return self._begin(connection, newest)
-        position = Position.of_json(kept[NAME])
+        position = TablePosition.of_json(kept[NAME])
         # After a restore of an older backup, ids are given again.
         if newest["log"] < position.log.top:
             position.log = Tail(newest["log"])
@@ -148,13 +148,13 @@ class Events:
             position.run = Tail(newest["run"])
         return position
 
-    def _begin(self, connection: Connection[Row], newest: Row) -> Position:
+    def _begin(self, connection: Connection[Row], newest: Row) -> TablePosition:
         """Begin at the end of the tables: what happened before the exporter ran for the first time is not counted."""
         most = METRICS["airfleet_dag_last_success_timestamp_seconds"].most - 1
         for row in connection.execute(SQL["last_successes"], {"most": most}):
             self._note_success(row)
         runs = {row["id"]: row["is_running"] for row in connection.execute(SQL["unfinished"])}
-        return Position(Tail(newest["log"]), Tail(newest["run"]), runs)
+        return TablePosition(Tail(newest["log"]), Tail(newest["run"]), runs)
 
     def _read_log(self, connection: Connection[Row], tail: Tail) -> bool:
         fresh = self._read_ids(connection, SQL["log_ids"], tail)
@@ -203,7 +203,7 @@ class Events:
             self._counters.add("airfleet_task_clock_skew_total")
         self._counters.observe(name, max(0.0, seconds), *labels)
 
-    def _read_runs(self, connection: Connection[Row], position: Position) -> bool:
+    def _read_runs(self, connection: Connection[Row], position: TablePosition) -> bool:
         fresh = self._read_ids(connection, SQL["run_ids"], position.run)
         known = position.runs
         known |= dict.fromkeys((one for one in fresh if one not in known), False)
@@ -245,7 +245,7 @@ class Events:
         if row["started"] is not None:
             self._counters.put("airfleet_dag_last_run_seconds", max(0.0, row["ended"] - row["started"]), row["dag_id"])
 
-    def _read_promises(self, connection: Connection[Row], position: Position) -> None:
+    def _read_promises(self, connection: Connection[Row], position: TablePosition) -> None:
         """Count the promises that ended. The engine writes an end and its evaluation in one transaction."""
         rows = connection.execute(SQL["sla_rules"]).fetchall()
         if not rows:

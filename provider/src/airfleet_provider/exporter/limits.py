@@ -15,7 +15,7 @@ MOST_REMEMBERED = 20_000
 
 
 @dataclass(slots=True)
-class Limits:
+class LabelLimits:
     """Which label values are exported as they are. Whoever came first keeps its place until it is forgotten.
 
     The methods may be called by one thread at a time for one metric.

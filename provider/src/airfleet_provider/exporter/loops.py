@@ -9,13 +9,13 @@ from typing import Any
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread
 from airfleet_provider.agent_loops.server import Route
-from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.exporter import dags, database, events, probes, state
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.breaker_waits import BreakerWaits
-from airfleet_provider.exporter.limits import Limits
-from airfleet_provider.exporter.probes import Probe
+from airfleet_provider.exporter.limits import LabelLimits
+from airfleet_provider.exporter.probes import ProbedServer
 from airfleet_provider.exporter.queues import Queues
 from airfleet_provider.exporter.render import MetricsRoute, PlatformMetrics, name_loop
 from airfleet_provider.exporter.state import Workers
@@ -26,15 +26,15 @@ class Exporter:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """`config` is the configuration of the agents."""
-        metrics: Mapping[str, Any] = config.get(Key.METRICS, {})
-        rules = [BreakerRule.from_json(one) for one in config.get(Key.BREAKERS, {}).get("rules", ())]
+        metrics: Mapping[str, Any] = config.get(AgentsKey.METRICS, {})
+        rules = [BreakerRule.from_json(one) for one in config.get(AgentsKey.BREAKERS, {}).get("rules", ())]
         self.board = Board()
-        self._limits = Limits()
+        self._limits = LabelLimits()
         self._version = str(metrics.get("version", ""))
         self._queues = Queues.of_json(metrics.get("queues", {}))
         self._waits = BreakerWaits(rules)
         self._workers = [Workers.of_json(one) for one in metrics.get("workers", ())]
-        self._probes = [Probe.of_json(one) for one in metrics.get("probes", ())]
+        self._probes = [ProbedServer.of_json(one) for one in metrics.get("probes", ())]
         self._hosts: Mapping[str, str] = metrics.get("hosts", {})
         self._authorities: str | None = metrics.get("authorities")
         self._backups = Path(metrics["backups"]) if metrics.get("backups") else None
@@ -44,10 +44,10 @@ class Exporter:
         """Return the loops. None reads more often than Prometheus asks: every 15 s."""
         board, limits = self.board, self._limits
         work: tuple[tuple[str, float, Callable[[Context], None]], ...] = (
-            (events.NAME, 15.0, events.Events(board, limits, self._queues, self._waits).once),
-            (state.NAME, 15.0, state.State(board, limits, self._queues, self._workers, hosts=self._hosts).once),
+            (events.NAME, 15.0, events.EventsLoop(board, limits, self._queues, self._waits).once),
+            (state.NAME, 15.0, state.StateLoop(board, limits, self._queues, self._workers, hosts=self._hosts).once),
             (dags.NAME, 30.0, dags.Dags(board, limits).once),
-            (database.NAME, 90.0, database.Database(board, limits, self._backups).once),
+            (database.NAME, 90.0, database.DatabaseLoop(board, limits, self._backups).once),
             (probes.NAME, 15.0, probes.Probes(board, self._probes, self._authorities).once),
         )
         return tuple(Loop(name_loop(name), every_s, once) for name, every_s, once in work)

@@ -20,7 +20,7 @@ METRIC = "airfleet_component_up"
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbedServer:
     """A server: its component, its host, and the URL that answers below 500 while it is well."""
 
     component: str
@@ -28,14 +28,14 @@ class Probe:
     url: str
 
     @classmethod
-    def of_json(cls, value: Mapping[str, str]) -> Probe:
+    def of_json(cls, value: Mapping[str, str]) -> ProbedServer:
         return cls(value["component"], value["host"], value["url"])
 
 
 class Probes:
     """The loop that asks. Only the active process runs it."""
 
-    def __init__(self, board: Board, probes: Sequence[Probe], authorities: str | None) -> None:
+    def __init__(self, board: Board, probes: Sequence[ProbedServer], authorities: str | None) -> None:
         """`authorities` is the file with the certificates that servers with TLS are believed by."""
         self._board = board
         self._probes = probes
@@ -56,7 +56,7 @@ class Probes:
         )
 
 
-def _ask(opener: urllib.request.OpenerDirector, probe: Probe) -> bool:
+def _ask(opener: urllib.request.OpenerDirector, probe: ProbedServer) -> bool:
     try:
         with opener.open(probe.url, timeout=ANSWER_S) as answer:
             return bool(answer.status < 500)

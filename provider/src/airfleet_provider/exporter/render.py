@@ -13,11 +13,11 @@ from prometheus_client.registry import Collector
 
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import LoopThread
-from airfleet_provider.agent_loops.server import Answer
-from airfleet_provider.contract.metrics import METRICS, Kind
+from airfleet_provider.agent_loops.server import HttpAnswer
+from airfleet_provider.contract.metrics import METRICS, MetricKind
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.counters import Amounts, Series
-from airfleet_provider.exporter.limits import Labels, Limits
+from airfleet_provider.exporter.limits import LabelLimits, Labels
 
 # Facts that are older than this many intervals of their collector, and older than a minute, are not shown any more: a
 # value that stands still looks as if all were well.
@@ -34,7 +34,7 @@ class PlatformMetrics(Collector):
     """Everything that this process exports."""
 
     def __init__(
-        self, board: Board, limits: Limits, threads: Sequence[LoopThread], lease: AgentsLease, version: str
+        self, board: Board, limits: LabelLimits, threads: Sequence[LoopThread], lease: AgentsLease, version: str
     ) -> None:
         self._board = board
         self._limits = limits
@@ -106,11 +106,11 @@ def _make_family(name: str, values: dict[Labels, Amounts]) -> Metric:
     metric = METRICS[name]
     family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
     match metric.kind:
-        case Kind.COUNTER:
+        case MetricKind.COUNTER:
             family = CounterMetricFamily(name, metric.help, labels=metric.labels)
-        case Kind.GAUGE:
+        case MetricKind.GAUGE:
             family = GaugeMetricFamily(name, metric.help, labels=metric.labels)
-        case Kind.HISTOGRAM:
+        case MetricKind.HISTOGRAM:
             family = HistogramMetricFamily(name, metric.help, labels=metric.labels)
     for labels, amounts in values.items():
         if isinstance(family, HistogramMetricFamily):
@@ -138,14 +138,14 @@ class MetricsRoute:
         ProcessCollector(registry=self._registry)
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[str, tuple[float, Answer]] = {}
+        self._kept: dict[str, tuple[float, HttpAnswer]] = {}
 
-    def __call__(self, accept: str) -> Answer:
+    def __call__(self, accept: str) -> HttpAnswer:
         encode, kind = choose_encoder(accept)
         with self._lock:
             made, answer = self._kept.get(kind, (float("-inf"), None))
             if answer is None or self._clock() - made > KEPT_S:
-                answer = Answer(HTTPStatus.OK, kind, encode(self._registry))
+                answer = HttpAnswer(HTTPStatus.OK, kind, encode(self._registry))
                 self._kept = (
                     {kind: (self._clock(), answer)}
                     if len(self._kept) > 4

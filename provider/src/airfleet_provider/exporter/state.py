@@ -15,7 +15,7 @@ from airfleet_provider.agent_loops.loop import Context
 from airfleet_provider.contract.locks import AGENT_LOCK
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.exporter.board import Board
-from airfleet_provider.exporter.limits import Labels, Limits
+from airfleet_provider.exporter.limits import LabelLimits, Labels
 from airfleet_provider.exporter.queues import Queues
 
 SQL = Statements(__package__, "state")
@@ -53,13 +53,13 @@ class Workers:
         return cls(str(value["pool"]), None if queues is None else frozenset(queues), int(value["slots"]))
 
 
-class State:
+class StateLoop:
     """The loop that reads. Only the active process runs it."""
 
     def __init__(
         self,
         board: Board,
-        limits: Limits,
+        limits: LabelLimits,
         queues: Queues,
         workers: Sequence[Workers],
         *,

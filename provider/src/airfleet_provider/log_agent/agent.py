@@ -22,10 +22,10 @@ from airfleet_provider.log_agent.discovery import LogTree
 from airfleet_provider.log_agent.files import LogFile
 from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.line_maker import LineMaker
-from airfleet_provider.log_agent.positions import Position, Positions
+from airfleet_provider.log_agent.positions import FilePosition, Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_agent.rota import Rota
-from airfleet_provider.log_index.lines import Line, Origin, is_copy, show_moment
+from airfleet_provider.log_index.lines import Line, LineOrigin, is_copy, show_moment
 from airfleet_provider.log_index.origins import find_component_origin, find_task_origin
 from airfleet_provider.log_index.store import LEFT_OUT, LogWriter
 
@@ -63,7 +63,7 @@ class Places:
 
 
 @dataclass(slots=True)
-class Totals:
+class AgentTotals:
     """What the agent has done since it began. `waiting_bytes` were there, but not read, at the end of the last turn."""
 
     lines: int = 0
@@ -127,7 +127,7 @@ class LogAgent:
         self._components_every_s = components_every_s
         self._committed = float("-inf")
         self._saved = float("-inf")
-        self._unsaved: dict[tuple[int, int], Position] = {}
+        self._unsaved: dict[tuple[int, int], FilePosition] = {}
         self._trees = [
             LogTree(folder, clock, wall) for folder in (*places.tasks, *(folder for _, folder in places.trees))
         ]
@@ -139,7 +139,7 @@ class LogAgent:
         self._cursor = self._saved_cursor = positions.find_cursor() if journal else ""
         # Copies of emptied files that were not read to their end are only met at the start.
         self._suffixes: tuple[str, ...] = (".log", f".log{ROTATED}")
-        self.totals = Totals()
+        self.totals = AgentTotals()
 
     def turn(self) -> bool:
         """Do one turn; return whether there is more to read now.
@@ -252,7 +252,7 @@ class LogAgent:
             return []
         return [*(self._find_copy(LogFile(path, position)) if position else ()), new]
 
-    def _adopt(self, position: Position | None) -> Position | None:
+    def _adopt(self, position: FilePosition | None) -> FilePosition | None:
         """Return a position, with another name of the file if this host had another name when it was met.
 
         A log store takes only files that are named after the host which sends them.
@@ -359,7 +359,7 @@ class LogAgent:
             turn.moved[log_file.path] = after
         return not chunk.is_last and not after.position.is_cut
 
-    def _cut(self, log_file: LogFile, end: int, origin: Origin, turn: _Turn) -> None:
+    def _cut(self, log_file: LogFile, end: int, origin: LineOrigin, turn: _Turn) -> None:
         """Say in the place of a line that no further line of this try is taken."""
         said = (
             f"airfleet: this try has written more than {self._most_bytes / (1 << 20):g} MiB. What follows is not in "
@@ -383,11 +383,11 @@ class LogAgent:
         turn.cursor = block.cursor
         return block.has_more
 
-    def _find_origin(self, path: str) -> Origin:
+    def _find_origin(self, path: str) -> LineOrigin:
         own = self._places
         for component, folder in own.trees:
             if path.startswith(f"{folder}{os.sep}"):
-                return Origin(own.host, component)
+                return LineOrigin(own.host, component)
         for folder in own.tasks:
             if path.startswith(f"{folder}{os.sep}"):
                 return find_task_origin(own.host, os.path.relpath(path, folder))

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 
 from airfleet_provider.contract import log_metrics as names
 from airfleet_provider.contract import metrics
-from airfleet_provider.contract.metrics import Kind
-from airfleet_provider.log_agent.agent import Totals
+from airfleet_provider.contract.metrics import MetricKind
+from airfleet_provider.log_agent.agent import AgentTotals
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -23,19 +23,19 @@ class Progress:
     """How far an agent has come with one store: what it did, how often it failed, and when it last did not."""
 
     store: str
-    totals: Totals
+    totals: AgentTotals
     failures: int
     age_s: float
 
 
-class _Values(Collector):
+class _AgentValues(Collector):
     def __init__(self, all_progress: Sequence[Progress]) -> None:
         self._progress = all_progress
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics with their present values."""
         for metric, find in _VALUES.items():
-            make = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+            make = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
             family = make(metric.name, metric.help, labels=metric.labels)
             for one in self._progress:
                 family.add_metric([one.store], find(one))
@@ -58,6 +58,6 @@ _VALUES: Mapping[metrics.Metric, Callable[[Progress], float]] = {
 def render(all_progress: Sequence[Progress]) -> str:
     """Return the metrics of an agent and of its process."""
     registry = CollectorRegistry()
-    registry.register(_Values(all_progress))
+    registry.register(_AgentValues(all_progress))
     ProcessCollector(registry=registry)
     return generate_latest(registry).decode()

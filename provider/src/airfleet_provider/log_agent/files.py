@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from airfleet_provider.log_agent.positions import Position
+from airfleet_provider.log_agent.positions import FilePosition
 
 # Bytes that are read at once from one file, so that one file does not keep the others waiting.
 CHUNK = 256 << 10
@@ -21,7 +21,7 @@ class LogFile:
     """A file that is read, its position, and what its last line said of its time and level."""
 
     path: str
-    position: Position
+    position: FilePosition
     at: int = 0
     level: str = "info"
 
@@ -52,20 +52,20 @@ def open_file(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def make_position(descriptor: int, source: str, offset: int = 0) -> Position:
+def make_position(descriptor: int, source: str, offset: int = 0) -> FilePosition:
     """Return the position of an open file that is known from now on as `source`."""
     status = os.fstat(descriptor)
     head = os.pread(descriptor, HEAD, 0)
-    return Position(status.st_dev, status.st_ino, source, offset, len(head), zlib.crc32(head))
+    return FilePosition(status.st_dev, status.st_ino, source, offset, len(head), zlib.crc32(head))
 
 
-def has_head(descriptor: int, position: Position) -> bool:
+def has_head(descriptor: int, position: FilePosition) -> bool:
     """Return whether an open file begins as the file of the position did."""
     head = os.pread(descriptor, position.head_length, 0)
     return len(head) == position.head_length and zlib.crc32(head) == position.head_digest
 
 
-def extend_head(descriptor: int, position: Position) -> tuple[int, int]:
+def extend_head(descriptor: int, position: FilePosition) -> tuple[int, int]:
     """Return the length and digest of the beginning of a file that has grown since it was met."""
     if position.head_length == HEAD:
         return position.head_length, position.head_digest

@@ -40,7 +40,7 @@ class JournalError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """A line of a service. `journal` and `number` identify it. `level` is "" where only the text can say it."""
 
     journal: str
@@ -55,7 +55,7 @@ class Entry:
 class Block:
     """The next entries, the cursor of the last of them, and whether more can be read now."""
 
-    entries: Sequence[Entry] = ()
+    entries: Sequence[JournalEntry] = ()
     cursor: str = ""
     has_more: bool = False
 
@@ -132,7 +132,7 @@ def _parse(line: bytes) -> Mapping[str, Any]:
         raise JournalError(f"journalctl prints what is no entry: {type(error).__name__}: {error}") from None
 
 
-def _find_entries(body: Mapping[str, Any]) -> Iterator[Entry]:
+def _find_entries(body: Mapping[str, Any]) -> Iterator[JournalEntry]:
     """Yield the entry of a line of journalctl if it is of a unit of airfleet."""
     is_systemd = body.get("_SYSTEMD_UNIT") == _SYSTEMD
     unit = _UNIT.fullmatch(str(body.get("UNIT" if is_systemd else "_SYSTEMD_UNIT", "")))
@@ -142,7 +142,7 @@ def _find_entries(body: Mapping[str, Any]) -> Iterator[Entry]:
     priority = str(body.get("PRIORITY", ""))
     level = _PRIORITIES[int(priority)] if is_systemd and priority in set("01234567") else ""
     at = int(body["__REALTIME_TIMESTAMP"])
-    yield Entry(journal, number, unit[1], at, level, _read_message(body.get("MESSAGE")))
+    yield JournalEntry(journal, number, unit[1], at, level, _read_message(body.get("MESSAGE")))
 
 
 def _find_place(body: Mapping[str, Any]) -> tuple[str, int]:

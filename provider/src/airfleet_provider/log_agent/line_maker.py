@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 
 from airfleet_provider.log_agent.files import LogFile
-from airfleet_provider.log_agent.journal import Entry
+from airfleet_provider.log_agent.journal import JournalEntry
 from airfleet_provider.log_agent.redaction import Redaction
-from airfleet_provider.log_index.lines import Line, Origin, clean_text, read_line
+from airfleet_provider.log_index.lines import Line, LineOrigin, clean_text, read_line
 from airfleet_provider.log_index.store import LEFT_OUT
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class LineMaker:
         # The level of the last line of each component of the journal.
         self._levels: dict[str, str] = {}
 
-    def make_line(self, log_file: LogFile, end: int, raw: bytes, origin: Origin) -> Line:
+    def make_line(self, log_file: LogFile, end: int, raw: bytes, origin: LineOrigin) -> Line:
         """Return the line of a file that ends at the offset `end`, and note its time and level for the next one."""
         source = log_file.position.source
         try:
@@ -50,10 +50,10 @@ class LineMaker:
             at = log_file.at or int(self._wall() * 1e6)
             return _leave_out(source, end, at, origin, error)
 
-    def make_entry(self, entry: Entry) -> Line:
+    def make_entry(self, entry: JournalEntry) -> Line:
         """Return the line of an entry of the journal. Its time is that at which the journal got it."""
         source = f"{self._host}:journal-{entry.journal}"
-        origin = Origin(self._host, entry.component)
+        origin = LineOrigin(self._host, entry.component)
         try:
             text = self._clean(entry.text)
             read = read_line(text)
@@ -71,7 +71,7 @@ class LineMaker:
         return clean_text(text if len(text) <= LONGEST_LINE else _shorten(text))
 
 
-def _leave_out(source: str, offset: int, at: int, origin: Origin, error: Exception) -> Line:
+def _leave_out(source: str, offset: int, at: int, origin: LineOrigin, error: Exception) -> Line:
     # Were the line tried again, no later line of any file would ever be kept.
     log.warning("a line of %s is left out of the index: %s", source, type(error).__name__)
     return Line(source, offset, at, "info", LEFT_OUT, LEFT_OUT, origin)

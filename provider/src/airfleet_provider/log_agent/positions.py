@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS journal (cursor TEXT NOT NULL);
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class FilePosition:
     """How far a file was taken. `source` is its name in the index. `is_cut`: the rest of it is not taken any more."""
 
     device: int
@@ -56,7 +56,7 @@ class Positions:
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(SCHEMA)
 
-    def find(self, device: int, inode: int) -> Position | None:
+    def find(self, device: int, inode: int) -> FilePosition | None:
         """Return the position of a file, or None."""
         row = self._connection.execute(
             "SELECT source, offset, head_length, head_digest, is_cut FROM file WHERE device = ? AND inode = ?",
@@ -65,7 +65,7 @@ class Positions:
         if row is None:
             return None
         source, offset, head_length, head_digest, is_cut = row
-        return Position(device, inode, source, offset, head_length, head_digest, bool(is_cut))
+        return FilePosition(device, inode, source, offset, head_length, head_digest, bool(is_cut))
 
     def find_cursor(self) -> str:
         """Return the cursor of the last entry of the journal that was taken, or ""."""
@@ -83,7 +83,7 @@ class Positions:
             self._connection.execute("ROLLBACK")
             raise
 
-    def write(self, positions: Iterable[Position], gone: Iterable[tuple[int, int]] = ()) -> None:
+    def write(self, positions: Iterable[FilePosition], gone: Iterable[tuple[int, int]] = ()) -> None:
         """Write positions and remove those of files that are gone, in one transaction.
 
         Raises:

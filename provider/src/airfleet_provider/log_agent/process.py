@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from airfleet_provider.agent_loops.server import Answer, Server
+from airfleet_provider.agent_loops.server import HttpAnswer, Server
 from airfleet_provider.contract import environment
-from airfleet_provider.contract.log_agent_config import KEEP_DAYS, MOST_BYTES_PER_TRY, POSITIONS, Key
+from airfleet_provider.contract.log_agent_config import KEEP_DAYS, MOST_BYTES_PER_TRY, POSITIONS, LogAgentKey
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.log_agent import exposition
 from airfleet_provider.log_agent.agent import LogAgent, Places
@@ -27,7 +27,7 @@ from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.positions import Positions
 from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.remote import Proof, RemoteLogWriter
-from airfleet_provider.log_index.store import LogWriter, StoreError
+from airfleet_provider.log_index.store import LogStoreError, LogWriter
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ DAY_US = 86_400 * 1_000_000
 
 
 @dataclass(slots=True)
-class State:
+class AgentState:
     """How the agent does. Moments are of the monotonic clock."""
 
     since: float
@@ -77,7 +77,7 @@ class LogAgentProcess:
         self._wall = wall
         self._forgot = float("-inf")
         self.stopping = threading.Event()
-        self.state = State(clock())
+        self.state = AgentState(clock())
 
     def run(self) -> None:
         """Work until `stopping` is set. The last turn takes what was written until then."""
@@ -105,7 +105,7 @@ class LogAgentProcess:
         except Exception as error:
             state.failures += 1
             state.in_a_row += 1
-            known = isinstance(error, (StoreError, sqlite3.Error, OSError))
+            known = isinstance(error, (LogStoreError, sqlite3.Error, OSError))
             if (text := one_line(error if known else f"{type(error).__name__}: {error}")) != state.error:
                 log.error("the logs are not taken, and are tried again: %s", text)
             state.error = text
@@ -159,18 +159,18 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     def find_fault() -> str:
         return next((fault for one in processes.values() if (fault := one.find_fault())), "")
 
-    def show_health(accept: str) -> Answer:
+    def show_health(accept: str) -> HttpAnswer:
         # A full disk, or a store that is down, does not make the process ill, as a restart would not help.
         fault = find_fault()
-        return Answer.of_json(
+        return HttpAnswer.of_json(
             {"fault": fault, "stores": {name: one.show_state() for name, one in processes.items()}}, good=not fault
         )
 
-    def show_metrics(accept: str) -> Answer:
+    def show_metrics(accept: str) -> HttpAnswer:
         text = exposition.render([one.find_progress(name) for name, one in processes.items()])
-        return Answer(HTTPStatus.OK, exposition.CONTENT_TYPE, text.encode())
+        return HttpAnswer(HTTPStatus.OK, exposition.CONTENT_TYPE, text.encode())
 
-    place = config[Key.SERVER]
+    place = config[LogAgentKey.SERVER]
     server = Server(
         str(place["address"]),
         int(place["port"]),
@@ -199,13 +199,13 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
 def make_stores(config: Mapping[str, Any]) -> Mapping[str, LogWriter]:
     """Return what the agent writes to, each with its name: the index, or the log stores of the fleet."""
-    if Key.INDEX in config:
+    if LogAgentKey.INDEX in config:
         from airfleet_provider.log_index.day_indexes import DayIndexWriter  # noqa: PLC0415 - it is 10 MB
 
-        return {INDEX: DayIndexWriter(Path(config[Key.INDEX]), time.time)}
-    files = {name: Path(path) for name, path in config[Key.PROOF].items()}
+        return {INDEX: DayIndexWriter(Path(config[LogAgentKey.INDEX]), time.time)}
+    files = {name: Path(path) for name, path in config[LogAgentKey.PROOF].items()}
     proof = Proof(files["authorities"], files["certificate"], files["key"])
-    return {name: RemoteLogWriter(url, proof) for name, url in config[Key.STORES].items()}
+    return {name: RemoteLogWriter(url, proof) for name, url in config[LogAgentKey.STORES].items()}
 
 
 def make_process(config: Mapping[str, Any], name: str, store: LogWriter) -> LogAgentProcess:
@@ -214,7 +214,7 @@ def make_process(config: Mapping[str, Any], name: str, store: LogWriter) -> LogA
     return LogAgentProcess(
         agent,
         store,
-        keep_days=int(config.get(Key.KEEP_DAYS, KEEP_DAYS)),
+        keep_days=int(config.get(LogAgentKey.KEEP_DAYS, KEEP_DAYS)),
         turn_s=INDEX_TURN_S if name == INDEX else TURN_S,
     )
 
@@ -222,21 +222,21 @@ def make_process(config: Mapping[str, Any], name: str, store: LogWriter) -> LogA
 def make_agent(config: Mapping[str, Any], store: LogWriter, *, name: str = POSITIONS) -> LogAgent:
     """Return the agent that the configuration describes, writing to `store`, with its positions in a file `name`."""
     places = Places(
-        host=str(config[Key.HOST]),
-        components=str(config.get(Key.COMPONENTS, "")),
-        tasks=tuple(map(str, config[Key.TASKS])),
-        trees=tuple((tree, str(folder)) for tree, folder in config.get(Key.TREES, {}).items()),
+        host=str(config[LogAgentKey.HOST]),
+        components=str(config.get(LogAgentKey.COMPONENTS, "")),
+        tasks=tuple(map(str, config[LogAgentKey.TASKS])),
+        trees=tuple((tree, str(folder)) for tree, folder in config.get(LogAgentKey.TREES, {}).items()),
     )
-    program = config.get(Key.JOURNAL)
+    program = config.get(LogAgentKey.JOURNAL)
     return LogAgent(
         places,
         store,
-        Positions(Path(config[Key.POSITIONS]) / f"{name}.sqlite"),
-        Redaction(config.get(Key.REDACT, ())),
-        most_bytes=int(config.get(Key.MOST_BYTES_PER_TRY, MOST_BYTES_PER_TRY)),
+        Positions(Path(config[LogAgentKey.POSITIONS]) / f"{name}.sqlite"),
+        Redaction(config.get(LogAgentKey.REDACT, ())),
+        most_bytes=int(config.get(LogAgentKey.MOST_BYTES_PER_TRY, MOST_BYTES_PER_TRY)),
         clock=time.monotonic,
         wall=time.time,
-        journal=Journal(program, days=int(config.get(Key.KEEP_DAYS, KEEP_DAYS))) if program else None,
+        journal=Journal(program, days=int(config.get(LogAgentKey.KEEP_DAYS, KEEP_DAYS))) if program else None,
     )
 
 
@@ -248,8 +248,8 @@ def read_config(path: Path) -> Mapping[str, Any]:
     """
     try:
         config = json.loads(path.read_text("utf-8"))
-        wanted = {Key.HOST, Key.SERVER, Key.POSITIONS, Key.TASKS}
-        missing = wanted | ({Key.INDEX} if Key.STORES not in config else {Key.PROOF})
+        wanted = {LogAgentKey.HOST, LogAgentKey.SERVER, LogAgentKey.POSITIONS, LogAgentKey.TASKS}
+        missing = wanted | ({LogAgentKey.INDEX} if LogAgentKey.STORES not in config else {LogAgentKey.PROOF})
         missing -= config.keys()
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SystemExit(f"airfleet: cannot read {path}: {error}") from None

@@ -21,8 +21,8 @@ from typing import Any
 import tantivy
 
 from airfleet_provider.log_index import words
-from airfleet_provider.log_index.lines import Line, Origin, clean_text, read_line
-from airfleet_provider.log_index.store import LEFT_OUT, Answer, Hit, Question, StoreError
+from airfleet_provider.log_index.lines import Line, LineOrigin, clean_text, read_line
+from airfleet_provider.log_index.store import LEFT_OUT, FoundLines, Hit, LogQuery, LogStoreError
 from airfleet_provider.log_index.words import Phrase
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class DayIndexReader:
             del self._open[gone]
         return sorted(found, reverse=True)
 
-    def search(self, question: Question, most: int) -> Answer:
+    def search(self, question: LogQuery, most: int) -> FoundLines:
         """Return the newest lines, `most` at most."""
         query = _make_query(question)
         found: list[tuple[int, tantivy.Searcher, tantivy.DocAddress]] = []
@@ -85,9 +85,9 @@ class DayIndexReader:
                 found += [(at, searcher, address) for at, address in hits]
         found.sort(key=lambda one: one[0], reverse=True)
         newest = [_make_hit(searcher.doc(address).to_dict()) for _, searcher, address in found[:most]]
-        return Answer(sorted(newest, key=lambda hit: (hit.at, hit.source, hit.offset)), len(found) > most)
+        return FoundLines(sorted(newest, key=lambda hit: (hit.at, hit.source, hit.offset)), len(found) > most)
 
-    def find_sources(self, attempt: Origin) -> Sequence[str]:
+    def find_sources(self, attempt: LineOrigin) -> Sequence[str]:
         """Return the files that have lines of a try; the file with the oldest line comes first."""
         query = tantivy.Query.boolean_query(_match_attempt(attempt))
         first = {"min": {"field": "at"}}
@@ -100,7 +100,7 @@ class DayIndexReader:
                     begun[one["key"]] = min(at, begun.get(one["key"], at))
         return sorted(begun, key=lambda source: (begun[source], source))
 
-    def read_page(self, attempt: Origin, source: str, after: int) -> Sequence[tuple[int, str]]:
+    def read_page(self, attempt: LineOrigin, source: str, after: int) -> Sequence[tuple[int, str]]:
         """Return the next raw lines of one file of a try, PAGE at most, each with its offset, after an offset.
 
         Lines arrive in their order, so those of a day are before those of the next one.
@@ -139,7 +139,7 @@ class DayIndexReader:
         """Return how many lines are kept."""
         return sum(searcher.num_docs for day in self.list_days() for searcher in self._look(day))
 
-    def _choose_days(self, question: Question) -> list[str]:
+    def _choose_days(self, question: LogQuery) -> list[str]:
         # A line is never added before it is written, but any time after.
         days = self.list_days()
         if question.since is None:
@@ -159,7 +159,7 @@ class DayIndexReader:
             searcher = index.searcher()
         except ValueError as error:
             if (self._folder / day / "meta.json").exists():
-                raise StoreError(f"cannot read the index of {day}: {error}") from error
+                raise LogStoreError(f"cannot read the index of {day}: {error}") from error
             return
         yield searcher
 
@@ -209,7 +209,7 @@ class DayIndexWriter:
         """Keep what was added, so that it outlasts a power cut.
 
         Raises:
-            StoreError: The disk has less room than the reserve, or cannot be written. Nothing was kept.
+            LogStoreError: The disk has less room than the reserve, or cannot be written. Nothing was kept.
         """
         today = name_day(int(self._clock() * 1_000_000))
         for day, writer in list(self._writers.items()):
@@ -220,7 +220,7 @@ class DayIndexWriter:
                     if day != today:
                         del self._writers[day]
                         writer.wait_merging_threads()
-            except StoreError:
+            except LogStoreError:
                 # Nothing of what was added may be remembered as kept.
                 self.close()
                 raise
@@ -245,7 +245,7 @@ class DayIndexWriter:
         free, size = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
         reserve = min(RESERVE_BYTES, int(size * RESERVE_PART))
         if free < reserve:
-            raise StoreError(
+            raise LogStoreError(
                 f"the disk of {self._folder} has less than {reserve >> 20} MiB free, which the index of logs leaves to"
                 " the database"
             )
@@ -285,7 +285,7 @@ def _as_store_error() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise StoreError(str(error)) from error
+        raise LogStoreError(str(error)) from error
 
 
 def _make_document(line: Line) -> tantivy.Document:
@@ -311,7 +311,7 @@ def _make_document(line: Line) -> tantivy.Document:
 
 def _make_hit(document: Mapping[str, Sequence[Any]]) -> Hit:
     one = {name: values[0] for name, values in document.items()}
-    origin = Origin(
+    origin = LineOrigin(
         one["host"], one["component"], one["dag"], one["task"], one["run"], one["map_index"], one["try_number"]
     )
     text = read_line(_decode(one["raw"])).text
@@ -322,7 +322,7 @@ def _decode(raw: bytes | None) -> str:
     return (raw or b"").decode("utf-8", "replace")
 
 
-def _match_attempt(attempt: Origin) -> list[tuple[tantivy.Occur, tantivy.Query]]:
+def _match_attempt(attempt: LineOrigin) -> list[tuple[tantivy.Occur, tantivy.Query]]:
     """Return the conditions that only lines of one try meet."""
     schema = make_schema()
     dag, task, run, map_index, try_number = attempt.attempt
@@ -334,7 +334,7 @@ def _match_attempt(attempt: Origin) -> list[tuple[tantivy.Occur, tantivy.Query]]
     ]
 
 
-def _make_query(question: Question) -> tantivy.Query:
+def _make_query(question: LogQuery) -> tantivy.Query:
     schema = make_schema()
     must: list[tuple[tantivy.Occur, tantivy.Query]] = []
     for name, value in (

@@ -38,7 +38,7 @@ _BOUND = (" ti_id=", " try_number=", " task_id=")
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class LineOrigin:
     """Where lines come from: the host, the component, and for a task its try. `component` is TASK for a task."""
 
     host: str
@@ -68,7 +68,7 @@ class Line:
     level: str
     text: str
     raw: str
-    origin: Origin
+    origin: LineOrigin
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from airfleet_provider.log_index import words
-from airfleet_provider.log_index.lines import Line, Origin, read_line, show_moment
-from airfleet_provider.log_index.store import LEFT_OUT, Answer, Hit, Question, StoreError
+from airfleet_provider.log_index.lines import Line, LineOrigin, read_line, show_moment
+from airfleet_provider.log_index.store import LEFT_OUT, FoundLines, Hit, LogQuery, LogStoreError
 
 # Seconds for which the server may say nothing.
 SILENT_S = 30.0
@@ -44,7 +44,7 @@ _CREATED, _THERE, _REFUSED = 201, 409, 400
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OpenSearchServer:
     """Where the documents are: the URL of the server with its login, the beginning of the names of indexes.
 
     `authorities` is the file of those who vouch for the server; without it, the machine's own are believed.
@@ -58,7 +58,7 @@ class Place:
 class Client:
     """Sends requests to one server. Any number of threads use it, one at a time."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: OpenSearchServer) -> None:
         parts = urlsplit(place.url)
         self._is_tls = parts.scheme == "https"
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._is_tls else 9200)
@@ -73,7 +73,7 @@ class Client:
         """Return the status of an answer and what it says.
 
         Raises:
-            StoreError: The server does not answer, is overloaded, or says no JSON. It may have done what was asked.
+            LogStoreError: The server does not answer, is overloaded, or says no JSON. It may have done what was asked.
         """
         headers = {**self._headers, "Content-Type": kind}
         with self._lock:
@@ -89,9 +89,9 @@ class Client:
                 except (OSError, http.client.HTTPException, ValueError) as error:
                     self.close()
                     if is_last:
-                        raise StoreError(f"OpenSearch at {self._host}: {type(error).__name__}: {error}") from error
+                        raise LogStoreError(f"OpenSearch at {self._host}: {type(error).__name__}: {error}") from error
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise StoreError(f"OpenSearch at {self._host} answers {answer.status}: {_tell(said)}")
+            raise LogStoreError(f"OpenSearch at {self._host} answers {answer.status}: {_tell(said)}")
         return answer.status, said
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -133,7 +133,7 @@ def make_template(prefix: str) -> Mapping[str, object]:
 class OpenSearchWriter:
     """Adds lines to the indexes. One thread at a time uses it."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: OpenSearchServer) -> None:
         self._place = place
         self._client = Client(place)
         self._lines: list[Line] = []
@@ -153,7 +153,7 @@ class OpenSearchWriter:
         """Return when the server has all lines on its disk.
 
         Raises:
-            StoreError: It did not say so of all. It may have kept some, and they are not doubled by sending all again.
+            LogStoreError: It did not say so of all. It may have kept some. To send all again doubles none.
         """
         if not self._lines:
             return
@@ -168,7 +168,7 @@ class OpenSearchWriter:
         body = json.dumps(make_template(self._place.prefix)).encode()
         status, said = self._client.ask("PUT", f"/_index_template/{self._place.prefix}", body)
         if status != HTTPStatus.OK:
-            raise StoreError(f"OpenSearch refuses the template of indexes: {_tell(said)}")
+            raise LogStoreError(f"OpenSearch refuses the template of indexes: {_tell(said)}")
         self._has_template = True
 
     def _send(self, part: Sequence[tuple[Line, bytes]]) -> list[Line]:
@@ -179,7 +179,7 @@ class OpenSearchWriter:
             half = len(part) // 2
             return [*self._send(part[:half]), *self._send(part[half:])] if half else [part[0][0]]
         if status != HTTPStatus.OK:
-            raise StoreError(f"OpenSearch answers {status}: {_tell(said)}")
+            raise LogStoreError(f"OpenSearch answers {status}: {_tell(said)}")
         refused = []
         for (line, _), item in zip(part, said["items"], strict=True):
             match item["create"]["status"]:
@@ -188,14 +188,14 @@ class OpenSearchWriter:
                 case code if code == _REFUSED:
                     refused.append(line)
                 case code:
-                    raise StoreError(f"OpenSearch answers {code} for a line: {_tell(item['create'])}")
+                    raise LogStoreError(f"OpenSearch answers {code} for a line: {_tell(item['create'])}")
         return refused
 
     def _send_again(self, refused: Sequence[Line]) -> None:
         """Send a line that says so in the place of each that was refused."""
         others = [self._make_operation(replace(line, text=LEFT_OUT, raw=LEFT_OUT)) for line in refused]
         if others and self._send(others):
-            raise StoreError("OpenSearch refuses even a line that says that one was refused")
+            raise LogStoreError("OpenSearch refuses even a line that says that one was refused")
 
     def forget_before(self, at: int) -> None:
         """Remove the indexes of the days before a moment. Raises StoreError."""
@@ -260,11 +260,11 @@ class OpenSearchWriter:
 class OpenSearchReader:
     """Searches the indexes. Any number of threads use it."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: OpenSearchServer) -> None:
         self._client = Client(place)
         self._path = f"/{place.prefix}-*/_search?ignore_unavailable=true&allow_no_indices=true"
 
-    def search(self, question: Question, most: int) -> Answer:
+    def search(self, question: LogQuery, most: int) -> FoundLines:
         """Return the newest lines, `most` at most. Raises StoreError."""
         order = [{"at": "desc"}, {"source": "desc"}, {"position": "desc"}]
         found: list[Mapping[str, Any]] = []
@@ -276,9 +276,9 @@ class OpenSearchReader:
             if len(page) < size:
                 break
         hits = [_make_hit(one["_source"]) for one in reversed(found[:most])]
-        return Answer(hits, len(found) > most)
+        return FoundLines(hits, len(found) > most)
 
-    def find_sources(self, attempt: Origin) -> Sequence[str]:
+    def find_sources(self, attempt: LineOrigin) -> Sequence[str]:
         """Return the files that have lines of a try; the file with the oldest line comes first. Raises StoreError."""
         begun = {"begun": {"min": {"field": "at"}}}
         parts = {"sources": {"terms": {"field": "source", "size": MOST_SOURCES}, "aggs": begun}}
@@ -288,7 +288,7 @@ class OpenSearchReader:
         buckets = said["aggregations"]["sources"]["buckets"]
         return [str(one["key"]) for one in sorted(buckets, key=lambda one: (one["begun"]["value"], one["key"]))]
 
-    def read_page(self, attempt: Origin, source: str, after: int) -> Sequence[tuple[int, str]]:
+    def read_page(self, attempt: LineOrigin, source: str, after: int) -> Sequence[tuple[int, str]]:
         """Return the next raw lines of one file of a try, each with its offset. Raises StoreError."""
         own = [{"term": {"source": source}}, {"range": {"position": {"gt": after}}}]
         query = {"bool": {"filter": [*_match_attempt(attempt), *own]}}
@@ -301,11 +301,11 @@ class OpenSearchReader:
     def _ask(self, body: Mapping[str, object]) -> Mapping[str, Any]:
         status, said = self._client.ask("POST", self._path, json.dumps(body).encode())
         if status != HTTPStatus.OK:
-            raise StoreError(f"OpenSearch answers {status}: {_tell(said)}")
+            raise LogStoreError(f"OpenSearch answers {status}: {_tell(said)}")
         return dict(said)
 
 
-def make_log_id(own: Origin) -> str:
+def make_log_id(own: LineOrigin) -> str:
     """Return what Airflow finds the lines of a try by, as the default template of its providers writes it, or ""."""
     return f"{own.dag}-{own.task}-{own.run}-{own.map_index}-{own.try_number}" if own.dag else ""
 
@@ -353,13 +353,13 @@ def _split(operations: Iterable[tuple[Line, bytes]]) -> Iterator[list[tuple[Line
         yield part
 
 
-def _match_attempt(attempt: Origin) -> list[Mapping[str, object]]:
+def _match_attempt(attempt: LineOrigin) -> list[Mapping[str, object]]:
     dag, task, run, map_index, try_number = attempt.attempt
     wanted = {"dag_id": dag, "task_id": task, "run_id": run, "map_index": map_index, "try_number": try_number}
     return [{"term": {name: value}} for name, value in wanted.items()]
 
 
-def _make_query(question: Question) -> Mapping[str, object]:
+def _make_query(question: LogQuery) -> Mapping[str, object]:
     names = {
         "dag_id": question.dag,
         "task_id": question.task,
@@ -392,7 +392,7 @@ def _make_phrase(phrase: words.Phrase) -> Mapping[str, object]:
 
 
 def _make_hit(body: Mapping[str, Any]) -> Hit:
-    origin = Origin(
+    origin = LineOrigin(
         str(body["host"]),
         str(body["component"]),
         str(body["dag_id"]),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from airfleet_provider.log_index.lines import TASK, Origin
+from airfleet_provider.log_index.lines import TASK, LineOrigin
 
 # The log of a trigger is beside that of its try: `attempt=1.log.trigger.7.log`.
 # A task can make files of any name, and the index refuses a number of more than 64 bits.
 _TRY = re.compile(r"attempt=(\d{1,9})\.log(?:\.trigger\.\d+\.log)?")
 
 
-def find_task_origin(host: str, relative: str) -> Origin:
+def find_task_origin(host: str, relative: str) -> LineOrigin:
     """Return the try of a log file, as Airflow's default `log_filename_template` names it.
 
     With another template, parts such as `dag_id=…` are still found, and the others are unknown.
@@ -21,7 +21,7 @@ def find_task_origin(host: str, relative: str) -> Origin:
     named = dict(part.split("=", 1) for part in parts[:-1] if "=" in part)
     found = _TRY.fullmatch(parts[-1])
     number = named.get("map_index", "-1")
-    return Origin(
+    return LineOrigin(
         host=host,
         component=TASK,
         dag=named.get("dag_id", ""),
@@ -32,6 +32,6 @@ def find_task_origin(host: str, relative: str) -> Origin:
     )
 
 
-def find_component_origin(host: str, name: str) -> Origin:
+def find_component_origin(host: str, name: str) -> LineOrigin:
     """Return the origin of a component's file, such as `scheduler.log`."""
-    return Origin(host, name.partition(".log")[0])
+    return LineOrigin(host, name.partition(".log")[0])

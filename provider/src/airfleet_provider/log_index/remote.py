@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from airfleet_provider.log_index import wire
-from airfleet_provider.log_index.lines import Line, Origin
-from airfleet_provider.log_index.store import Answer, Question, StoreError
+from airfleet_provider.log_index.lines import Line, LineOrigin
+from airfleet_provider.log_index.store import FoundLines, LogQuery, LogStoreError
 
 T = TypeVar("T")
 # Seconds in which a store accepts a connection. One that does not is down.
@@ -68,7 +68,7 @@ class _Store:
         """Return the body of an answer.
 
         Raises:
-            StoreError: The store cannot be reached, or refuses. It may have done what was asked.
+            LogStoreError: The store cannot be reached, or refuses. It may have done what was asked.
         """
         with self._lock:
             connection = self._find_open()
@@ -87,7 +87,7 @@ class _Store:
                     raise self._tell(another) from another
         if status != HTTPStatus.OK:
             said = text.decode("utf-8", "replace").strip()
-            raise StoreError(f"the log store at {self._address} answers {status}: {said[:500]}")
+            raise LogStoreError(f"the log store at {self._address} answers {status}: {said[:500]}")
         return text
 
     def _send(self, connection: http.client.HTTPSConnection, path: str, body: bytes) -> tuple[int, bytes]:
@@ -98,8 +98,8 @@ class _Store:
             self.close()
         return answer.status, text
 
-    def _tell(self, error: Exception) -> StoreError:
-        return StoreError(f"the log store at {self._address}: {type(error).__name__}: {error}")
+    def _tell(self, error: Exception) -> LogStoreError:
+        return LogStoreError(f"the log store at {self._address}: {type(error).__name__}: {error}")
 
     def _find_open(self) -> http.client.HTTPSConnection | None:
         """Return the connection that is open, if there is one that the store does not end soon."""
@@ -142,7 +142,7 @@ class RemoteLogWriter:
         """Return when the store has kept all lines on its disk.
 
         Raises:
-            StoreError: The store did not say so. It may have kept them.
+            LogStoreError: The store did not say so. It may have kept them.
         """
         if not self._lines:
             return
@@ -151,13 +151,13 @@ class RemoteLogWriter:
         for store in list(self._stores):
             try:
                 store.ask(wire.LINES, body)
-            except StoreError as error:
+            except LogStoreError as error:
                 errors.append(str(error))
             else:
                 self._lines.clear()
                 self._stores.sort(key=lambda one: one is not store)
                 return
-        raise StoreError("; ".join(errors))
+        raise LogStoreError("; ".join(errors))
 
     def forget_before(self, at: int) -> None:
         """Do nothing: the store removes old lines itself."""
@@ -181,11 +181,11 @@ class RemoteLogReader:
         # The store that named a file: stores with an index of their own have other names for the same file.
         self._named: OrderedDict[str, _Store] = OrderedDict()
 
-    def search(self, question: Question, most: int) -> Answer:
+    def search(self, question: LogQuery, most: int) -> FoundLines:
         """Return the newest lines, `most` at most. Raises StoreError."""
         return self._ask(wire.SEARCH, wire.show_question(question, most), wire.read_answer)[0]
 
-    def find_sources(self, attempt: Origin) -> Sequence[str]:
+    def find_sources(self, attempt: LineOrigin) -> Sequence[str]:
         """Return the files that have lines of a try; the file with the oldest line comes first. Raises StoreError."""
         found, store = self._ask(wire.SOURCES, wire.show_attempt(attempt), lambda body: [str(one) for one in body])
         for source in found:
@@ -194,16 +194,16 @@ class RemoteLogReader:
                 self._named.popitem(last=False)
         return found
 
-    def read_page(self, attempt: Origin, source: str, after: int) -> Sequence[tuple[int, str]]:
+    def read_page(self, attempt: LineOrigin, source: str, after: int) -> Sequence[tuple[int, str]]:
         """Return the next raw lines of one file of a try, each with its offset.
 
         Raises:
-            StoreError: No store answers, or only one that does not know the file: its end is not that of the file.
+            LogStoreError: No store answers, or only one that does not know the file: its end is not that of the file.
         """
         first = self._named.get(source)
         page, store = self._ask(wire.PAGE, wire.show_attempt(attempt, source, after), wire.read_page, first)
         if not page and first not in (None, store):
-            raise StoreError(f"the log store that has {source} does not answer")
+            raise LogStoreError(f"the log store that has {source} does not answer")
         if first:
             self._named[source] = store
         return page
@@ -214,11 +214,11 @@ class RemoteLogReader:
         for store in sorted(self._stores, key=lambda one: one is not first):
             try:
                 answer = read(json.loads(store.ask(path, json.dumps(body).encode())))
-            except StoreError as error:
+            except LogStoreError as error:
                 errors.append(str(error))
             except (ValueError, TypeError, KeyError) as error:
                 errors.append(f"a log store sends what is no answer: {type(error).__name__}: {error}")
             else:
                 self._stores = sorted(self._stores, key=lambda one: one is not store)
                 return answer, store
-        raise StoreError("; ".join(errors) or "there is no log store")
+        raise LogStoreError("; ".join(errors) or "there is no log store")

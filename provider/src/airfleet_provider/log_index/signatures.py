@@ -25,7 +25,7 @@ LONGEST = 300
 
 
 @dataclass(slots=True)
-class Group:
+class ErrorGroup:
     """Errors with one signature. `first` and `last` are the oldest and the newest of them."""
 
     signature: str
@@ -58,12 +58,12 @@ def make_signature(text: str) -> str:
     return _SPACES.sub(" ", _HEAD.sub("", message)).strip()[:LONGEST]
 
 
-def group(hits: Iterable[Hit]) -> list[Group]:
+def group(hits: Iterable[Hit]) -> list[ErrorGroup]:
     """Return the groups of errors: the one with the most tasks first, then the one with the most lines."""
-    groups: dict[str, Group] = {}
+    groups: dict[str, ErrorGroup] = {}
     for hit in hits:
         signature = make_signature(hit.text)
-        one = groups.setdefault(signature, Group(signature, hit, hit))
+        one = groups.setdefault(signature, ErrorGroup(signature, hit, hit))
         one.lines += 1
         one.first = min(one.first, hit, key=lambda own: own.at)
         one.last = max(one.last, hit, key=lambda own: own.at)

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from airfleet_provider.log_index.lines import Line, Origin, show_moment
+from airfleet_provider.log_index.lines import Line, LineOrigin, show_moment
 
 # What a store has in the place of a line that it cannot keep.
 LEFT_OUT = "airfleet: the line at this place cannot be put into the index. It is only in the file"
 
 
-class StoreError(RuntimeError):
+class LogStoreError(RuntimeError):
     """The store does not answer, or cannot keep what it was given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LogQuery:
     """Which lines are wanted. A field that is empty admits all lines. Moments are microseconds since 1970.
 
     `text` is words that must all be in the line; words in double quotes must follow each other; a word after a minus
@@ -46,7 +46,7 @@ class Hit:
     at: int
     level: str
     text: str
-    origin: Origin
+    origin: LineOrigin
 
     def to_json(self) -> Mapping[str, object]:
         """Return the line as an object that JSON knows."""
@@ -68,7 +68,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FoundLines:
     """The newest lines that were asked for, the oldest first. `is_cut` means that there are older ones too."""
 
     hits: Sequence[Hit] = field(default_factory=tuple)
@@ -78,27 +78,27 @@ class Answer:
 class LogReader(Protocol):
     """What reads a store."""
 
-    def search(self, question: Question, most: int) -> Answer:
+    def search(self, question: LogQuery, most: int) -> FoundLines:
         """Return the newest lines, `most` at most. Raises StoreError."""
 
-    def find_sources(self, attempt: Origin) -> Sequence[str]:
+    def find_sources(self, attempt: LineOrigin) -> Sequence[str]:
         """Return the files that have lines of a try, such as one of each host that ran a part. Raises StoreError.
 
         The host and the component of `attempt` do not matter.
         """
 
-    def read_page(self, attempt: Origin, source: str, after: int) -> Sequence[tuple[int, str]]:
+    def read_page(self, attempt: LineOrigin, source: str, after: int) -> Sequence[tuple[int, str]]:
         """Return the next raw lines of one file of a try, each with its offset, after an offset. Raises StoreError.
 
         The number of lines is that of one page. There are none after the last one.
         """
 
 
-def read_whole(reader: LogReader, attempt: Origin, source: str) -> Iterator[str]:
+def read_whole(reader: LogReader, attempt: LineOrigin, source: str) -> Iterator[str]:
     """Yield all raw lines of one file of a try, in their order. The memory for it does not grow with the file.
 
     Raises:
-        StoreError: The store does not answer.
+        LogStoreError: The store does not answer.
     """
     after = 0
     while page := reader.read_page(attempt, source, after):

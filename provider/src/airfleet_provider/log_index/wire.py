@@ -9,8 +9,8 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
-from airfleet_provider.log_index.lines import LEVELS, Line, Origin, read_line
-from airfleet_provider.log_index.store import Answer, Hit, Question
+from airfleet_provider.log_index.lines import LEVELS, Line, LineOrigin, read_line
+from airfleet_provider.log_index.store import FoundLines, Hit, LogQuery
 
 # The paths of a log store. Agents send lines to the first; the others take what the name says as JSON.
 LINES, SEARCH, SOURCES, PAGE = "/lines", "/search", "/sources", "/page"
@@ -66,7 +66,7 @@ def _read_group(group: Mapping[str, Any], host: str) -> Iterable[Line]:
         raise WireError(f"{host} sends lines of a file of another host")
     component, dag, task, run = (_take(group[name], str) for name in _NAMES)
     map_index, try_number = (_take_number(group[name]) for name in _NUMBERS)
-    origin = Origin(host, component, dag, task, run, map_index, try_number)
+    origin = LineOrigin(host, component, dag, task, run, map_index, try_number)
     for offset, at, level, raw in group["lines"]:
         if level not in LEVELS:
             raise WireError("a level that is none")
@@ -87,39 +87,39 @@ def _take_number(value: object) -> int:
     return value
 
 
-def show_question(question: Question, most: int) -> Mapping[str, object]:
+def show_question(question: LogQuery, most: int) -> Mapping[str, object]:
     """Return a question as an object that JSON knows."""
     return {"question": asdict(question), "most": most}
 
 
-def read_question(body: Mapping[str, Any]) -> tuple[Question, int]:
+def read_question(body: Mapping[str, Any]) -> tuple[LogQuery, int]:
     """Return what `show_question` was given. Raises TypeError or KeyError if the body is something else."""
     asked = dict(body["question"])
-    return Question(**{**asked, "levels": tuple(asked["levels"])}), int(body["most"])
+    return LogQuery(**{**asked, "levels": tuple(asked["levels"])}), int(body["most"])
 
 
-def show_answer(answer: Answer) -> Mapping[str, object]:
+def show_answer(answer: FoundLines) -> Mapping[str, object]:
     """Return an answer as an object that JSON knows."""
     hits = [(one.source, one.offset, one.at, one.level, one.text, asdict(one.origin)) for one in answer.hits]
     return {"hits": hits, "is_cut": answer.is_cut}
 
 
-def read_answer(body: Mapping[str, Any]) -> Answer:
+def read_answer(body: Mapping[str, Any]) -> FoundLines:
     """Return what `show_answer` was given. Raises TypeError or KeyError if the body is something else."""
     hits = [
-        Hit(source, offset, at, level, text, Origin(**own)) for source, offset, at, level, text, own in body["hits"]
+        Hit(source, offset, at, level, text, LineOrigin(**own)) for source, offset, at, level, text, own in body["hits"]
     ]
-    return Answer(hits, bool(body["is_cut"]))
+    return FoundLines(hits, bool(body["is_cut"]))
 
 
-def show_attempt(attempt: Origin, source: str = "", after: int = 0) -> Mapping[str, object]:
+def show_attempt(attempt: LineOrigin, source: str = "", after: int = 0) -> Mapping[str, object]:
     """Return the question for the files of a try, or for a page of one file, as an object that JSON knows."""
     return {"attempt": asdict(attempt), "source": source, "after": after}
 
 
-def read_attempt(body: Mapping[str, Any]) -> tuple[Origin, str, int]:
+def read_attempt(body: Mapping[str, Any]) -> tuple[LineOrigin, str, int]:
     """Return what `show_attempt` was given. Raises TypeError or KeyError if the body is something else."""
-    return Origin(**body["attempt"]), str(body["source"]), int(body["after"])
+    return LineOrigin(**body["attempt"]), str(body["source"]), int(body["after"])
 
 
 def read_page(body: Sequence[Any]) -> Sequence[tuple[int, str]]:

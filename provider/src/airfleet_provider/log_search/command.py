@@ -18,8 +18,8 @@ from airfleet_provider.contract.moments import read_span
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.log_index import signatures
 from airfleet_provider.log_index.lines import LEVELS, TASK, show_moment
-from airfleet_provider.log_index.signatures import Group
-from airfleet_provider.log_index.store import Answer, Hit, LogReader, Question, StoreError
+from airfleet_provider.log_index.signatures import ErrorGroup
+from airfleet_provider.log_index.store import FoundLines, Hit, LogQuery, LogReader, LogStoreError
 from airfleet_provider.log_search import readers
 from airfleet_provider.processes import command_line
 
@@ -45,7 +45,7 @@ def run_command(arguments: argparse.Namespace) -> None:
             _show_errors(arguments, reader)
         else:
             _search(arguments, reader)
-    except StoreError as error:
+    except LogStoreError as error:
         raise SystemExit(f"airfleet: {error}") from None
     except BrokenPipeError:
         # What reads the output, such as `head`, has enough. Python would try again to write at its end.
@@ -83,9 +83,9 @@ def list_levels(least: str | None) -> tuple[str, ...]:
     return LEVELS[LEVELS.index(least) :] if least else ()
 
 
-def _make_question(arguments: argparse.Namespace) -> Question:
+def _make_question(arguments: argparse.Namespace) -> LogQuery:
     now = time.time()
-    return Question(
+    return LogQuery(
         text=arguments.text or "",
         dag=arguments.dag or "",
         task=arguments.task or "",
@@ -117,8 +117,8 @@ def _search(arguments: argparse.Namespace, reader: LogReader) -> None:
 
 def follow(
     reader: LogReader,
-    question: Question,
-    shown: Answer,
+    question: LogQuery,
+    shown: FoundLines,
     wall: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Iterator[Hit]:
@@ -176,7 +176,7 @@ def _show_errors(arguments: argparse.Namespace, reader: LogReader) -> None:
 Releases = Mapping[tuple[str, str], str]
 
 
-def tell_group(one: Group, releases: Releases) -> str:
+def tell_group(one: ErrorGroup, releases: Releases) -> str:
     """Return what a person reads of a group of errors, in two lines."""
     release = releases.get((one.first.origin.dag, one.first.origin.run), "")
     since = f"since {_show_minute(one.first.at)}" + (f", release {one_line(release[:12])}" if release else "")
@@ -195,7 +195,7 @@ def tell_group(one: Group, releases: Releases) -> str:
     return "\n".join([f"{who} {since}; {last}", f"    {message}", *([f"    {one_line(where, 400)}"] if where else [])])
 
 
-def describe_group(one: Group, releases: Releases) -> Mapping[str, object]:
+def describe_group(one: ErrorGroup, releases: Releases) -> Mapping[str, object]:
     """Return a group of errors as an object that JSON knows."""
     return {
         "signature": one.signature,

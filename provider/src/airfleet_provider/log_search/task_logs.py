@@ -20,7 +20,7 @@ from airfleet_provider.contract import log_store_config
 from airfleet_provider.log_search import readers
 
 if TYPE_CHECKING:
-    from airfleet_provider.log_index.lines import Origin
+    from airfleet_provider.log_index.lines import LineOrigin
     from airfleet_provider.log_index.store import LogReader
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class IndexedTaskLogs:
         if (self._tasks / relative_path).exists() or (self._has_hosts and self._is_served(ti)):
             return [], []
         from airfleet_provider.log_index.origins import find_task_origin  # noqa: PLC0415 - as above
-        from airfleet_provider.log_index.store import StoreError  # noqa: PLC0415
+        from airfleet_provider.log_index.store import LogStoreError  # noqa: PLC0415
 
         origin = find_task_origin("", relative_path)
         if not origin.dag:
@@ -72,7 +72,7 @@ class IndexedTaskLogs:
             sources = reader.find_sources(origin)
             hosts = sorted({source.rsplit(":", 1)[0] for source in sources})
             streams = [_read(reader, origin, source) for source in sources]
-        except StoreError as error:
+        except LogStoreError as error:
             log.warning("cannot read the index of logs: %s", error)
             return [f"the index of logs cannot be read: {error}"], []
         return [f"the index of logs: lines from {host}" for host in hosts], streams
@@ -94,13 +94,13 @@ class IndexedTaskLogs:
         return reported is not None and bool(self._now() - reported < REPORTED)
 
 
-def _read(reader: LogReader, attempt: Origin, source: str) -> Iterator[str]:
+def _read(reader: LogReader, attempt: LineOrigin, source: str) -> Iterator[str]:
     """Yield the lines of a file of a try. If the index goes away meanwhile, the last line says so."""
-    from airfleet_provider.log_index.store import StoreError, read_whole  # noqa: PLC0415 - as above
+    from airfleet_provider.log_index.store import LogStoreError, read_whole  # noqa: PLC0415 - as above
 
     try:
         yield from read_whole(reader, attempt, source)
-    except StoreError as error:
+    except LogStoreError as error:
         log.warning("cannot read the index of logs: %s", error)
         yield f"airfleet: the rest of this log cannot be read now: {error}"
 

@@ -10,13 +10,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from airfleet_provider.contract import log_metrics as names
-from airfleet_provider.contract.metrics import Kind
+from airfleet_provider.contract.metrics import MetricKind
 from airfleet_provider.log_store.keeper import Kept
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-class _Values(Collector):
+class _StoreValues(Collector):
     def __init__(self, kept: Kept) -> None:
         self._values = {
             names.STORE_LINES: kept.lines,
@@ -29,13 +29,13 @@ class _Values(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics with their present values."""
         for metric, value in self._values.items():
-            make = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+            make = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
             yield make(metric.name, metric.help, value=value)
 
 
 def render(kept: Kept) -> str:
     """Return the metrics of a store and of its process."""
     registry = CollectorRegistry()
-    registry.register(_Values(kept))
+    registry.register(_StoreValues(kept))
     ProcessCollector(registry=registry)
     return generate_latest(registry).decode()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from airfleet_provider.log_index.lines import Line
-from airfleet_provider.log_index.store import LogWriter, StoreError
+from airfleet_provider.log_index.store import LogStoreError, LogWriter
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +61,13 @@ class Keeper:
         Lines that another request still adds are in the same commit, so it is waited for although nothing is new.
 
         Raises:
-            StoreError: They may not be kept. The agent must send them again.
+            LogStoreError: They may not be kept. The agent must send them again.
         """
         with self._lock:
             batch = self._batch
             try:
                 self.kept.left_out += self._writer.add(lines)
-            except StoreError as error:
+            except LogStoreError as error:
                 # What was added before is given up too, so that no part of a request is kept without the rest.
                 self._fail(error)
                 raise
@@ -76,9 +76,9 @@ class Keeper:
             batch.lines += len(lines)
             self._has_lines.set()
         if not batch.done.wait(PATIENCE_S):
-            raise StoreError("the disk is slow: the lines are not kept yet")
+            raise LogStoreError("the disk is slow: the lines are not kept yet")
         if batch.error:
-            raise StoreError(batch.error)
+            raise LogStoreError(batch.error)
 
     def commit_next(self, wait_s: float) -> None:
         """Wait for lines, `wait_s` at most, and commit them GATHER_S after the first of them."""
@@ -92,13 +92,13 @@ class Keeper:
                 return
             try:
                 self._writer.commit()
-            except StoreError as error:
+            except LogStoreError as error:
                 self._fail(error)
                 return
             except Exception as error:
                 # The agents that wait must hear of an error that nobody foresaw.
                 log.exception("a commit failed")
-                self._fail(StoreError(f"{type(error).__name__}: {error}"))
+                self._fail(LogStoreError(f"{type(error).__name__}: {error}"))
                 return
             self.kept.lines += self._batch.lines
             self.kept.commits += 1
@@ -120,7 +120,7 @@ class Keeper:
         with self._lock:
             self._writer.close()
 
-    def _fail(self, error: StoreError) -> None:
+    def _fail(self, error: LogStoreError) -> None:
         if str(error) != self.kept.failing:
             log.error("lines are not kept, and the agents send them again: %s", error)
         self._writer.close()

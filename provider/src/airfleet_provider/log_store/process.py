@@ -15,14 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from airfleet_provider.agent_loops.server import Answer, Bounds, Server, Tls
+from airfleet_provider.agent_loops.server import Bounds, HttpAnswer, Server, ServerTls
 from airfleet_provider.contract import environment
-from airfleet_provider.contract.log_store_config import Key
+from airfleet_provider.contract.log_store_config import LogStoreKey
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.log_index.store import LogReader, LogWriter, StoreError
+from airfleet_provider.log_index.store import LogReader, LogStoreError, LogWriter
 from airfleet_provider.log_store import exposition
 from airfleet_provider.log_store.keeper import Keeper
-from airfleet_provider.log_store.service import Service
+from airfleet_provider.log_store.service import LogStoreService
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Committer:
             self._forgot = time.monotonic()
             try:
                 self._keeper.forget_before(int(time.time() * 1_000_000) - self._keep_days * DAY_US)
-            except StoreError as error:
+            except LogStoreError as error:
                 log.error("old days are not removed: %s", one_line(error))
 
     def find_fault(self) -> str:
@@ -79,14 +79,14 @@ class Committer:
 
 def find_store(config: Mapping[str, Any]) -> tuple[LogWriter, Callable[[], LogReader]]:
     """Return what keeps the lines, and what opens a reader of it: an index of this host, or an OpenSearch."""
-    if found := config.get(Key.OPENSEARCH):
-        from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchWriter, Place  # noqa: PLC0415
+    if found := config.get(LogStoreKey.OPENSEARCH):
+        from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchServer, OpenSearchWriter  # noqa: PLC0415
 
-        place = Place(str(found["url"]), str(found["prefix"]))
+        place = OpenSearchServer(str(found["url"]), str(found["prefix"]))
         return OpenSearchWriter(place), lambda: OpenSearchReader(place)
     from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter  # noqa: PLC0415 - it is 10 MB
 
-    index = Path(config[Key.INDEX])
+    index = Path(config[LogStoreKey.INDEX])
     return DayIndexWriter(index, time.time), lambda: DayIndexReader(index)
 
 
@@ -96,24 +96,24 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     config = json.loads(Path(environ[environment.LOG_STORE]).read_text("utf-8"))
     writer, open_reader = find_store(config)
     keeper = Keeper(writer)
-    committer = Committer(keeper, keep_days=int(config[Key.KEEP_DAYS]))
-    service = Service(keeper, open_reader, config[Key.TOKENS])
+    committer = Committer(keeper, keep_days=int(config[LogStoreKey.KEEP_DAYS]))
+    service = LogStoreService(keeper, open_reader, config[LogStoreKey.TOKENS])
 
-    def show_health(accept: str) -> Answer:
+    def show_health(accept: str) -> HttpAnswer:
         # A full disk does not make the process ill, as a restart would not help.
         fault = committer.find_fault()
-        return Answer.of_json({"fault": fault, "error": keeper.kept.failing}, good=not fault)
+        return HttpAnswer.of_json({"fault": fault, "error": keeper.kept.failing}, good=not fault)
 
-    def show_metrics(accept: str) -> Answer:
-        return Answer(HTTPStatus.OK, exposition.CONTENT_TYPE, exposition.render(keeper.kept).encode())
+    def show_metrics(accept: str) -> HttpAnswer:
+        return HttpAnswer(HTTPStatus.OK, exposition.CONTENT_TYPE, exposition.render(keeper.kept).encode())
 
-    place: Mapping[str, Any] = config[Key.SERVER]
+    place: Mapping[str, Any] = config[LogStoreKey.SERVER]
     server = Server(
         str(place["address"]),
         int(place["port"]),
         {"/health": show_health, "/metrics": show_metrics},
         service.handlers,
-        Tls(Path(place["certificate"]), Path(place["key"]), authorities=Path(place["authorities"])),
+        ServerTls(Path(place["certificate"]), Path(place["key"]), authorities=Path(place["authorities"])),
         BOUNDS,
     )
     threading.Thread(target=server.serve_forever, name="server", daemon=True).start()

@@ -11,9 +11,9 @@ from http import HTTPStatus
 from queue import Empty, LifoQueue
 from typing import Any
 
-from airfleet_provider.agent_loops.server import Answer, Handlers, Request
+from airfleet_provider.agent_loops.server import Handlers, HttpAnswer, Request
 from airfleet_provider.log_index import wire
-from airfleet_provider.log_index.store import LogReader, StoreError
+from airfleet_provider.log_index.store import LogReader, LogStoreError
 from airfleet_provider.log_store.keeper import Keeper
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ MOST_HITS = 100_000
 _READER = "Bearer "
 
 
-class Service:
+class LogStoreService:
     """Keeps lines, and searches them. Any number of threads use it."""
 
     def __init__(self, keeper: Keeper, open_reader: Callable[[], LogReader], tokens: Iterable[str]) -> None:
@@ -48,7 +48,7 @@ class Service:
             ("POST", wire.PAGE): lambda request: self._answer(request, _read_page),
         }
 
-    def _take_lines(self, request: Request) -> Answer:
+    def _take_lines(self, request: Request) -> HttpAnswer:
         if not request.peer:
             return _refuse(HTTPStatus.FORBIDDEN, "only a host of this fleet sends lines")
         try:
@@ -56,19 +56,19 @@ class Service:
         except wire.WireError as error:
             log.error("%s sends what is refused: %s", request.peer, error)
             return _refuse(HTTPStatus.BAD_REQUEST, str(error))
-        except StoreError as error:
+        except LogStoreError as error:
             return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        return Answer.of_json({})
+        return HttpAnswer.of_json({})
 
-    def _answer(self, request: Request, find: Callable[[LogReader, Mapping[str, Any]], object]) -> Answer:
+    def _answer(self, request: Request, find: Callable[[LogReader, Mapping[str, Any]], object]) -> HttpAnswer:
         given = request.headers.get("Authorization", "").removeprefix(_READER).encode()
         if not any(hmac.compare_digest(given, token.encode()) for token in self._tokens):
             return _refuse(HTTPStatus.FORBIDDEN, "only who has the token of this fleet searches")
         try:
             body = json.loads(request.body)
             with self._borrow() as reader:
-                return Answer.of_json(find(reader, body))
-        except StoreError as error:
+                return HttpAnswer.of_json(find(reader, body))
+        except LogStoreError as error:
             return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return _refuse(HTTPStatus.BAD_REQUEST, f"no question: {type(error).__name__}: {error}")
@@ -78,7 +78,7 @@ class Service:
         try:
             reader = self._readers.get(timeout=WAIT_S)
         except Empty:
-            raise StoreError(f"{SEARCHES} searches have run for {WAIT_S:g} s") from None
+            raise LogStoreError(f"{SEARCHES} searches have run for {WAIT_S:g} s") from None
         try:
             yield reader
         finally:
@@ -99,5 +99,5 @@ def _read_page(reader: LogReader, body: Mapping[str, Any]) -> Sequence[tuple[int
     return list(reader.read_page(*wire.read_attempt(body)))
 
 
-def _refuse(status: HTTPStatus, why: str) -> Answer:
-    return Answer(status, "text/plain; charset=utf-8", f"{why}\n".encode())
+def _refuse(status: HTTPStatus, why: str) -> HttpAnswer:
+    return HttpAnswer(status, "text/plain; charset=utf-8", f"{why}\n".encode())

@@ -26,7 +26,7 @@ class AbruptStream(SSLTransport):  # type: ignore[misc]
         super()._shutdown_transport()
 
 
-class Connection(pyamqp.Connection):
+class VerifiedConnection(pyamqp.Connection):
     """py-amqp's connection, on an `AbruptStream`."""
 
     def Transport(  # noqa: N802 - py-amqp's name and parameters
@@ -54,7 +54,7 @@ class Transport(pyamqp.SSLTransport):
     A connection to a broker that cannot prove the name of its URL fails with `ssl.SSLCertVerificationError`.
     """
 
-    Connection = Connection
+    VerifiedConnection = VerifiedConnection
 
     def establish_connection(self) -> Any:  # noqa: ANN401 - kombu has no types
         client: Any = self.client

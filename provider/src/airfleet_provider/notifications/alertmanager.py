@@ -20,7 +20,7 @@ _DROPPED_LABELS = frozenset({"alertname", "severity"})
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class AlertReport:
     """What Alertmanager says of one alert."""
 
     fingerprint: str
@@ -49,7 +49,7 @@ class Report:
         return self.annotations.get("runbook_url") or self.annotations.get("runbook", "")
 
 
-def parse(body: bytes) -> tuple[Report, ...]:
+def parse(body: bytes) -> tuple[AlertReport, ...]:
     """Return the reports in the body of a request.
 
     Raises:
@@ -63,7 +63,7 @@ def parse(body: bytes) -> tuple[Report, ...]:
         raise ValueError(f"not a report of Alertmanager: {type(error).__name__}: {error}") from None
 
 
-def record(connection: Connection[Any], reports: tuple[Report, ...]) -> None:
+def record(connection: Connection[Any], reports: tuple[AlertReport, ...]) -> None:
     """Write the reports. May be repeated: Alertmanager repeats what it is not sure of, and may run as a pair."""
     for one in reports:
         if one.name == WATCHDOG_NAME:
@@ -89,10 +89,10 @@ def record(connection: Connection[Any], reports: tuple[Report, ...]) -> None:
             alert_schema.resolve_alert(connection, one.fingerprint, ended_at=one.ended_at)
 
 
-def _read(one: Mapping[str, Any]) -> Report:
+def _read(one: Mapping[str, Any]) -> AlertReport:
     labels = {str(key): str(text) for key, text in one["labels"].items()}
     is_firing = one["status"] == "firing"
-    return Report(
+    return AlertReport(
         fingerprint=f"{SOURCE}:{one['fingerprint']}",
         name=labels["alertname"],
         is_firing=is_firing,

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from airfleet_provider.contract.notification_policy import Encryption, Receiver, ReceiverType
+from airfleet_provider.contract.notification_policy import MailEncryption, Receiver, ReceiverType
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.notifications import formats
 from airfleet_provider.notifications.messages import Message
@@ -35,7 +35,7 @@ _BUSY = frozenset({429, 503})
 _REFUSING = frozenset({400, 406, 413, 415, 422})
 
 
-class Verdict(StrEnum):
+class DeliveryVerdict(StrEnum):
     """What is known of a message after an attempt to send it."""
 
     SENT = "sent"
@@ -48,10 +48,10 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """The verdict, and why. The receiver may say after how many seconds to try again."""
 
-    verdict: Verdict
+    verdict: DeliveryVerdict
     detail: str = ""
     retry_after_s: float = 0.0
 
@@ -69,14 +69,14 @@ def find_limit(receiver: Receiver) -> int:
             return formats.MOST_POSTED
 
 
-def send(message: Message, receiver: Receiver) -> Outcome:
+def send(message: Message, receiver: Receiver) -> DeliveryOutcome:
     """Send a message and return what is known then. Never raises for what a receiver or a network does."""
     try:
         outcome = _mail(message, receiver) if receiver.type is ReceiverType.EMAIL else _post(message, receiver)
     except (OSError, ValueError) as error:
         # A wrong name of a host, a certificate file that is not there, or an address that no mail can have.
-        outcome = Outcome(Verdict.UNSENT, f"{type(error).__name__}: {error}")
-    return Outcome(outcome.verdict, _hide(outcome.detail, receiver), outcome.retry_after_s)
+        outcome = DeliveryOutcome(DeliveryVerdict.UNSENT, f"{type(error).__name__}: {error}")
+    return DeliveryOutcome(outcome.verdict, _hide(outcome.detail, receiver), outcome.retry_after_s)
 
 
 def _hide(detail: str, receiver: Receiver) -> str:
@@ -95,7 +95,7 @@ def _trust(authority: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=authority or None)
 
 
-def _mail(message: Message, receiver: Receiver) -> Outcome:
+def _mail(message: Message, receiver: Receiver) -> DeliveryOutcome:
     """Send a mail. Until the mail server has asked for the text, a failure is surely one."""
     mail = formats.make_mail(message, receiver)
     is_asked = False
@@ -112,15 +112,15 @@ def _mail(message: Message, receiver: Receiver) -> Outcome:
             is_asked = True
             code, answer = server.data(mail.as_bytes())
             if code >= 400:
-                verdict = Verdict.REFUSED if code >= 500 else Verdict.UNSENT
-                return Outcome(verdict, f"{code} {answer.decode('utf-8', 'replace')}")
+                verdict = DeliveryVerdict.REFUSED if code >= 500 else DeliveryVerdict.UNSENT
+                return DeliveryOutcome(verdict, f"{code} {answer.decode('utf-8', 'replace')}")
             note = "; ".join(f"{address}: {code} {text}" for address, (code, text) in refused.items())
-            return Outcome(Verdict.SENT, note)
+            return DeliveryOutcome(DeliveryVerdict.SENT, note)
     except smtplib.SMTPDataError as error:  # the answer to DATA itself
-        return Outcome(Verdict.UNSENT, str(error))
+        return DeliveryOutcome(DeliveryVerdict.UNSENT, str(error))
     except (smtplib.SMTPException, OSError) as error:
-        verdict = Verdict.UNKNOWN if is_asked else Verdict.UNSENT
-        return Outcome(verdict, f"{type(error).__name__}: {error}")
+        verdict = DeliveryVerdict.UNKNOWN if is_asked else DeliveryVerdict.UNSENT
+        return DeliveryOutcome(verdict, f"{type(error).__name__}: {error}")
 
 
 class _MailServer(smtplib.SMTP):
@@ -140,14 +140,14 @@ class _EncryptedMailServer(_MailServer, smtplib.SMTP_SSL):
 
 
 def _open_mail_server(receiver: Receiver) -> _MailServer:
-    if receiver.encryption is Encryption.TLS:
+    if receiver.encryption is MailEncryption.TLS:
         server: _MailServer = _EncryptedMailServer(
             receiver.host, receiver.port, timeout=ANSWER_S, context=_trust(receiver.authority)
         )
     else:
         server = _MailServer(receiver.host, receiver.port, timeout=ANSWER_S)
     try:
-        if receiver.encryption is Encryption.STARTTLS:
+        if receiver.encryption is MailEncryption.STARTTLS:
             server.starttls(context=_trust(receiver.authority))
         server.ehlo_or_helo_if_needed()
         if receiver.login:
@@ -158,14 +158,14 @@ def _open_mail_server(receiver: Receiver) -> _MailServer:
     return server
 
 
-def _judge_recipients(refused: dict[str, tuple[int, str]]) -> Outcome:
+def _judge_recipients(refused: dict[str, tuple[int, str]]) -> DeliveryOutcome:
     """Return the outcome if no mail was sent: it is tried again, unless the server refuses everybody for good."""
     detail = "; ".join(f"{address}: {code} {text}" for address, (code, text) in refused.items())
     is_final = all(code >= 500 for code, _ in refused.values())
-    return Outcome(Verdict.REFUSED if is_final else Verdict.UNSENT, detail)
+    return DeliveryOutcome(DeliveryVerdict.REFUSED if is_final else DeliveryVerdict.UNSENT, detail)
 
 
-def _post(message: Message, receiver: Receiver) -> Outcome:
+def _post(message: Message, receiver: Receiver) -> DeliveryOutcome:
     url, body, headers = _make_request(message, receiver)
     try:
         with (
@@ -173,13 +173,13 @@ def _post(message: Message, receiver: Receiver) -> Outcome:
             client.stream("POST", url, json=body, headers=headers) as answer,
         ):
             if answer.is_success:
-                return Outcome(Verdict.SENT)
+                return DeliveryOutcome(DeliveryVerdict.SENT)
             text = next(answer.iter_bytes(READ_BYTES), b"").decode("utf-8", "replace")
             return _judge(answer.status_code, text, answer.headers.get("Retry-After", ""))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        return Outcome(Verdict.UNSENT, f"{type(error).__name__}: {error}")
+        return DeliveryOutcome(DeliveryVerdict.UNSENT, f"{type(error).__name__}: {error}")
     except httpx.HTTPError as error:
-        return Outcome(Verdict.UNKNOWN, f"{type(error).__name__}: {error}")
+        return DeliveryOutcome(DeliveryVerdict.UNKNOWN, f"{type(error).__name__}: {error}")
 
 
 def _make_request(message: Message, receiver: Receiver) -> tuple[str, dict[str, Any], dict[str, str]]:
@@ -197,14 +197,16 @@ def _make_request(message: Message, receiver: Receiver) -> tuple[str, dict[str, 
             return receiver.url, formats.make_webhook(message), headers
 
 
-def _judge(status: int, text: str, retry_after: str) -> Outcome:
+def _judge(status: int, text: str, retry_after: str) -> DeliveryOutcome:
     detail = f"{status} {text}".strip()
     if status in _BUSY:
-        return Outcome(Verdict.UNSENT, detail, read_retry_after(retry_after))
+        return DeliveryOutcome(DeliveryVerdict.UNSENT, detail, read_retry_after(retry_after))
     if status in _REFUSING:
-        return Outcome(Verdict.REFUSED, detail)
+        return DeliveryOutcome(DeliveryVerdict.REFUSED, detail)
     # The server behind a gateway that answers 502 or 504, or one that fails with 500, may have done its work.
-    return Outcome(Verdict.UNKNOWN if status == 408 or status >= 500 else Verdict.UNSENT, detail)
+    return DeliveryOutcome(
+        DeliveryVerdict.UNKNOWN if status == 408 or status >= 500 else DeliveryVerdict.UNSENT, detail
+    )
 
 
 def read_retry_after(text: str, now: datetime | None = None) -> float:

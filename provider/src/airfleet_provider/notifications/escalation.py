@@ -9,11 +9,11 @@ from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from airfleet_provider.contract.alert_schema import NotificationKind, Severity
-from airfleet_provider.contract.notification_policy import EscalationRule, Matcher, Policy, QuietHours
+from airfleet_provider.contract.notification_policy import EscalationRule, Matcher, NotificationPolicy, QuietHours
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class OpenAlert:
     """An alert as it is in the database. `severity_at` is when its severity last rose."""
 
     id: int
@@ -34,14 +34,14 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class ActiveSilence:
     """Alerts that fit start no notification from the first moment to the second."""
 
     matcher: Matcher
     starts_at: datetime
     ends_at: datetime
 
-    def hides(self, alert: Alert, now: datetime) -> bool:
+    def hides(self, alert: OpenAlert, now: datetime) -> bool:
         """Return whether the silence holds now for an alert."""
         return self.starts_at <= now < self.ends_at and self.matcher.fits(
             source=alert.source, name=alert.name, severity=alert.severity, labels=alert.labels
@@ -74,7 +74,7 @@ class Notification:
 class _Case:
     """What is known of one alert when it is decided."""
 
-    alert: Alert
+    alert: OpenAlert
     rule: EscalationRule
     is_acknowledged: bool
     is_silenced: bool
@@ -90,11 +90,11 @@ class _Case:
 
 
 def decide(
-    alerts: Iterable[Alert],
+    alerts: Iterable[OpenAlert],
     acknowledgements: Iterable[Acknowledgement],
-    silences: Sequence[Silence],
+    silences: Sequence[ActiveSilence],
     written: Iterable[Notification],
-    policy: Policy,
+    policy: NotificationPolicy,
     now: datetime,
 ) -> tuple[Notification, ...]:
     """Return the notifications that the alerts need and that are not written yet.
@@ -144,7 +144,7 @@ def find_due(quiet: QuietHours | None, severity: Severity, now: datetime) -> dat
     return max(now, datetime.combine(day, end, ZoneInfo(quiet.zone)).astimezone(UTC))
 
 
-def _begin_steps(case: _Case, policy: Policy) -> Iterator[Notification]:
+def _begin_steps(case: _Case, policy: NotificationPolicy) -> Iterator[Notification]:
     """Yield the notifications of the step that begins now, if one does."""
     own = [one for one in case.written if one.chain == case.chain and one.kind is not NotificationKind.RESOLVED]
     is_over = case.alert.resolved_at is not None
@@ -177,7 +177,7 @@ def _find_next(own: Sequence[Notification], rule: EscalationRule, now: datetime)
     return following if last_due + timedelta(seconds=wait) <= now else None
 
 
-def _report_end(case: _Case, written: Iterable[Notification], policy: Policy) -> Iterator[Notification]:
+def _report_end(case: _Case, written: Iterable[Notification], policy: NotificationPolicy) -> Iterator[Notification]:
     """Yield a notification of the end for each receiver that was notified of the alert and is not yet of its end."""
     informed = {one.receiver for one in written if one.kind is NotificationKind.RESOLVED}
     due = case.find_due()

@@ -45,7 +45,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RunFailure:
     """A run with failed tasks. It has failed itself, or goes on. `number` is the primary key of the run."""
 
     number: int
@@ -62,7 +62,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class DagFacts:
+class FailedDag:
     """What the rules know of a Dag."""
 
     owners: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class DagFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class FailuresTurn:
     """The ends of the runs that a turn has read, and how many failures it found."""
 
     ended: Mapping[int, datetime | None]
@@ -85,16 +85,16 @@ class FailureWatch:
         # The end of each of the newest runs that a committed turn has read. It only saves work.
         self._done: dict[int, datetime | None] = {}
 
-    def once(self, connection: Connection[Row]) -> Turn:
+    def once(self, connection: Connection[Row]) -> FailuresTurn:
         """Write an alert for each failed run, and resolve those whose Dag has succeeded since, or that nobody asserts.
 
         Must run in one transaction; once that is committed, `note` its turn. May be repeated.
         """
-        turn = self._read(connection) if self._rules else Turn({}, 0)
+        turn = self._read(connection) if self._rules else FailuresTurn({}, 0)
         self._end_unasserted(connection)
         return turn
 
-    def _read(self, connection: Connection[Row]) -> Turn:
+    def _read(self, connection: Connection[Row]) -> FailuresTurn:
         _run(connection, SQL["begin"])
         changed = _run(connection, SQL["changed"], overlap=OVERLAP, days=OLD_DAYS)
         ended = [row for row in changed if row["state"] in ("success", "failed")]
@@ -119,7 +119,7 @@ class FailureWatch:
             open=[row["id"] for row in changed if row["state"] not in ("success", "failed")],
             last=max((row["id"] for row in changed), default=0),
         )
-        return Turn({row["id"]: row["end_date"] for row in ended}, len(failures))
+        return FailuresTurn({row["id"]: row["end_date"] for row in ended}, len(failures))
 
     def _end_unasserted(self, connection: Connection[Row]) -> None:
         """End the alerts of runs that run again or are gone, of Dags that left the release, and of removed rules."""
@@ -130,10 +130,10 @@ class FailureWatch:
             if row["runs_again"]:
                 # If it fails again, that is a new alert: an acknowledgement of this one does not count for it.
                 resolve_alert(connection, row["fingerprint"])
-            elif note := self._find_end(row, known.get(row["dag_id"], DagFacts())):
+            elif note := self._find_end(row, known.get(row["dag_id"], FailedDag())):
                 end_alert(connection, row["id"], ended_by=AGENTS, note=note)
 
-    def _find_end(self, row: Row, facts: DagFacts) -> str:
+    def _find_end(self, row: Row, facts: FailedDag) -> str:
         if row["is_run_gone"]:
             return "the run was deleted"
         if row["is_dag_gone"]:
@@ -141,18 +141,18 @@ class FailureWatch:
         is_covered = any(one.fits(row["dag_id"], facts.tags, facts.owners) for one in self._rules)
         return "" if is_covered else "no rule of `notifications.failures` is about this Dag any more"
 
-    def note(self, turn: Turn) -> None:
+    def note(self, turn: FailuresTurn) -> None:
         """Remember what a committed turn has read."""
         self._done |= turn.ended
         for number in sorted(self._done)[: -2 * OVERLAP]:
             del self._done[number]
 
-    def _raise_all(self, connection: Connection[Row], failures: Sequence[Failure]) -> None:
+    def _raise_all(self, connection: Connection[Row], failures: Sequence[RunFailure]) -> None:
         """Write an alert for each failure that a rule is about. Those of a crowd are held back, and share one."""
         known = _read_dags(connection, {one.dag for one in failures})
         found = []
         for failure in failures:
-            facts = known.get(failure.dag, DagFacts())
+            facts = known.get(failure.dag, FailedDag())
             rule = next((one for one in self._rules if one.fits(failure.dag, facts.tags, facts.owners)), None)
             if rule is not None:
                 found.append((failure, facts, rule.severity))
@@ -174,7 +174,9 @@ class FailureWatch:
         if held_back:
             _raise_crowd(connection, held_back)
 
-    def _raise(self, connection: Connection[Row], failure: Failure, facts: DagFacts, severity: Severity) -> int | None:
+    def _raise(
+        self, connection: Connection[Row], failure: RunFailure, facts: FailedDag, severity: Severity
+    ) -> int | None:
         return raise_alert(
             connection,
             fingerprint=failure.fingerprint,
@@ -194,7 +196,7 @@ class FailureWatch:
         )
 
 
-def _raise_crowd(connection: Connection[Row], held_back: Sequence[tuple[Severity, Failure]]) -> None:
+def _raise_crowd(connection: Connection[Row], held_back: Sequence[tuple[Severity, RunFailure]]) -> None:
     dags = sorted({failure.dag for _, failure in held_back})
     raise_alert(
         connection,
@@ -208,7 +210,7 @@ def _raise_crowd(connection: Connection[Row], held_back: Sequence[tuple[Severity
     )
 
 
-def describe(failure: Failure) -> str:
+def describe(failure: RunFailure) -> str:
     """Return one sentence that says which tasks failed, and whether the run goes on."""
     more = failure.task_count - len(failure.tasks)
     names = ", ".join(failure.tasks) + (f" and {more} more" if more else "")
@@ -217,10 +219,10 @@ def describe(failure: Failure) -> str:
     return f"{failure.dag}: {names} failed; the run goes on"
 
 
-def _read_failed(connection: Connection[Row], row: Mapping[str, Any]) -> Failure:
+def _read_failed(connection: Connection[Row], row: Mapping[str, Any]) -> RunFailure:
     words = {"dag": row["dag_id"], "run": row["run_id"], "most": MOST_TASKS}
     (tasks,) = _run(connection, SQL["failed_tasks"], **words)
-    return Failure(
+    return RunFailure(
         number=row["id"],
         dag=row["dag_id"],
         run=row["run_id"],
@@ -232,8 +234,8 @@ def _read_failed(connection: Connection[Row], row: Mapping[str, Any]) -> Failure
     )
 
 
-def _read_failing(row: Mapping[str, Any]) -> Failure:
-    return Failure(
+def _read_failing(row: Mapping[str, Any]) -> RunFailure:
+    return RunFailure(
         number=row["id"],
         dag=row["dag_id"],
         run=row["run_id"],
@@ -244,12 +246,12 @@ def _read_failing(row: Mapping[str, Any]) -> Failure:
     )
 
 
-def _read_dags(connection: Connection[Row], dags: Iterable[str]) -> dict[str, DagFacts]:
+def _read_dags(connection: Connection[Row], dags: Iterable[str]) -> dict[str, FailedDag]:
     names = list(dags)
     if not names:
         return {}
     return {
-        row["dag_id"]: DagFacts(
+        row["dag_id"]: FailedDag(
             tuple(one.strip() for one in row["owners"].split(",") if one.strip()), tuple(row["tags"])
         )
         for row in _run(connection, SQL["dags"], dags=names)

@@ -12,7 +12,7 @@ import psycopg
 from airfleet_provider.agent_loops.loop import Context, Loop, connect
 from airfleet_provider.agent_loops.server import Handlers
 from airfleet_provider.contract import notification_policy
-from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.notifications import failures, notifier, outage, watchdog
 from airfleet_provider.notifications.failures import FailureWatch
 from airfleet_provider.notifications.notifier import Notifier
@@ -22,13 +22,13 @@ from airfleet_provider.notifications.requests import AlertRequests
 
 def make_loops(config: Mapping[str, Any]) -> Iterator[Loop]:
     """Yield the loops that the configuration asks for. The notifier decides itself what a standby process may do."""
-    policy = notification_policy.read(config.get(Key.NOTIFICATIONS, {}))
+    policy = notification_policy.read(config.get(AgentsKey.NOTIFICATIONS, {}))
     # It logs the URL of each request, and the URLs of Slack and Teams are secrets.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sender = Notifier(policy)
     yield Loop("notifier", notifier.EVERY_S, sender.once, only_active=False, finish=sender.finish)
     if policy.receivers:
-        watch = OutageWatch(policy, str(config[Key.HOST]))
+        watch = OutageWatch(policy, str(config[AgentsKey.HOST]))
         yield Loop("outage", outage.EVERY_S, partial(_watch_outages, watch), only_active=False)
     every_s = failures.EVERY_S if policy.failures else failures.IDLE_EVERY_S
     yield Loop("failures", every_s, partial(_watch_failures, FailureWatch(policy.failures)))
@@ -40,8 +40,8 @@ def make_loops(config: Mapping[str, Any]) -> Iterator[Loop]:
 
 def make_handlers(config: Mapping[str, Any]) -> Handlers:
     """Return what the agents' server takes for alerts."""
-    policy = notification_policy.read(config.get(Key.NOTIFICATIONS, {}))
-    return AlertRequests(policy, partial(connect, config[Key.DATABASE], "alerts")).handlers
+    policy = notification_policy.read(config.get(AgentsKey.NOTIFICATIONS, {}))
+    return AlertRequests(policy, partial(connect, config[AgentsKey.DATABASE], "alerts")).handlers
 
 
 def _watch_outages(watch: OutageWatch, context: Context) -> None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from airfleet_provider.contract import alert_links
 from airfleet_provider.contract.alert_links import Capability
 from airfleet_provider.contract.alert_schema import NotificationKind, Severity
-from airfleet_provider.contract.notification_policy import Policy, Receiver
+from airfleet_provider.contract.notification_policy import NotificationPolicy, Receiver
 from airfleet_provider.contract.text import one_line
 
 LONGEST_SUBJECT = 180
@@ -36,7 +36,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MessageEntry:
     """One notification with its alert. `alert` is None for a test."""
 
     notification: int
@@ -63,7 +63,7 @@ class Entry:
 class Item:
     """One alert in a message, with the kinds of its notifications. `acknowledge` and `link` are addresses or empty."""
 
-    entry: Entry
+    entry: MessageEntry
     kinds: frozenset[NotificationKind]
     keys: tuple[str, ...]
     status: Status
@@ -101,9 +101,11 @@ class Message:
     created_at: datetime
 
 
-def compose(entries: Iterable[Entry], policy: Policy, receiver: Receiver, *, now: float, is_repeated: bool) -> Message:
+def compose(
+    entries: Iterable[MessageEntry], policy: NotificationPolicy, receiver: Receiver, *, now: float, is_repeated: bool
+) -> Message:
     """Return the message for the notifications of one claim, of which there is one at least."""
-    grouped: dict[int, list[Entry]] = {}
+    grouped: dict[int, list[MessageEntry]] = {}
     for entry in entries:
         grouped.setdefault(-entry.notification if entry.alert is None else entry.alert, []).append(entry)
     is_described = len(grouped) <= MOST_DESCRIBED
@@ -135,8 +137,8 @@ def format_moment(moment: datetime) -> str:
 
 
 def _make_item(
-    found: list[Entry],
-    policy: Policy,
+    found: list[MessageEntry],
+    policy: NotificationPolicy,
     sign: Callable[[int], str],
     *,
     is_described: bool,

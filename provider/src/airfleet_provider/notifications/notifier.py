@@ -19,9 +19,9 @@ from typing import Any, Protocol
 from psycopg import Connection
 
 from airfleet_provider.contract.alert_schema import Severity, raise_alert, resolve_alert
-from airfleet_provider.contract.notification_policy import Policy, Receiver
+from airfleet_provider.contract.notification_policy import NotificationPolicy, Receiver
 from airfleet_provider.notifications import channels, expiry
-from airfleet_provider.notifications.channels import Outcome, Verdict
+from airfleet_provider.notifications.channels import DeliveryOutcome, DeliveryVerdict
 from airfleet_provider.notifications.messages import Message, compose
 from airfleet_provider.notifications.outbox import UNDELIVERED, Outbox
 
@@ -38,10 +38,10 @@ CARE_EVERY_S = 60.0
 FINISH_S = 2.5
 
 Row = dict[str, Any]
-Send = Callable[[Message, Receiver], Outcome]
+Send = Callable[[Message, Receiver], DeliveryOutcome]
 
 
-class Database(Protocol):
+class NotifierDatabase(Protocol):
     """What the notifier needs of a loop's context."""
 
     @property
@@ -60,7 +60,7 @@ class _Sending:
     """A message on its way: the ids of its notifications, and its outcome when there is one."""
 
     ids: tuple[int, ...]
-    outcome: Future[Outcome]
+    outcome: Future[DeliveryOutcome]
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Notifier:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: NotificationPolicy,
         *,
         send: Send = channels.send,
         clock: Callable[[], float] = time.monotonic,
@@ -94,7 +94,7 @@ class Notifier:
         self._rests = {one.name: _Rest() for one in policy.receivers}
         self._cared_at: float | None = None
 
-    def once(self, database: Database) -> None:
+    def once(self, database: NotifierDatabase) -> None:
         """Note what was sent, and, on the active process, write what is due and send it.
 
         May end anywhere: the next turn, or another process, goes on from the rows.
@@ -118,7 +118,7 @@ class Notifier:
             self._care(database)
             self._cared_at = self._clock()
 
-    def finish(self, database: Database) -> None:
+    def finish(self, database: NotifierDatabase) -> None:
         """Note what becomes of the messages on their way. The next process would send them again after a while."""
         if self._sending:
             futures.wait([one.outcome for one in self._sending.values()], FINISH_S)
@@ -133,13 +133,13 @@ class Notifier:
         outcomes = [one.outcome for one in self._sending.values()]
         return seconds > 0 and bool(futures.wait(outcomes, seconds, futures.FIRST_COMPLETED).done)
 
-    def _begin_all(self, database: Database, waiting: Iterable[str]) -> None:
+    def _begin_all(self, database: NotifierDatabase, waiting: Iterable[str]) -> None:
         for name in waiting:
             receiver = self._policy.by_name.get(name)
             if receiver and name not in self._sending and self._clock() >= self._rests[name].until:
                 self._begin(database, receiver)
 
-    def _begin(self, database: Database, receiver: Receiver) -> None:
+    def _begin(self, database: NotifierDatabase, receiver: Receiver) -> None:
         """Claim the next message for a receiver, and send it once the claim is committed."""
         with database.write() as connection:
             outbox = Outbox(connection, self._sender)
@@ -150,39 +150,39 @@ class Notifier:
         message = compose(entries, self._policy, receiver, now=self._wall(), is_repeated=claim.is_repeated)
         self._sending[receiver.name] = _Sending(claim.ids, self._threads.submit(self._send, message, receiver))
 
-    def _note_outcomes(self, database: Database) -> None:
+    def _note_outcomes(self, database: NotifierDatabase) -> None:
         """Write down the outcomes. Each stays in memory until that is committed, so an outage repeats no message."""
         for name, sending in list(self._sending.items()):
             if not sending.outcome.done():
                 continue
             error = sending.outcome.exception()
-            outcome = Outcome(Verdict.UNKNOWN, repr(error)) if error else sending.outcome.result()
+            outcome = DeliveryOutcome(DeliveryVerdict.UNKNOWN, repr(error)) if error else sending.outcome.result()
             rest_s = self._find_rest(name, outcome)
             with database.share() as connection:
                 self._note(Outbox(connection, self._sender), sending.ids, outcome, rest_s)
             del self._sending[name]
             self._rest(name, outcome, rest_s)
 
-    def _note(self, outbox: Outbox, ids: tuple[int, ...], outcome: Outcome, rest_s: float) -> None:
+    def _note(self, outbox: Outbox, ids: tuple[int, ...], outcome: DeliveryOutcome, rest_s: float) -> None:
         match outcome.verdict:
-            case Verdict.SENT:
+            case DeliveryVerdict.SENT:
                 outbox.note_sent(ids, outcome.detail)
-            case Verdict.UNKNOWN:
+            case DeliveryVerdict.UNKNOWN:
                 outbox.note_unknown(ids, outcome.detail)
-            case Verdict.UNSENT:
+            case DeliveryVerdict.UNSENT:
                 outbox.note_unsent(ids, outcome.detail)
-            case Verdict.REFUSED:
+            case DeliveryVerdict.REFUSED:
                 outbox.note_refused(ids, outcome.detail, rest_s)
 
-    def _find_rest(self, name: str, outcome: Outcome) -> float:
-        if outcome.verdict is Verdict.SENT:
+    def _find_rest(self, name: str, outcome: DeliveryOutcome) -> float:
+        if outcome.verdict is DeliveryVerdict.SENT:
             return 0.0
         longest = min(FIRST_REST_S * float(2 ** min(self._rests[name].failures, 10)), LONGEST_REST_S)
         return max(outcome.retry_after_s, longest * self._random.uniform(0.5, 1.0))
 
-    def _rest(self, name: str, outcome: Outcome, rest_s: float) -> None:
+    def _rest(self, name: str, outcome: DeliveryOutcome, rest_s: float) -> None:
         rest = self._rests[name]
-        if outcome.verdict is Verdict.SENT:
+        if outcome.verdict is DeliveryVerdict.SENT:
             if rest.failures:
                 log.info("%s: receives again after %d failures", name, rest.failures)
             rest.failures, rest.until = 0, 0.0
@@ -191,9 +191,9 @@ class Notifier:
             log.warning("%s: %s: %s", name, outcome.verdict, outcome.detail)
         rest.failures += 1
         # A message that was refused rests itself; others may follow at once.
-        rest.until = self._clock() + rest_s if outcome.verdict is not Verdict.REFUSED else 0.0
+        rest.until = self._clock() + rest_s if outcome.verdict is not DeliveryVerdict.REFUSED else 0.0
 
-    def _care(self, database: Database) -> None:
+    def _care(self, database: NotifierDatabase) -> None:
         """Raise an alert for each receiver that gets nothing, end what nobody asserts, and delete what is old."""
         with database.write() as connection:
             outbox = Outbox(connection, self._sender)

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from airfleet_provider.contract.alert_schema import NotificationKind, Severity
-from airfleet_provider.contract.notification_policy import Policy, Receiver
+from airfleet_provider.contract.notification_policy import NotificationPolicy, Receiver
 from airfleet_provider.notifications import channels
-from airfleet_provider.notifications.channels import Outcome, Verdict
-from airfleet_provider.notifications.messages import Entry, Message, compose
+from airfleet_provider.notifications.channels import DeliveryOutcome, DeliveryVerdict
+from airfleet_provider.notifications.messages import Message, MessageEntry, compose
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ AFTER_S = 120.0
 NAME = "MetadataDatabaseDown"
 SOURCE = "airfleet"
 
-Send = Callable[[Message, Receiver], Outcome]
+Send = Callable[[Message, Receiver], DeliveryOutcome]
 
 
 class OutageWatch:
@@ -35,7 +35,7 @@ class OutageWatch:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: NotificationPolicy,
         host: str,
         *,
         send: Send = channels.send,
@@ -77,9 +77,9 @@ class OutageWatch:
         with ThreadPoolExecutor(len(receivers)) as pool:
             outcomes = pool.map(lambda receiver: self._send(self._compose(kind, receiver), receiver), receivers)
         for receiver, outcome in zip(receivers, outcomes, strict=True):
-            if outcome.verdict is not Verdict.SENT:
+            if outcome.verdict is not DeliveryVerdict.SENT:
                 log.warning("%s: %s: %s", receiver.name, outcome.verdict, outcome.detail)
-            if outcome.verdict is Verdict.UNSENT:
+            if outcome.verdict is DeliveryVerdict.UNSENT:
                 continue
             if kind is NotificationKind.FIRING:
                 self._informed.add(receiver.name)
@@ -93,7 +93,7 @@ class OutageWatch:
         # were restarted in between. Each message has a name of its own.
         key = f"outage.{self._host}"
         labels: Mapping[str, str] = {"host": self._host}
-        entry = Entry(
+        entry = MessageEntry(
             notification=0,
             key=key,
             kind=kind,

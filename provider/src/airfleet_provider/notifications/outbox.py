@@ -14,11 +14,11 @@ from typing import Any, LiteralString
 from psycopg import Connection
 
 from airfleet_provider.contract.alert_schema import NotificationKind, Severity
-from airfleet_provider.contract.notification_policy import Policy, read_matcher
+from airfleet_provider.contract.notification_policy import NotificationPolicy, read_matcher
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.notifications import escalation
-from airfleet_provider.notifications.escalation import Acknowledgement, Alert, Notification, Silence
-from airfleet_provider.notifications.messages import Entry
+from airfleet_provider.notifications.escalation import Acknowledgement, ActiveSilence, Notification, OpenAlert
+from airfleet_provider.notifications.messages import MessageEntry
 
 SQL = Statements(__package__, "outbox")
 
@@ -64,7 +64,7 @@ class Outbox:
         self._connection = connection
         self._sender = sender
 
-    def write_due(self, policy: Policy) -> int:
+    def write_due(self, policy: NotificationPolicy) -> int:
         """Write the notifications that the alerts need now, by the clock of the database; return how many.
 
         May be interrupted and repeated, also by several processes at once.
@@ -102,7 +102,7 @@ class Outbox:
         found = again or self._run(SQL["claim"], **same, most=most)
         return Claim(tuple(sorted(row["id"] for row in found)), is_repeated=bool(again))
 
-    def read_content(self, ids: Sequence[int]) -> tuple[Entry, ...]:
+    def read_content(self, ids: Sequence[int]) -> tuple[MessageEntry, ...]:
         """Return what the notifications report, as it is now."""
         return tuple(_read_entry(row) for row in self._run(SQL["content"], ids=list(ids)))
 
@@ -141,8 +141,8 @@ class Outbox:
         return cursor.fetchall() if cursor.description else []
 
 
-def _read_alert(row: Row) -> Alert:
-    return Alert(
+def _read_alert(row: Row) -> OpenAlert:
+    return OpenAlert(
         id=row["id"],
         source=row["source"],
         name=row["name"],
@@ -153,8 +153,8 @@ def _read_alert(row: Row) -> Alert:
     )
 
 
-def _read_silence(row: Row) -> Silence:
-    return Silence(read_matcher(row["matchers"]), row["starts_at"], row["ends_at"])
+def _read_silence(row: Row) -> ActiveSilence:
+    return ActiveSilence(read_matcher(row["matchers"]), row["starts_at"], row["ends_at"])
 
 
 def _read_notification(row: Row) -> Notification:
@@ -181,9 +181,9 @@ def _describe(row: Row) -> str:
     return f"Ended by {row['ended_by']}: {row['end_note']}\n{row['description']}"
 
 
-def _read_entry(row: Row) -> Entry:
+def _read_entry(row: Row) -> MessageEntry:
     is_test = row["alert"] is None
-    return Entry(
+    return MessageEntry(
         notification=row["id"],
         key=row["key"],
         kind=NotificationKind(row["kind"]),

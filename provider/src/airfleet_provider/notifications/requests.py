@@ -16,12 +16,12 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from airfleet_provider.agent_loops.server import Answer, Handlers, Request
+from airfleet_provider.agent_loops.server import Handlers, HttpAnswer, Request
 from airfleet_provider.api_server import acknowledge_page
 from airfleet_provider.api_server.acknowledge_page import Page
 from airfleet_provider.contract import alert_links
 from airfleet_provider.contract.alert_links import Capability
-from airfleet_provider.contract.notification_policy import Policy
+from airfleet_provider.contract.notification_policy import NotificationPolicy
 from airfleet_provider.notifications import alertmanager
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ Connect = Callable[[], AbstractContextManager[Connection[Row]]]
 class AlertRequests:
     """The handlers, over a connection of its own for each request."""
 
-    def __init__(self, policy: Policy, connect: Connect, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, policy: NotificationPolicy, connect: Connect, *, wall: Callable[[], float] = time.time) -> None:
         self._policy = policy
         self._connect = connect
         self._wall = wall
@@ -50,7 +50,7 @@ class AlertRequests:
             ("POST", f"{alert_links.PATH}/"): self.acknowledge,
         }
 
-    def take_reports(self, request: Request) -> Answer:
+    def take_reports(self, request: Request) -> HttpAnswer:
         """Write what Alertmanager reports. 200 means that it is committed; Alertmanager repeats all else but a 4xx."""
         if not self._is_authorized(request.headers):
             return _say(HTTPStatus.UNAUTHORIZED, "a bearer token of this fleet is required")
@@ -60,30 +60,30 @@ class AlertRequests:
             log.warning("refused a report: %s", error)
             return _say(HTTPStatus.BAD_REQUEST, str(error))
 
-        def work(connection: Connection[Row]) -> Answer:
+        def work(connection: Connection[Row]) -> HttpAnswer:
             alertmanager.record(connection, reports)
             return _say(HTTPStatus.OK, f"{len(reports)} alerts")
 
         return self._write(work)
 
-    def show_alert(self, request: Request) -> Answer:
+    def show_alert(self, request: Request) -> HttpAnswer:
         """Show the alert of a link, with a button."""
         return self._follow(request, acknowledge_page.show)
 
-    def acknowledge(self, request: Request) -> Answer:
+    def acknowledge(self, request: Request) -> HttpAnswer:
         """Acknowledge the alert of a link."""
         return self._follow(
             request, lambda connection, allowed: acknowledge_page.acknowledge(connection, allowed, request.body)
         )
 
-    def _follow(self, request: Request, work: Callable[[Connection[Row], Capability], Page]) -> Answer:
+    def _follow(self, request: Request, work: Callable[[Connection[Row], Capability], Page]) -> HttpAnswer:
         """Answer a link. One that is not signed opens no connection; else each request of a stranger would."""
         found = acknowledge_page.verify(request.query, (self._policy.link_key,), now=self._wall())
         if isinstance(found, Page):
             return _answer(found)
         return self._write(lambda connection: _answer(work(connection, found)))
 
-    def _write(self, work: Callable[[Connection[Row]], Answer]) -> Answer:
+    def _write(self, work: Callable[[Connection[Row]], HttpAnswer]) -> HttpAnswer:
         try:
             with self._connect() as connection, connection.transaction():
                 connection.execute(f"SET LOCAL statement_timeout = {STATEMENT_MS}")
@@ -101,9 +101,9 @@ class AlertRequests:
         )
 
 
-def _say(status: HTTPStatus, text: str) -> Answer:
-    return Answer(status, "text/plain", f"{text}\n".encode())
+def _say(status: HTTPStatus, text: str) -> HttpAnswer:
+    return HttpAnswer(status, "text/plain", f"{text}\n".encode())
 
 
-def _answer(page: Page) -> Answer:
-    return Answer(page.status, acknowledge_page.CONTENT_TYPE, page.html.encode(), acknowledge_page.HEADERS)
+def _answer(page: Page) -> HttpAnswer:
+    return HttpAnswer(page.status, acknowledge_page.CONTENT_TYPE, page.html.encode(), acknowledge_page.HEADERS)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 FOLDER_EVENTS = ("os.listdir", "os.scandir")
 
 
-class Access(NamedTuple):
+class OpenedPath(NamedTuple):
     """One file or folder that Python is about to open, under the name that the code passed."""
 
     path: str
@@ -17,7 +17,7 @@ class Access(NamedTuple):
     is_write: bool
 
 
-def read_event(event: str, arguments: tuple[Any, ...]) -> Access | None:
+def read_event(event: str, arguments: tuple[Any, ...]) -> OpenedPath | None:
     """Return the access that an audit event reports; None for other events, and for files opened by descriptor."""
     is_folder = event in FOLDER_EVENTS
     if not is_folder and event != "open":
@@ -28,7 +28,7 @@ def read_event(event: str, arguments: tuple[Any, ...]) -> Access | None:
     if not isinstance(target, str):
         return None
     flags = 0 if is_folder or not isinstance(arguments[2], int) else arguments[2]
-    return Access(target, is_folder, bool(flags & (os.O_WRONLY | os.O_RDWR)))
+    return OpenedPath(target, is_folder, bool(flags & (os.O_WRONLY | os.O_RDWR)))
 
 
 def is_import_scan(frame: FrameType) -> bool:

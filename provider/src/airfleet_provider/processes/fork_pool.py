@@ -31,7 +31,7 @@ class ItemOutcome:
 
 
 @dataclass(slots=True)
-class Worker:
+class ForkedWorker:
     """A forked process, its current item, and since when it has worked on the item."""
 
     pid: int
@@ -54,7 +54,7 @@ def work_through(
     function with which the child sends a question to this process; `answer` answers the question here.
     """
     pending = deque(items)
-    children: list[Worker] = []
+    children: list[ForkedWorker] = []
     try:
         while pending or any(child.item is not None for child in children):
             while pending and len(children) < count:
@@ -67,7 +67,7 @@ def work_through(
 
 
 def _collect(
-    children: list[Worker], pending: deque[str], timeout_s: float, answer: Callable[[bytes], bytes]
+    children: list[ForkedWorker], pending: deque[str], timeout_s: float, answer: Callable[[bytes], bytes]
 ) -> Iterator[ItemOutcome]:
     first = min(child.since for child in children) + timeout_s
     ready = wait([child.channel for child in children], max(0.0, first - time.monotonic()))
@@ -104,7 +104,7 @@ def _collect(
             yield ItemOutcome(item, None, f"It was still not parsed after {timeout_s:.0f} s and was stopped.", seconds)
 
 
-def _assign(child: Worker, item: str) -> None:
+def _assign(child: ForkedWorker, item: str) -> None:
     child.item, child.since = item, time.monotonic()
     try:
         child.channel.send_bytes(item.encode())
@@ -112,7 +112,7 @@ def _assign(child: Worker, item: str) -> None:
         return  # the child has died; the next read of its channel shows that
 
 
-def _end(child: Worker) -> str:
+def _end(child: ForkedWorker) -> str:
     """Kill and reap a child; return how it ended."""
     child.channel.close()
     pid, status = os.waitpid(child.pid, os.WNOHANG)
@@ -129,14 +129,14 @@ def _end(child: Worker) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
 
-def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]]) -> Worker:
+def _fork(prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]]) -> ForkedWorker:
     ours, theirs = Pipe()
     parent = os.getpid()
     lifecycle.flush()
     pid = os.fork()
     if pid:
         theirs.close()
-        return Worker(pid, ours)
+        return ForkedWorker(pid, ours)
     code = 1
     try:
         lifecycle.die_with(parent)

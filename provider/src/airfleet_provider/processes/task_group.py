@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from airfleet_provider.contract.task_limits import Limits
+from airfleet_provider.contract.task_limits import TaskLimits
 from airfleet_provider.processes.memory_group import LEAF, OWN, ROOT
 
 # The beginning of the names of tasks' groups.
@@ -44,7 +44,7 @@ class Groups(Protocol):
 
     kind: str
 
-    def make(self, limits: Limits) -> TaskGroup:
+    def make(self, limits: TaskLimits) -> TaskGroup:
         """Make a group with these limits.
 
         Raises:
@@ -56,7 +56,7 @@ class Groups(Protocol):
 class TaskGroup:
     """The group of one task: `folders` has one folder in version 2, and one for each controller in version 1."""
 
-    limits: Limits
+    limits: TaskLimits
     folders: tuple[Path, ...]
     kills_file: str
     peak_file: str
@@ -107,7 +107,7 @@ class VersionTwo:
     controllers: frozenset[str]
     kind: str = "cgroup v2"
 
-    def make(self, limits: Limits) -> TaskGroup:
+    def make(self, limits: TaskLimits) -> TaskGroup:
         """Make a group."""
         folder = _make_folder(self.unit, self.names)
         group = TaskGroup(limits, (folder,), "memory.events", "memory.peak")
@@ -144,7 +144,7 @@ class VersionOne:
     names: Iterator[str]
     kind: str = "cgroup v1"
 
-    def make(self, limits: Limits) -> TaskGroup:
+    def make(self, limits: TaskLimits) -> TaskGroup:
         """Make the groups."""
         weight = limits.cpu_weight
         values: Mapping[str, Mapping[str, int | None]] = {
@@ -172,7 +172,7 @@ class VersionOne:
         return group
 
 
-def limit_data(limits: Limits) -> None:
+def limit_data(limits: TaskLimits) -> None:
     """Limit the data of this process and of each of its children to `memory`, beside what it has already.
 
     A process that wants more gets a MemoryError. Raises OSError or ValueError where the system refuses.

@@ -33,9 +33,9 @@ from airfleet_provider.releases import (
     reparse_requests,
     retention,
 )
-from airfleet_provider.releases.deployments import Deployment, DeploymentRefusedError
+from airfleet_provider.releases.deployments import DeploymentRefusedError, QueuedDeployment
 from airfleet_provider.releases.parser_process import Parser
-from airfleet_provider.releases.publish import Published, Release, publish
+from airfleet_provider.releases.publish import Published, PublishedRelease, publish
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class ReleaseAgent:
             deployments.fail(deployment, {"message": f"{type(error).__name__}: {error}"})
         return True
 
-    def _deploy(self, deployment: Deployment, started: float) -> None:
+    def _deploy(self, deployment: QueuedDeployment, started: float) -> None:
         if deployment.bundle in self.followed and not deployment.is_check:
             raise DeploymentRefusedError("this platform publishes its project's folder, so no release can go live")
         name = deployment.release or deployments.choose_previous(deployment)
@@ -159,7 +159,7 @@ class ReleaseAgent:
 
         try:
             release_files.offer(deployment.bundle, name)
-        except archive_store.StoreError as error:
+        except archive_store.ArchiveStoreError as error:
             raise DeploymentRefusedError(str(error)) from error
         self._publish(release, found, deployment.actor, deployment.reason, finish)
         log.info("%s of %s is live: deployment %s", release_archive.shorten(name), deployment.bundle, deployment.id)
@@ -167,7 +167,7 @@ class ReleaseAgent:
         self.plan(release)
         self.crowded.add(deployment.bundle)
 
-    def _prune(self, deployment: Deployment) -> None:
+    def _prune(self, deployment: QueuedDeployment) -> None:
         asked = deployment.detail.get("policy", {}).get("keep")
         found = retention.collect(deployment.bundle, keep=asked, dry=bool(deployment.detail.get("dry")))
         deployments.finish(deployment, found.to_json())
@@ -189,7 +189,7 @@ class ReleaseAgent:
         reason: str | None,
         finish: Callable[[Any, Published], None],
     ) -> None:
-        whole = Release(
+        whole = PublishedRelease(
             bundle=release.bundle,
             id=release.id,
             folder=release.folder,
@@ -208,7 +208,7 @@ class ReleaseAgent:
         """
         try:
             place = release_files.have(name, release)
-        except (LookupError, release_archive.CorruptError, archive_store.StoreError) as error:
+        except (LookupError, release_archive.CorruptError, archive_store.ArchiveStoreError) as error:
             raise DeploymentRefusedError(str(error)) from error
         if self.inspected and (self.inspected.bundle, self.inspected.id) == (name, release):
             return self.inspected  # the deployment of a release usually follows its check
@@ -232,7 +232,7 @@ class ReleaseAgent:
             needed = [(row.bundle, row.id) for row in run(session, LIST_NEEDED)]
             pointers = [(row.bundle, row.live) for row in run(session, "SELECT bundle, live FROM airfleet.pointer")]
         for name, release_id in needed:
-            with contextlib.suppress(LookupError, release_archive.CorruptError, archive_store.StoreError):
+            with contextlib.suppress(LookupError, release_archive.CorruptError, archive_store.ArchiveStoreError):
                 release_files.have(name, release_id)
         for name, live in pointers:
             if name in self.followed:

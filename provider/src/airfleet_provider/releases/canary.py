@@ -9,13 +9,13 @@ from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import release_archive
-from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.release_policy import WatchPolicy
 from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentState
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.database import run
 from airfleet_provider.releases import canary_rules
-from airfleet_provider.releases.canary_rules import Action, Evidence, TaskCounts, Verdict
+from airfleet_provider.releases.canary_rules import Evidence, TaskCounts, WatchAction, WatchVerdict
 
 SQL = Statements(__package__, "canary")
 
@@ -30,19 +30,19 @@ def step() -> bool:
     """Judge every watched release; return whether a release is still watched."""
     with metadata_db.open_session() as session:
         watched = list(run(session, SQL["watched"]))
-    return [_judge(row).action for row in watched].count(Action.WAIT) > 0
+    return [_judge(row).action for row in watched].count(WatchAction.WAIT) > 0
 
 
-def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of SQL["watched"]
-    policy = Policy.read(row.detail.get("policy", {}))
+def _judge(row: Any) -> WatchVerdict:  # noqa: ANN401 - a row of SQL["watched"]
+    policy = WatchPolicy.read(row.detail.get("policy", {}))
     with metadata_db.open_session() as session:
         found = canary_rules.decide(_look(session, row, policy), policy)
-        if found.action is Action.WAIT:
+        if found.action is WatchAction.WAIT:
             return found
         # One transaction ends the watch and requests the rollback: neither exists without the other.
-        state = DeploymentState.FAILED if found.action is Action.ROLL_BACK else DeploymentState.DONE
+        state = DeploymentState.FAILED if found.action is WatchAction.ROLL_BACK else DeploymentState.DONE
         ended = run(session, SQL["end"], id=row.id, state=state, sentence=found.sentence)
-        if ended.rowcount and found.action is Action.ROLL_BACK:
+        if ended.rowcount and found.action is WatchAction.ROLL_BACK:
             run(
                 session,
                 SQL["ask_back"],
@@ -53,7 +53,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of SQL["watched"]
                 detail=json.dumps({"undo": row.id}),
             )
     log.log(
-        logging.WARNING if found.action is Action.ROLL_BACK else logging.INFO,
+        logging.WARNING if found.action is WatchAction.ROLL_BACK else logging.INFO,
         "%s of %s: %s",
         release_archive.shorten(row.release),
         row.bundle,
@@ -62,7 +62,7 @@ def _judge(row: Any) -> Verdict:  # noqa: ANN401 - a row of SQL["watched"]
     return found
 
 
-def _look(session: Any, row: Any, policy: Policy) -> Evidence:  # noqa: ANN401 - SQLAlchemy's session and row
+def _look(session: Any, row: Any, policy: WatchPolicy) -> Evidence:  # noqa: ANN401 - SQLAlchemy's session and row
     detail: Mapping[str, Any] = row.detail
     if not row.is_live:
         return Evidence(detail["previous"], is_live=False, remaining_s=row.remaining_s)

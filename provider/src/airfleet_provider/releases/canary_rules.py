@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from airfleet_provider.contract import release_archive
-from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.release_policy import WatchPolicy
 
 NAMED = 3
 
 
-class Action(Enum):
+class WatchAction(Enum):
     """What to do about a watched release."""
 
     WAIT = "wait"
@@ -51,17 +51,17 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class WatchVerdict:
     """The decision about a watched release, and one sentence with its reason."""
 
-    action: Action
+    action: WatchAction
     sentence: str
 
 
-def decide(seen: Evidence, policy: Policy) -> Verdict:
+def decide(seen: Evidence, policy: WatchPolicy) -> WatchVerdict:
     """Decide to keep the release, to wait or to roll back; leave a release that is not live any more alone."""
     if not seen.is_live:
-        return Verdict(Action.LEAVE, "another release went live before the watch was over")
+        return WatchVerdict(WatchAction.LEAVE, "another release went live before the watch was over")
     if seen.broken:
         verb = "has" if len(seen.broken) == 1 else "have"
         return _go_back(seen, f"{_name(seen.broken)} {verb} failed to load since the release went live")
@@ -80,11 +80,11 @@ def decide(seen: Evidence, policy: Policy) -> Verdict:
             return _go_back(seen, f"{said}; on the release before it was {expected:.0%} for these Dags")
     ran = f"{total.ended} task attempts ended, {total.failed} of them failed" if total.ended else "no task ended"
     if seen.remaining_s > 0:
-        return Verdict(Action.WAIT, f"{ran} so far")
-    return Verdict(Action.KEEP, f"the release stays: in {policy.watch_seconds:g} s {ran}")
+        return WatchVerdict(WatchAction.WAIT, f"{ran} so far")
+    return WatchVerdict(WatchAction.KEEP, f"the release stays: in {policy.watch_seconds:g} s {ran}")
 
 
-def has_grounds(now: Mapping[str, TaskCounts], policy: Policy) -> bool:
+def has_grounds(now: Mapping[str, TaskCounts], policy: WatchPolicy) -> bool:
     """Return whether the failure rate is high enough to compare it with that of the release before."""
     total = add_up(now.values())
     return total.ended >= max(policy.min_task_ends, 1) and total.rate > policy.max_failure_rate
@@ -110,8 +110,8 @@ def add_up(tallies: Iterable[TaskCounts]) -> TaskCounts:
     return TaskCounts(sum(one.ended for one in listed), sum(one.failed for one in listed))
 
 
-def _go_back(seen: Evidence, why: str) -> Verdict:
-    return Verdict(Action.ROLL_BACK, f"back to {release_archive.shorten(seen.previous)}: {why}")
+def _go_back(seen: Evidence, why: str) -> WatchVerdict:
+    return WatchVerdict(WatchAction.ROLL_BACK, f"back to {release_archive.shorten(seen.previous)}: {why}")
 
 
 def _name(names: Iterable[str]) -> str:

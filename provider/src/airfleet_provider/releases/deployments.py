@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
-from airfleet_provider.contract.release_policy import Policy
+from airfleet_provider.contract.release_policy import WatchPolicy
 from airfleet_provider.contract.release_schema import PENDING, DeploymentAction, DeploymentState
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.contract.text import one_line
@@ -29,7 +29,7 @@ class DeploymentRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class QueuedDeployment:
     """One row of the queue."""
 
     id: int
@@ -61,15 +61,15 @@ class Deployment:
     @property
     def watch_seconds(self) -> float:
         """The seconds for which the release is watched once it is live; 0 for anything but a promotion."""
-        policy = Policy.read(self.detail.get("policy", {}))
+        policy = WatchPolicy.read(self.detail.get("policy", {}))
         return policy.watch_seconds if self.action == DeploymentAction.PROMOTE else 0.0
 
 
-def find_next() -> Deployment | None:
+def find_next() -> QueuedDeployment | None:
     """Return the oldest unfinished deployment, or None."""
     with metadata_db.open_session() as session:
         row = run(session, SQL["next"], pending=PENDING).one_or_none()
-    return Deployment(**row._mapping) if row else None
+    return QueuedDeployment(**row._mapping) if row else None
 
 
 def find_previous(session: Any, bundle: str) -> str | None:  # noqa: ANN401 - sqlalchemy.orm.Session
@@ -78,7 +78,7 @@ def find_previous(session: Any, bundle: str) -> str | None:  # noqa: ANN401 - sq
     return previous
 
 
-def choose_previous(deployment: Deployment) -> str:
+def choose_previous(deployment: QueuedDeployment) -> str:
     """Return the release that a rollback without a named release makes live.
 
     Raises:
@@ -91,29 +91,29 @@ def choose_previous(deployment: Deployment) -> str:
     return previous
 
 
-def enter(deployment: Deployment, release: str, state: DeploymentState) -> None:
+def enter(deployment: QueuedDeployment, release: str, state: DeploymentState) -> None:
     """Record that a deployment of this release has reached a state."""
     with metadata_db.open_session() as session:
         run(session, SQL["enter"], id=deployment.id, release=release, state=state)
 
 
-def finish(deployment: Deployment, detail: Mapping[str, object]) -> None:
+def finish(deployment: QueuedDeployment, detail: Mapping[str, object]) -> None:
     """Record that a check or a prune is done; `go_live` does so for a deployment that makes a release live."""
     _end(deployment, DeploymentState.DONE, detail)
 
 
-def fail(deployment: Deployment, detail: Mapping[str, object]) -> None:
+def fail(deployment: QueuedDeployment, detail: Mapping[str, object]) -> None:
     """Record why a deployment has failed, and log it."""
     log.warning("deployment %s of %s failed: %s", deployment.id, deployment.bundle, one_line(detail["message"], 2000))
     _end(deployment, DeploymentState.FAILED, detail)
 
 
-def _end(deployment: Deployment, state: DeploymentState, detail: Mapping[str, object]) -> None:
+def _end(deployment: QueuedDeployment, state: DeploymentState, detail: Mapping[str, object]) -> None:
     with metadata_db.open_session() as session:
         run(session, SQL["finish"], pending=PENDING, id=deployment.id, state=state, detail=json.dumps(detail))
 
 
-def is_overtaken(session: Any, deployment: Deployment) -> bool:  # noqa: ANN401 - sqlalchemy.orm.Session
+def is_overtaken(session: Any, deployment: QueuedDeployment) -> bool:  # noqa: ANN401 - sqlalchemy.orm.Session
     """Return whether a later deployment is live already.
 
     Later means: requested after this deployment or, for an automatic rollback, after the deployment it undoes.
@@ -124,7 +124,7 @@ def is_overtaken(session: Any, deployment: Deployment) -> bool:  # noqa: ANN401 
 
 def go_live(
     session: Any,  # noqa: ANN401 - sqlalchemy.orm.Session
-    deployment: Deployment,
+    deployment: QueuedDeployment,
     detail: Mapping[str, object],
     *,
     is_moved: bool,

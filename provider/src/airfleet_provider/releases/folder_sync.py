@@ -20,7 +20,7 @@ from airfleet_provider.database import run
 from airfleet_provider.releases import import_graph, parse_cache, parse_times
 from airfleet_provider.releases.file_watcher import FileWatcher
 from airfleet_provider.releases.parser_process import Parser
-from airfleet_provider.releases.publish import NotStoredError, Published, Release, publish
+from airfleet_provider.releases.publish import NotStoredError, Published, PublishedRelease, publish
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class FolderSync:
         refused = {path: f"{path} {why}\nhint: {release_archive.HINT}" for path, why in folder.refused.items()}
         errors = {**found.errors(), **refused}
         while True:
-            release = Release(
+            release = PublishedRelease(
                 bundle=self.bundle,
                 id=None,
                 folder=self.project,

@@ -18,7 +18,7 @@ from airfleet_provider.database import run
 from airfleet_provider.processes import fork_pool
 from airfleet_provider.releases import dag_parser, import_graph
 from airfleet_provider.releases.parser_process import Parser
-from airfleet_provider.releases.publish import Dag
+from airfleet_provider.releases.publish import ReleasedDag
 
 SQL = Statements(__package__, "parse_cache")
 
@@ -63,11 +63,11 @@ class ParseResults:
                 owner.setdefault(dag_id, path)
         return found
 
-    def dags(self) -> tuple[Dag, ...]:
+    def dags(self) -> tuple[ReleasedDag, ...]:
         """Return the Dags of all files without an error."""
         broken = self.errors()
         return tuple(
-            Dag(dag_id, path, dag["hash"], float(one["seconds"]), is_rewritten=bool(dag["rewritten"]))
+            ReleasedDag(dag_id, path, dag["hash"], float(one["seconds"]), is_rewritten=bool(dag["rewritten"]))
             for path, one in self.summaries.items()
             if path not in broken
             for dag_id, dag in one["dags"].items()
@@ -77,7 +77,7 @@ class ParseResults:
         """Return the hash of each Dag, by Dag id."""
         return {dag.dag_id: dag.hash for dag in self.dags()}
 
-    def load(self, dags: Sequence[Dag]) -> list[dict[str, Any]]:
+    def load(self, dags: Sequence[ReleasedDag]) -> list[dict[str, Any]]:
         """Return the serialised data of these Dags, in their order."""
         with metadata_db.open_session() as session:
             keys = [self.keys[dag.path] for dag in dags]
@@ -156,7 +156,7 @@ def parse_files(
     if not paths:
         return
     limit = float(config.read_setting("dag_processor", "dag_file_processor_timeout", "50"))
-    batch: list[Answer] = []
+    batch: list[ParseResult] = []
     stored = time.monotonic()
     outcomes = parser.parse(release.folder, release.bundle, paths, release.closures, twice=twice, timeout_s=limit)
     for outcome in outcomes:
@@ -170,7 +170,7 @@ def parse_files(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ParseResult:
     """A child's parse result of one Dag file, with the keys under which it is stored."""
 
     path: str
@@ -180,7 +180,7 @@ class Answer:
     result: str
 
 
-def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> Answer:
+def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> ParseResult:
     """Return the answer of a child; if the child died, timed out or wrote nonsense, return a result that says so.
 
     A child has executed the code of a Dag file, so its answer may be any bytes.
@@ -198,7 +198,9 @@ def read_answer(release: UnpackedRelease, outcome: fork_pool.ItemOutcome) -> Ans
     if not result:
         result = json.dumps(dag_parser.describe_failure(outcome.item, error, outcome.seconds))
     code = release.codes[outcome.item]
-    return Answer(outcome.item, code, reads, dag_parser.key_result(code, json.loads(reads), release.digests), result)
+    return ParseResult(
+        outcome.item, code, reads, dag_parser.key_result(code, json.loads(reads), release.digests), result
+    )
 
 
 def _require_texts(found: object) -> None:
@@ -235,7 +237,7 @@ def _check_result(result: object) -> None:
                 raise ValueError(f"no Dag: {dag_id}")
 
 
-def store(answers: Sequence[Answer]) -> None:
+def store(answers: Sequence[ParseResult]) -> None:
     """Store results in the cache; a result that PostgreSQL refuses becomes one that says so."""
     try:
         _store(answers)
@@ -253,14 +255,14 @@ def store(answers: Sequence[Answer]) -> None:
             _store([_explain_refusal(one, error)])
 
 
-def _explain_refusal(answer: Answer, error: DBAPIError) -> Answer:
+def _explain_refusal(answer: ParseResult, error: DBAPIError) -> ParseResult:
     said = str(error.orig).partition("\n")[0]
     why = f"The database cannot store what it defines, such as a NUL character in a text: {said}"
     failure = dag_parser.describe_failure(answer.path, dag_parser.clean(why), 0.0)
     return replace(answer, result=json.dumps(failure))
 
 
-def _store(answers: Sequence[Answer]) -> None:
+def _store(answers: Sequence[ParseResult]) -> None:
     with metadata_db.open_session() as session:
         run(session, SQL["store_result"], keys=[one.key for one in answers], results=[one.result for one in answers])
         run(session, SQL["store_reads"], keys=[one.code for one in answers], reads=[one.reads for one in answers])

@@ -32,7 +32,7 @@ class NotStoredError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Dag:
+class ReleasedDag:
     """One Dag of a release, as its file was parsed."""
 
     dag_id: str
@@ -43,13 +43,13 @@ class Dag:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class PublishedRelease:
     """The input of `publish`; `id` is None if the Dags come from a project's folder and not from a release."""
 
     bundle: str
     id: str | None
     folder: Path
-    dags: tuple[Dag, ...]
+    dags: tuple[ReleasedDag, ...]
     errors: Mapping[str, str]
     actor: str | None
     reason: str | None
@@ -70,8 +70,8 @@ class Published:
 
 
 def publish(
-    release: Release,
-    load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]],
+    release: PublishedRelease,
+    load: Callable[[Sequence[ReleasedDag]], Sequence[dict[str, Any]]],
     finish: Callable[[Any, Published], None],
     *,
     has_fab_roles: bool,
@@ -102,8 +102,8 @@ def publish(
 
 def _switch(
     session: Any,  # noqa: ANN401 - sqlalchemy.orm.Session
-    release: Release,
-    load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]],
+    release: PublishedRelease,
+    load: Callable[[Sequence[ReleasedDag]], Sequence[dict[str, Any]]],
     finish: Callable[[Any, Published], None],
     *,
     has_fab_roles: bool,
@@ -144,14 +144,16 @@ def _switch(
     return published
 
 
-def _compare(session: Any, release: Release) -> tuple[dict[str, Any], list[Dag]]:  # noqa: ANN401
+def _compare(session: Any, release: PublishedRelease) -> tuple[dict[str, Any], list[ReleasedDag]]:  # noqa: ANN401
     """Return what Airflow has of the Dags of a release, by their ids, and those Dags that have to be written."""
     state = {row.dag_id: row for row in run(session, SQL["read_state"], dags=[dag.dag_id for dag in release.dags])}
     return state, [dag for dag in release.dags if not _is_stored(dag, state.get(dag.dag_id), release.bundle)]
 
 
 def _load(
-    release: Release, dags: Sequence[Dag], load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]]
+    release: PublishedRelease,
+    dags: Sequence[ReleasedDag],
+    load: Callable[[Sequence[ReleasedDag]], Sequence[dict[str, Any]]],
 ) -> Sequence[dict[str, Any]]:
     data = load(dags)
     for dag, one in zip(dags, data, strict=True):
@@ -164,7 +166,9 @@ class _RollBackError(Exception):
     """Ends a transaction that was only a trial."""
 
 
-def _find_unstorable(release: Release, load: Callable[[Sequence[Dag]], Sequence[dict[str, Any]]]) -> dict[str, str]:
+def _find_unstorable(
+    release: PublishedRelease, load: Callable[[Sequence[ReleasedDag]], Sequence[dict[str, Any]]]
+) -> dict[str, str]:
     """Write each Dag alone, and change nothing; return the files that the database refuses, with the reason.
 
     Airflow writes all Dags together, and the error does not say which one the database refused.
@@ -189,7 +193,7 @@ def _find_unstorable(release: Release, load: Callable[[Sequence[Dag]], Sequence[
     return refused
 
 
-def _is_stored(dag: Dag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row of SQL["read_state"]
+def _is_stored(dag: ReleasedDag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row of SQL["read_state"]
     # A stale Dag that returns is written in full: the dates of its next run are from before it was retired.
     return (
         row is not None
@@ -201,7 +205,12 @@ def _is_stored(dag: Dag, row: Any, bundle: str) -> bool:  # noqa: ANN401 - a row
     )
 
 
-def _switch_same(session: Any, release: Release, dags: Sequence[Dag], state: Mapping[str, Any]) -> None:  # noqa: ANN401
+def _switch_same(
+    session: Any,  # noqa: ANN401
+    release: PublishedRelease,
+    dags: Sequence[ReleasedDag],
+    state: Mapping[str, Any],
+) -> None:
     if not dags:
         return
     versions = [str(state[dag.dag_id].version) for dag in dags]
@@ -221,7 +230,7 @@ def _switch_same(session: Any, release: Release, dags: Sequence[Dag], state: Map
         )
 
 
-def _columns(release: Release, dags: Sequence[Dag]) -> dict[str, Any]:
+def _columns(release: PublishedRelease, dags: Sequence[ReleasedDag]) -> dict[str, Any]:
     return {
         "bundle": release.bundle,
         "release": release.id,

@@ -88,7 +88,7 @@ def _remove_archives(name: str) -> None:
             try:
                 if row.location != archive_store.DATABASE:
                     archive_store.remove(row.location)
-            except archive_store.StoreError as error:
+            except archive_store.ArchiveStoreError as error:
                 log.warning("cannot remove an archive now, trying again later: %s", one_line(error))
                 continue
             run(session, SQL["forget_place"], id=row.id)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from airfleet_provider.compat.patches.retry_rules import Decision
-from airfleet_provider.contract.retry_rules import DEFAULT_ERRORS, Action, RetryRule
+from airfleet_provider.compat.patches.retry_rules import RuleDecision
+from airfleet_provider.contract.retry_rules import DEFAULT_ERRORS, FailureAction, RetryRule
 from airfleet_provider.network import service_errors
 
 
@@ -22,7 +22,7 @@ class Decisions:
     choose: Callable[[float, float], float] = random.uniform
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
-    def decide(self, ti: Any, error: BaseException) -> Decision | None:  # noqa: ANN401 - Airflow's own
+    def decide(self, ti: Any, error: BaseException) -> RuleDecision | None:  # noqa: ANN401 - Airflow's own
         """Return what becomes of a task instance, or None if Airflow decides."""
         task = ti.task
         tags = sorted(getattr(getattr(task, "dag", None), "tags", None) or ())
@@ -32,10 +32,10 @@ class Decisions:
                 return self._follow(rule, ti.try_number, error)
         return None
 
-    def _follow(self, rule: RetryRule, tries: int, error: BaseException) -> Decision:
+    def _follow(self, rule: RetryRule, tries: int, error: BaseException) -> RuleDecision:
         name = service_errors.name_error(error)
-        if rule.action is Action.FAIL:
-            return Decision(None, f"{name}: the rule {rule.name} of fleet.yaml allows no retry")
+        if rule.action is FailureAction.FAIL:
+            return RuleDecision(None, f"{name}: the rule {rule.name} of fleet.yaml allows no retry")
         delay = self.choose(0.0, rule.find_limit(tries))
         asked = service_errors.find_retry_after(error, self.now())
         said = ""
@@ -43,7 +43,7 @@ class Decisions:
             # Not before the service wants it, and not all at that moment.
             delay += asked
             said = f", {asked:.0f} s of which the service asked for"
-        return Decision(delay, f"{name}: the rule {rule.name} of fleet.yaml retries in {delay:.0f} s{said}")
+        return RuleDecision(delay, f"{name}: the rule {rule.name} of fleet.yaml retries in {delay:.0f} s{said}")
 
 
 def counts(rule: RetryRule, error: BaseException) -> bool:

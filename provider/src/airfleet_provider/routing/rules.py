@@ -17,7 +17,7 @@ class UnknownPoolError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RoutingRule:
     """Tasks that match all three regular expressions go to the queue; `operator` matches the name of its class."""
 
     queue: str
@@ -35,12 +35,12 @@ class Routing:
     """The queue of each worker pool, and the rules in their order."""
 
     pools: Mapping[str, str] = field(default_factory=dict)
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RoutingRule, ...] = ()
 
     @classmethod
     def from_json(cls, text: str) -> Routing:
         body = json.loads(text or "{}")
-        return cls(body.get("pools", {}), tuple(Rule(**rule) for rule in body.get("rules", ())))
+        return cls(body.get("pools", {}), tuple(RoutingRule(**rule) for rule in body.get("rules", ())))
 
     def choose(
         self, *, queue: str, default: str, config: Mapping[str, Any] | None, dag: str, task: str, operator: str

@@ -24,7 +24,7 @@ from airfleet_provider.contract.locks import ARCHIVE_LOCK
 from airfleet_provider.run_archive import delete as deletion
 from airfleet_provider.run_archive import export, manifest, rows, tables
 from airfleet_provider.run_archive.export import Notice
-from airfleet_provider.run_archive.manifest import Manifest
+from airfleet_provider.run_archive.manifest import BatchManifest
 from airfleet_provider.run_archive.store import (
     HOLDS,
     INTENTS,
@@ -41,12 +41,12 @@ TASKS_PER_BATCH, RUNS_PER_BATCH = 20_000, 2_000
 Candidate = tuple[int, str, str, datetime]
 
 
-class BusyError(RuntimeError):
+class ArchiveBusyError(RuntimeError):
     """Another process archives or restores runs of this database."""
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class ArchiveTotals:
     """What one call has archived."""
 
     batches: int = 0
@@ -63,7 +63,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RunGroup:
     """What a dry run shows: finished runs of a Dag and a month that would be archived."""
 
     dag_id: str
@@ -72,7 +72,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class ArchivedDatabase:
     """How the metadata database is reached."""
 
     # A new psycopg2 connection in autocommit mode, that no pooler is in front of.
@@ -81,7 +81,7 @@ class Database:
     conninfo: str
 
 
-def lock(database: Database) -> Any:  # noqa: ANN401 - a psycopg2 connection
+def lock(database: ArchivedDatabase) -> Any:  # noqa: ANN401 - a psycopg2 connection
     """A session that holds the archive's lock for as long as it lives; raises BusyError."""
     connection = database.connect()
     with connection.cursor() as cursor:
@@ -90,23 +90,23 @@ def lock(database: Database) -> Any:  # noqa: ANN401 - a psycopg2 connection
         cursor.execute(f"SELECT pg_try_advisory_lock({ARCHIVE_LOCK})")
         if not cursor.fetchone()[0]:
             connection.close()
-            raise BusyError("another process archives or restores runs now")
+            raise ArchiveBusyError("another process archives or restores runs now")
     return connection
 
 
-def preview(database: Database, location: str, before: datetime, dag_id: str | None = None) -> list[Group]:
+def preview(database: ArchivedDatabase, location: str, before: datetime, dag_id: str | None = None) -> list[RunGroup]:
     """What `archive` would archive now, oldest month first. Changes nothing."""
     with closing(database.connect()) as connection:
         held = read_holds(RunStore(location), datetime.now(UTC))
         found = _list_candidates(metadata_db.query_with(connection), before, dag_id, held)
     return [
-        Group(dag, month, sum(1 for _ in group))
+        RunGroup(dag, month, sum(1 for _ in group))
         for (month, dag), group in itertools.groupby(found, key=lambda one: (_find_month(one), one[1]))
     ]
 
 
 def archive(
-    database: Database,
+    database: ArchivedDatabase,
     location: str,
     before: datetime,
     *,
@@ -115,14 +115,14 @@ def archive(
     pause: float = 0.0,
     notice: Notice = lambda _: None,
     report: Callable[[str], None] = lambda _: None,
-) -> Totals:
+) -> ArchiveTotals:
     """Archive the finished runs that ended before a moment, and delete their rows from the database.
 
     Raises BusyError, StoreError, tables.SchemaError, and what the database raises. What was begun is finished by
     the next call.
     """
     store, ends = RunStore(location), None if budget_s is None else time.monotonic() + budget_s
-    totals, slice_size = Totals(), deletion.FIRST_SLICE
+    totals, slice_size = ArchiveTotals(), deletion.FIRST_SLICE
     with (
         closing(lock(database)) as connection,
         closing(database.connect()) as planner,
@@ -134,7 +134,7 @@ def archive(
         if not query(rows.SQL["track_counts"])[0][0]:
             raise tables.SchemaError("track_counts of PostgreSQL is off, and so nobody can count what a deletion takes")
 
-        def finish(one: Manifest, versions: Mapping[int, rows.Summary] | None) -> None:
+        def finish(one: BatchManifest, versions: Mapping[int, rows.Summary] | None) -> None:
             nonlocal totals, slice_size
             done = deletion.delete(
                 connection,
@@ -172,7 +172,7 @@ def archive(
     return totals
 
 
-_Batch = tuple[Manifest, Mapping[int, rows.Summary]]
+_Batch = tuple[BatchManifest, Mapping[int, rows.Summary]]
 
 
 def _write_batch(
@@ -197,7 +197,7 @@ def _write_batch(
     return made, read.versions
 
 
-def _resume(store: RunStore) -> Iterator[Manifest]:
+def _resume(store: RunStore) -> Iterator[BatchManifest]:
     """The batches whose files are complete and whose rows may still be there; removes the files of all others."""
     for path, intent in list(store.list_json(INTENTS)):
         name = name_manifest(intent["month"], intent["batch"])
@@ -258,8 +258,8 @@ def _find_month(one: Candidate) -> str:
     return f"{one[3].astimezone(UTC):%Y-%m}"
 
 
-def _add(totals: Totals, one: Manifest, done: deletion.Deleted) -> Totals:
-    return Totals(
+def _add(totals: ArchiveTotals, one: BatchManifest, done: deletion.Deleted) -> ArchiveTotals:
+    return ArchiveTotals(
         batches=totals.batches + 1,
         runs=totals.runs + done.runs,
         task_instances=totals.task_instances + one.task_instances,

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import job_schema, wording
-from airfleet_provider.contract.archive_store import StoreError
+from airfleet_provider.contract.archive_store import ArchiveStoreError
 from airfleet_provider.processes import command_line
 
 PACKAGES = ("adbc_driver_postgresql", "duckdb", "pyarrow")
@@ -55,7 +55,7 @@ def run_command(arguments: argparse.Namespace) -> None:
                 _query(arguments, query)
             case _:
                 _restore(arguments, restore, _find_database(agent))
-    except (agent.BusyError, query.QueryError, StoreError, SchemaError, ValueError) as error:
+    except (agent.ArchiveBusyError, query.QueryError, ArchiveStoreError, SchemaError, ValueError) as error:
         raise SystemExit(f"airfleet: {error}") from None
 
 
@@ -165,7 +165,7 @@ def _query(arguments: argparse.Namespace, query: Any) -> None:  # noqa: ANN401 -
 
 
 def _find_database(agent: Any) -> Any:  # noqa: ANN401 - a module, and its class
-    return agent.Database(lambda: metadata_db.connect("airfleet archive"), metadata_db.read_conninfo())
+    return agent.ArchivedDatabase(lambda: metadata_db.connect("airfleet archive"), metadata_db.read_conninfo())
 
 
 def _restore(arguments: argparse.Namespace, restore: Any, database: Any) -> None:  # noqa: ANN401 - as above

@@ -11,8 +11,8 @@ from typing import Any
 
 from airfleet_provider.run_archive import rows
 from airfleet_provider.run_archive.export import Notice, read_file
-from airfleet_provider.run_archive.manifest import ArchivedRun, Manifest
-from airfleet_provider.run_archive.rows import Mark, Summary
+from airfleet_provider.run_archive.manifest import ArchivedRun, BatchManifest
+from airfleet_provider.run_archive.rows import RowsMark, Summary
 from airfleet_provider.run_archive.store import RunStore
 from airfleet_provider.run_archive.tables import RUN_COLUMN, Schema
 
@@ -39,7 +39,7 @@ class Deleted:
 def delete(
     connection: Any,  # noqa: ANN401 - a psycopg2 connection in autocommit mode
     store: RunStore,
-    manifest: Manifest,
+    manifest: BatchManifest,
     schema: Schema,
     versions: Mapping[int, Summary] | None,
     *,
@@ -114,7 +114,7 @@ class _Guard:
         digested = [one for one in self.schema.owned if one.is_digested]
         cursor.execute(f"{rows.SQL['lock_tasks'].format(ids=ids)}; {rows.select_filled(digested)}")
         filled = {row[0] for row in cursor.fetchall()}
-        mark = Mark.DIGEST if self.versions is None else Mark.VERSION
+        mark = RowsMark.DIGEST if self.versions is None else RowsMark.VERSION
         cursor.execute(rows.select_marks([one for one in digested if one.table in filled], locked, mark))
         found = rows.summarize(cursor.fetchall())
         return {one.id: found[one.id] for one in runs if one.id in found and self._is_same(one, found[one.id])}
@@ -144,7 +144,7 @@ def _find_present(connection: Any, runs: Sequence[ArchivedRun]) -> list[Archived
     return [one for one in runs if (one.id, one.run_id) in present]
 
 
-def _read_logs(store: RunStore, manifest: Manifest) -> dict[int, list[int]]:
+def _read_logs(store: RunStore, manifest: BatchManifest) -> dict[int, list[int]]:
     """The ids of the archived rows of `log`, by the run."""
     found: dict[int, list[int]] = defaultdict(list)
     if file := manifest.files.get("log"):

@@ -17,10 +17,10 @@ import pyarrow.parquet
 from adbc_driver_postgresql import dbapi
 
 from airfleet_provider.run_archive import rows
-from airfleet_provider.run_archive.manifest import ArchivedRun, DataFile, Manifest
-from airfleet_provider.run_archive.rows import Mark, Summary
+from airfleet_provider.run_archive.manifest import ArchivedRun, BatchManifest, DataFile
+from airfleet_provider.run_archive.rows import RowsMark, Summary
 from airfleet_provider.run_archive.store import DamagedError, RunStore, name_data
-from airfleet_provider.run_archive.tables import RUN_COLUMN, Schema, Source
+from airfleet_provider.run_archive.tables import RUN_COLUMN, Schema, TableSource
 
 # A higher level takes twice the time for a few per cent.
 COMPRESSION, LEVEL = "zstd", 3
@@ -45,7 +45,7 @@ def open_reader(conninfo: str) -> Iterator[Any]:
 class Export:
     """A batch as one snapshot of the database has it: a manifest without files, and the tables that are not empty."""
 
-    manifest: Manifest
+    manifest: BatchManifest
     tables: Mapping[str, pyarrow.Table]
     # Of each run, the versions of its rows: only for as long as this process lives.
     versions: Mapping[int, Summary]
@@ -64,7 +64,7 @@ def export(
     """Read a batch from one snapshot. `runs` are ids, run ids, dates and numbers of task instances."""
     ids = [one[0] for one in runs]
     tables: dict[str, pyarrow.Table] = {}
-    marks: dict[Mark, list[tuple[int, str, int, int]]] = {mark: [] for mark in Mark}
+    marks: dict[RowsMark, list[tuple[int, str, int, int]]] = {mark: [] for mark in RowsMark}
     try:
         with reader.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -75,7 +75,7 @@ def export(
                 found = cursor.fetch_arrow_table()
                 if not found.num_rows:
                     continue
-                for mark in Mark if source.is_digested else ():
+                for mark in RowsMark if source.is_digested else ():
                     marks[mark] += _sum_marks(found, source.table, mark)
                     found = found.drop_columns([mark])
                 tables[source.table] = found.append_column(
@@ -85,13 +85,13 @@ def export(
             revision = str(cursor.fetchone()[0])
     finally:
         reader.rollback()
-    digests = rows.summarize(marks[Mark.DIGEST])
+    digests = rows.summarize(marks[RowsMark.DIGEST])
     found_runs = tuple(ArchivedRun(*run, digests[run[0]].digest) for run in runs if run[0] in digests)
-    made = Manifest(batch, dag_id, month, now, revision, {}, found_runs)
-    return Export(made, tables, rows.summarize(marks[Mark.VERSION]))
+    made = BatchManifest(batch, dag_id, month, now, revision, {}, found_runs)
+    return Export(made, tables, rows.summarize(marks[RowsMark.VERSION]))
 
 
-def _sum_marks(found: pyarrow.Table, table: str, mark: Mark) -> list[tuple[int, str, int, int]]:
+def _sum_marks(found: pyarrow.Table, table: str, mark: RowsMark) -> list[tuple[int, str, int, int]]:
     """What `rows.select_marks` gives for a table, from its rows; a sum of 64-bit integers would overflow."""
     column = pyarrow.compute.cast(found[mark], pyarrow.decimal128(38, 0))
     grouped = pyarrow.table([found[RUN_COLUMN], column], names=["run", "mark"]).group_by("run")
@@ -101,7 +101,11 @@ def _sum_marks(found: pyarrow.Table, table: str, mark: Mark) -> list[tuple[int, 
 
 
 def write_files(
-    store: RunStore, manifest: Manifest, tables: Mapping[str, pyarrow.Table], sources: Sequence[Source], notice: Notice
+    store: RunStore,
+    manifest: BatchManifest,
+    tables: Mapping[str, pyarrow.Table],
+    sources: Sequence[TableSource],
+    notice: Notice,
 ) -> dict[str, DataFile]:
     """Write each table, read it back from the store and compare it.
 

@@ -33,7 +33,7 @@ class ArchivedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class BatchManifest:
     """A batch: runs of one Dag and one month, archived together."""
 
     batch: str
@@ -71,11 +71,11 @@ class Manifest:
         return sum(one.task_instances for one in self.runs)
 
 
-def read(content: Mapping[str, Any]) -> Manifest:
+def read(content: Mapping[str, Any]) -> BatchManifest:
     """A manifest from its JSON; raises ValueError for a format that a later version wrote."""
     if content["format"] != FORMAT:
         raise ValueError(f"batch {content['batch']} has the format {content['format']}: a newer airfleet wrote it")
-    return Manifest(
+    return BatchManifest(
         batch=content["batch"],
         dag_id=content["dag_id"],
         month=content["month"],
@@ -89,6 +89,6 @@ def read(content: Mapping[str, Any]) -> Manifest:
     )
 
 
-def find_newest(manifests: Iterable[Manifest]) -> dict[int, str]:
+def find_newest(manifests: Iterable[BatchManifest]) -> dict[int, str]:
     """The batch that holds each run, by the run's id: the newest one of a run that was restored and archived again."""
     return {run.id: one.batch for one in sorted(manifests, key=lambda one: one.batch) for run in one.runs}

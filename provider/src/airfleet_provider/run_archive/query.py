@@ -13,7 +13,7 @@ import pyarrow.dataset
 import pyarrow.fs
 
 from airfleet_provider.run_archive import manifest
-from airfleet_provider.run_archive.manifest import Manifest
+from airfleet_provider.run_archive.manifest import BatchManifest
 from airfleet_provider.run_archive.store import MANIFESTS, RunStore
 from airfleet_provider.run_archive.tables import RUN_COLUMN
 
@@ -23,19 +23,19 @@ class QueryError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryRows:
     """The rows of an answer."""
 
     columns: tuple[str, ...]
     rows: Sequence[Sequence[Any]]
 
 
-def read_manifests(store: RunStore) -> list[Manifest]:
+def read_manifests(store: RunStore) -> list[BatchManifest]:
     """All manifests of a store, oldest batch first."""
     return [manifest.read(content) for _, content in store.list_json(MANIFESTS)]
 
 
-def query(location: str, sql: str) -> Answer:
+def query(location: str, sql: str) -> QueryRows:
     """Run SQL on the archived rows. Each archived table is a table of its own name. Raises QueryError.
 
     A run that was restored and archived again is there once. No statement can change the archive, or read or write a
@@ -57,12 +57,12 @@ def query(location: str, sql: str) -> Answer:
         try:
             found = connection.execute(sql)
             columns = tuple(one[0] for one in found.description or ())
-            return Answer(columns, found.fetchall() if columns else [])
+            return QueryRows(columns, found.fetchall() if columns else [])
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
 
 
-def _open_dataset(store: RunStore, manifests: Iterable[Manifest], table: str) -> pyarrow.dataset.Dataset:
+def _open_dataset(store: RunStore, manifests: Iterable[BatchManifest], table: str) -> pyarrow.dataset.Dataset:
     """The files of one table as one dataset, also where a version of Airflow has added a column."""
     paths = [store.locate(one.files[table].path) for one in manifests if table in one.files]
     system = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(store.system))
@@ -71,7 +71,7 @@ def _open_dataset(store: RunStore, manifests: Iterable[Manifest], table: str) ->
     return pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=system)
 
 
-def _define_views(connection: duckdb.DuckDBPyConnection, manifests: Sequence[Manifest]) -> None:
+def _define_views(connection: duckdb.DuckDBPyConnection, manifests: Sequence[BatchManifest]) -> None:
     newest = manifest.find_newest(manifests)
     former = [(one.batch, run.id) for one in manifests for run in one.runs if newest[run.id] != one.batch]
     connection.execute("CREATE TABLE archived_again (batch VARCHAR, run BIGINT)")

@@ -20,11 +20,11 @@ from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import wording
 from airfleet_provider.run_archive import agent, manifest, rows, tables
 from airfleet_provider.run_archive.export import read_file
-from airfleet_provider.run_archive.manifest import Manifest
+from airfleet_provider.run_archive.manifest import BatchManifest
 from airfleet_provider.run_archive.query import read_manifests
-from airfleet_provider.run_archive.rows import Mark
+from airfleet_provider.run_archive.rows import RowsMark
 from airfleet_provider.run_archive.store import HOLDS, RunStore
-from airfleet_provider.run_archive.tables import ROOT, RUN_COLUMN, Kind, Schema, Source
+from airfleet_provider.run_archive.tables import ROOT, RUN_COLUMN, Schema, TableKind, TableSource
 
 # A Dag that is gone comes back as one that is gone, so that its runs have a Dag to refer to.
 GONE = {"is_stale": "true", "is_paused": "true"}
@@ -47,7 +47,7 @@ class Restored:
 
 
 def restore(
-    database: agent.Database,
+    database: agent.ArchivedDatabase,
     location: str,
     *,
     dag_id: str,
@@ -89,13 +89,13 @@ def _restore_batch(
     connection: Any,  # noqa: ANN401 - a psycopg2 connection in autocommit mode
     store: RunStore,
     schema: Schema,
-    one: Manifest,
+    one: BatchManifest,
     wanted: dict[int, str],
 ) -> Restored:
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         try:
-            loader = _Loader(cursor, store, schema, one)
+            loader = _BatchLoader(cursor, store, schema, one)
             runs = loader.stage(ROOT, sorted(wanted))
             ids = _choose(cursor, schema, runs)
             for source in schema.parents:
@@ -104,7 +104,7 @@ def _restore_batch(
                 loader.load(source, ids)
             for source, key in schema.linked:
                 loader.link(source, key, ids)
-            cursor.execute(rows.select_marks([one for one in schema.owned if one.is_digested], ids, Mark.DIGEST))
+            cursor.execute(rows.select_marks([one for one in schema.owned if one.is_digested], ids, RowsMark.DIGEST))
             identical = sum(wanted[run] == one.digest for run, one in rows.summarize(cursor.fetchall()).items())
             cursor.execute("COMMIT")
         except BaseException:
@@ -124,10 +124,10 @@ def _choose(cursor: Any, schema: Schema, stage: str) -> list[int]:  # noqa: ANN4
     return [row[0] for row in cursor.fetchall()]
 
 
-class _Loader:
+class _BatchLoader:
     """Loads the files of one batch through temporary tables of text, which PostgreSQL reads into its own types."""
 
-    def __init__(self, cursor: Any, store: RunStore, schema: Schema, one: Manifest) -> None:  # noqa: ANN401 - psycopg2's
+    def __init__(self, cursor: Any, store: RunStore, schema: Schema, one: BatchManifest) -> None:  # noqa: ANN401 - psycopg2's
         self._cursor, self._store, self._manifest = cursor, store, one
         self._keys = defaultdict(list)
         for key in schema.foreign_keys:
@@ -150,7 +150,7 @@ class _Loader:
         self._cursor.copy_expert(f"COPY {name} FROM STDIN (FORMAT csv)", buffer)
         return f"pg_temp.{name}"
 
-    def load(self, source: Source, ids: Sequence[int] | None) -> None:
+    def load(self, source: TableSource, ids: Sequence[int] | None) -> None:
         """Insert the archived rows of a table that the database lacks."""
         if source.table not in self._manifest.files:
             return
@@ -167,14 +167,14 @@ class _Loader:
             f'INSERT INTO public."{source.table}" ({names}) SELECT {", ".join(values.values())}'
             f" FROM {stage} s{where} ON CONFLICT DO NOTHING"
         )
-        if source.kind is Kind.OWNED:
+        if source.kind is TableKind.OWNED:
             inserted: int = self._cursor.rowcount
             listed = rows.write_ids(ids or ())
             self._cursor.execute(f"SELECT count(*) FROM {stage} WHERE {RUN_COLUMN}::bigint = ANY({listed})")
             self.rows += inserted
             self.omitted += self._cursor.fetchone()[0] - inserted
 
-    def link(self, source: Source, key: tables.ForeignKey, ids: Sequence[int]) -> None:
+    def link(self, source: TableSource, key: tables.ForeignKey, ids: Sequence[int]) -> None:
         """Give rows that stayed in the database their reference to the run back."""
         if source.table not in self._manifest.files:
             return
@@ -185,7 +185,7 @@ class _Loader:
             f' WHERE x.id = s.id::{types["id"]} AND x."{column}" IS NULL'
         )
 
-    def _respect_keys(self, source: Source, values: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    def _respect_keys(self, source: TableSource, values: dict[str, str]) -> tuple[list[str], dict[str, str]]:
         """Where a parent is gone: an optional reference to it becomes NULL, and a row that needs it is omitted."""
         required = {one.name for one in source.columns if one.is_required}
         conditions = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.run_archive.tables import RUN_COLUMN, Column, Kind, Schema, Source
+from airfleet_provider.run_archive.tables import RUN_COLUMN, Column, Schema, TableKind, TableSource
 
 SQL = Statements(__package__, "rows")
 
@@ -31,7 +31,7 @@ NATIVE = ("boolean", "smallint", "integer", "bigint", "real", "double precision"
 NATIVE_FAMILIES = ("character varying", "timestamp")
 
 
-class Mark(StrEnum):
+class RowsMark(StrEnum):
     """What tells whether the rows of a run are the ones that were archived. PostgreSQL computes both."""
 
     # A hash of the row's content. It lasts, so it is in the manifest.
@@ -41,9 +41,9 @@ class Mark(StrEnum):
     # has read the rows may compare it.
     VERSION = "archive_version"
 
-    def hash(self, source: Source) -> str:
+    def hash(self, source: TableSource) -> str:
         """The hash of a row `x` as SQL, a bigint. Equal rows of two tables have different ones."""
-        if self is Mark.DIGEST:
+        if self is RowsMark.DIGEST:
             return f"hashtextextended(x::text, {source.seed})"
         return f"hashint8extended(x.xmin::text::bigint, hashtidextended(x.ctid, {source.seed}))"
 
@@ -85,31 +85,31 @@ def is_native(column: Column) -> bool:
     return column.type in NATIVE or column.type.startswith(NATIVE_FAMILIES)
 
 
-def select_rows(source: Source, ids: Iterable[int]) -> str:
+def select_rows(source: TableSource, ids: Iterable[int]) -> str:
     """Read the rows of some runs, each type in a form that Parquet and PostgreSQL both have.
 
-    A row of a table that is digested has the hashes of `Mark` too, in columns of their names.
+    A row of a table that is digested has the hashes of `RowsMark` too, in columns of their names.
     """
     columns = ", ".join(
         f'x."{one.name}"' if is_native(one) else f'x."{one.name}"::text AS "{one.name}"' for one in source.columns
     )
     listed = write_ids(ids)
-    if source.kind is Kind.PARENT:
+    if source.kind is TableKind.PARENT:
         return f"SELECT {columns}, NULL::bigint AS {RUN_COLUMN} FROM {source.path.format(ids=listed)}"
-    marks = [f", {mark.hash(source)} AS {mark}" for mark in Mark if source.is_digested]
+    marks = [f", {mark.hash(source)} AS {mark}" for mark in RowsMark if source.is_digested]
     return (
         f"SELECT {columns}, run.id::bigint AS {RUN_COLUMN}{''.join(marks)} FROM {source.path}"
         f" WHERE run.id = ANY({listed}) ORDER BY run.id"
     )
 
 
-def select_filled(sources: Iterable[Source]) -> str:
+def select_filled(sources: Iterable[TableSource]) -> str:
     """The names of those of some tables that have a row at all."""
     names = ", ".join(f"('{one.table}', EXISTS (SELECT FROM public.\"{one.table}\"))" for one in sources)
     return f"SELECT name FROM (VALUES {names}) AS listed (name, is_filled) WHERE is_filled"
 
 
-def select_marks(sources: Iterable[Source], ids: Iterable[int], mark: Mark) -> str:
+def select_marks(sources: Iterable[TableSource], ids: Iterable[int], mark: RowsMark) -> str:
     """For each of some runs and each of some tables: the number of its rows, and a sum over their hashes."""
     listed = write_ids(ids)
     return " UNION ALL ".join(

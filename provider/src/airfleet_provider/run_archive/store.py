@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 from airfleet_provider.contract import archive_store
-from airfleet_provider.contract.archive_store import StoreError
+from airfleet_provider.contract.archive_store import ArchiveStoreError
 
 MANIFESTS, INTENTS, HOLDS, DATA = "manifests", "intents", "holds", "data"
 
 
-class DamagedError(StoreError):
+class DamagedError(ArchiveStoreError):
     """A file of the archive is not what was written."""
 
 
@@ -61,7 +61,7 @@ class RunStore:
         except FileNotFoundError:
             return
         except Exception as error:
-            raise StoreError(f"cannot list {folder} in {self.location}: {error}") from error
+            raise ArchiveStoreError(f"cannot list {folder} in {self.location}: {error}") from error
         for one in found:
             if str(one).endswith(".json"):
                 path = str(one).rsplit(f"{self._root.lstrip('/')}/", 1)[-1]

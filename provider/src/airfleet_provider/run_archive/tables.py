@@ -24,7 +24,7 @@ class SchemaError(RuntimeError):
     """The database has a table that refers to runs in a way which the archive does not know."""
 
 
-class Kind(StrEnum):
+class TableKind(StrEnum):
     """What the archive does with the rows of a table that belong to a run."""
 
     # They are copied and deleted with the run.
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 
 
 # Every table of Airflow 3.3. A test compares this with a real database, so that a new table is not missed.
-KNOWN: Mapping[str, Kind] = {
+KNOWN: Mapping[str, TableKind] = {
     **dict.fromkeys(
         (
             *("asset_partition_dag_run", "callback", "dag_run", "dag_run_note", "dagrun_asset_event", "deadline"),
@@ -46,10 +46,10 @@ KNOWN: Mapping[str, Kind] = {
             *("rendered_task_instance_fields", "task_instance", "task_instance_history", "task_instance_note"),
             *("task_map", "task_reschedule", "task_state_store", "xcom"),
         ),
-        Kind.OWNED,
+        TableKind.OWNED,
     ),
-    "backfill_dag_run": Kind.LINKED,
-    **dict.fromkeys(("dag", "dag_bundle", "dag_code", "dag_version", "serialized_dag"), Kind.PARENT),
+    "backfill_dag_run": TableKind.LINKED,
+    **dict.fromkeys(("dag", "dag_bundle", "dag_code", "dag_version", "serialized_dag"), TableKind.PARENT),
     **dict.fromkeys(
         (
             *("ab_group", "ab_group_role", "ab_permission", "ab_permission_view", "ab_permission_view_role"),
@@ -63,7 +63,7 @@ KNOWN: Mapping[str, Kind] = {
             *("log_template", "revoked_token", "session", "slot_pool", "task_inlet_asset_reference"),
             *("task_outlet_asset_reference", "team", "trigger", "variable"),
         ),
-        Kind.OTHER,
+        TableKind.OTHER,
     ),
 }
 
@@ -89,11 +89,11 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TableSource:
     """A table with rows of runs; `path` joins it, as `x`, to the run, as `run`."""
 
     table: str
-    kind: Kind
+    kind: TableKind
     columns: tuple[Column, ...]
     path: str
     # Whether the run decides over each row alone, so that a change of rows means that the run has changed.
@@ -109,13 +109,13 @@ class Source:
 class Schema:
     """What the archive has to know of a database: `owned` and `linked` with each parent before its children."""
 
-    owned: tuple[Source, ...]
-    linked: tuple[tuple[Source, ForeignKey], ...]
-    parents: tuple[Source, ...]
+    owned: tuple[TableSource, ...]
+    linked: tuple[tuple[TableSource, ForeignKey], ...]
+    parents: tuple[TableSource, ...]
     foreign_keys: tuple[ForeignKey, ...]
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[TableSource, ...]:
         return (*self.parents, *self.owned, *(one for one, _ in self.linked))
 
 
@@ -148,16 +148,16 @@ def read_schema(query: Query) -> Schema:
     order = sorted(order, key=lambda table: (table != ROOT, table != "callback"))
     return Schema(
         owned=tuple(
-            Source(table, Kind.OWNED, tuple(columns[table]), paths[table], is_digested=table != "log")
+            TableSource(table, TableKind.OWNED, tuple(columns[table]), paths[table], is_digested=table != "log")
             for table in order
             if table in columns
         ),
         linked=tuple(
-            (Source(table, Kind.LINKED, tuple(columns[table]), path, is_digested=False), key)
+            (TableSource(table, TableKind.LINKED, tuple(columns[table]), path, is_digested=False), key)
             for table, path, key in linked
         ),
         parents=tuple(
-            Source(table, Kind.PARENT, tuple(columns[table]), path, is_digested=False)
+            TableSource(table, TableKind.PARENT, tuple(columns[table]), path, is_digested=False)
             for table, path in _PARENTS.items()
         ),
         foreign_keys=keys,

@@ -17,16 +17,16 @@ from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.scheduler_ha import host
-from airfleet_provider.scheduler_ha.db_session import AwayError, Session
+from airfleet_provider.scheduler_ha.db_session import AwayError, DbSession
 from airfleet_provider.scheduler_ha.lease import GUARDIAN, Lease
 from airfleet_provider.scheduler_ha.rules import (
     MARGIN_S,
     TTL_S,
-    Decision,
-    HeldLease,
     LeaseAction,
+    LeaseDecision,
+    LeaseObservation,
     LeaseRow,
-    Observation,
+    OwnedLease,
     ProcessState,
     decide,
 )
@@ -59,7 +59,7 @@ class SchedulerAgent:
         self._child = ProcessState.ABSENT
         self._told_to_end = False
         self._exit_code: int | None = None
-        self._held: HeldLease | None = None
+        self._held: OwnedLease | None = None
         self._lease: Lease | None = None
         self._connected_since = NEVER
         self._row: LeaseRow | None = None
@@ -104,9 +104,9 @@ class SchedulerAgent:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _see(self) -> Observation:
+    def _see(self) -> LeaseObservation:
         lease, row, first = self._lease, self._row, self._first
-        return Observation(
+        return LeaseObservation(
             now=host.read_clock(),
             child=self._child,
             held=self._held,
@@ -122,7 +122,7 @@ class SchedulerAgent:
             tried=self._tried,
         )
 
-    def _act(self, decision: Decision) -> None:
+    def _act(self, decision: LeaseDecision) -> None:
         match decision.do:
             case LeaseAction.WAIT:
                 self._wait(decision.wait_s)
@@ -148,7 +148,7 @@ class SchedulerAgent:
                 self._act_on_lease(decision)
         self._watch()
 
-    def _act_on_lease(self, decision: Decision) -> None:
+    def _act_on_lease(self, decision: LeaseDecision) -> None:
         lease, held = self._lease, self._held
         assert lease  # noqa: S101 - decide() asks for these only while connected
         now = host.read_clock()
@@ -168,7 +168,7 @@ class SchedulerAgent:
                 self._broken = True
             case LeaseAction.TAKE:
                 epoch = lease.acquire(decision.why)
-                self._held = HeldLease(epoch, sure_until=now + TTL_S - MARGIN_S, renewed=now)
+                self._held = OwnedLease(epoch, sure_until=now + TTL_S - MARGIN_S, renewed=now)
             case LeaseAction.RENEW if held:
                 self._renew(lease, held, now)
             case LeaseAction.FENCE if held:
@@ -191,7 +191,7 @@ class SchedulerAgent:
 
     def _connect(self) -> None:
         self._tried = host.read_clock()
-        session = Session(self._open_connection, GUARDIAN + self._holder, answer_in=self._answer_in)
+        session = DbSession(self._open_connection, GUARDIAN + self._holder, answer_in=self._answer_in)
         self._lease = Lease(session, holder=self._holder, place=self._place, ttl_s=TTL_S)
         self._connected_since = host.read_clock()
         self._row = self._first = None
@@ -207,7 +207,7 @@ class SchedulerAgent:
             self._lease.close()
         self._lease, self._row, self._first, self._broken = None, None, None, False
 
-    def _renew(self, lease: Lease, held: HeldLease, now: float) -> None:
+    def _renew(self, lease: Lease, held: OwnedLease, now: float) -> None:
         requested = lease.renew(held.epoch)
         if requested is not None:
             beat = self._work.read_beat(lease.session)
@@ -222,7 +222,7 @@ class SchedulerAgent:
         else:
             self._held = None
 
-    def _fence(self, lease: Lease, held: HeldLease) -> None:
+    def _fence(self, lease: Lease, held: OwnedLease) -> None:
         for session, started in lease.list_unfenced(held.epoch) if self._work.is_local else ():
             host.end_session(session, started)
         if lease.end_predecessors(held.epoch):
@@ -276,7 +276,7 @@ class SchedulerAgent:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _wait(self, seconds: float) -> None:
-        sources: list[socket.socket | SchedulerProcess | Session] = [self._reader]
+        sources: list[socket.socket | SchedulerProcess | DbSession] = [self._reader]
         if self._scheduler and self._child is ProcessState.WARMING:
             sources.append(self._scheduler)
         if self._lease:
@@ -298,7 +298,7 @@ class SchedulerAgent:
         self._disconnect()
         signal.set_wakeup_fd(-1)
 
-    def _say(self, decision: Decision) -> None:
+    def _say(self, decision: LeaseDecision) -> None:
         quiet = decision.do in (
             LeaseAction.WAIT,
             LeaseAction.LOOK,

@@ -13,7 +13,7 @@ from airfleet_provider.compat.calls.db_errors import RETRY_S, is_outage
 from airfleet_provider.compat.calls.task_instances import UNSENT
 from airfleet_provider.contract import lease_schema
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.scheduler_ha.db_session import Session
+from airfleet_provider.scheduler_ha.db_session import DbSession
 from airfleet_provider.scheduler_ha.lease import SCHEDULER
 
 SQL = Statements(__package__, "airflow_scheduler")
@@ -54,10 +54,10 @@ class AirflowScheduler:
         scheduler.run_scheduler()
         return 0
 
-    def retire(self, session: Session) -> None:
+    def retire(self, session: DbSession) -> None:
         session.run(SQL["requeue"], recent=RECENT_S, unsent=UNSENT)
         session.run(SQL["restore"], unsent=UNSENT)
         session.run(SQL["retire"])
 
-    def read_beat(self, session: Session) -> str:
+    def read_beat(self, session: DbSession) -> str:
         return str(session.run(SQL["beat"])[0]["beat"])

@@ -26,7 +26,7 @@ class PooledError(RuntimeError):
     """The connection leads to a pooler in transaction mode, which would share the lease's session among clients."""
 
 
-class Session:
+class DbSession:
     """One connection in autocommit mode; each statement ends within `answer_in()` seconds.
 
     Raises:

@@ -15,7 +15,7 @@ from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.contract.locks import HOLDER_LOCK
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.scheduler_ha.db_session import Session
+from airfleet_provider.scheduler_ha.db_session import DbSession
 from airfleet_provider.scheduler_ha.host import Candidate
 from airfleet_provider.scheduler_ha.rules import LeaseRow
 
@@ -36,7 +36,7 @@ class Lease:
         AwayError: from every method, if the database does not answer.
     """
 
-    def __init__(self, session: Session, *, holder: str, place: Candidate, ttl_s: float) -> None:
+    def __init__(self, session: DbSession, *, holder: str, place: Candidate, ttl_s: float) -> None:
         self.session = session
         self.locked = False
         self._holder = holder

@@ -78,7 +78,7 @@ class LeaseRow:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLease:
+class OwnedLease:
     """The lease while this agent holds it."""
 
     epoch: int
@@ -93,7 +93,7 @@ class HeldLease:
     # When we saw that stamp change, by our own clock; None if it has not changed since `running_since`.
     beat_seen: float | None = None
 
-    def renew(self, now: float, *, requested: bool, beat: str | None) -> HeldLease:
+    def renew(self, now: float, *, requested: bool, beat: str | None) -> OwnedLease:
         """Return the lease after a renewal whose statement was sent at `now`; `beat` was read after it."""
         is_new = self.beat is not None and beat != self.beat
         return replace(
@@ -105,21 +105,21 @@ class HeldLease:
             beat_seen=now if is_new else self.beat_seen,
         )
 
-    def hurry(self) -> HeldLease:
+    def hurry(self) -> OwnedLease:
         """Return the lease so that the agent renews it at once, because a notification arrived."""
         return replace(self, renewed=float("-inf"))
 
-    def fence(self) -> HeldLease:
+    def fence(self) -> OwnedLease:
         """Return the lease with all earlier holders' processes ended."""
         return replace(self, fenced=True)
 
-    def go_on(self, now: float) -> HeldLease:
+    def go_on(self, now: float) -> OwnedLease:
         """Return the lease with a scheduler that runs from now on."""
         return replace(self, running_since=now, beat=None, beat_seen=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class LeaseObservation:
     """What one agent observes at `now`.
 
     `row` and `looked` belong to the current connection. `proven` means that the holder has renewed while we were
@@ -129,7 +129,7 @@ class Observation:
 
     now: float
     child: ProcessState
-    held: HeldLease | None = None
+    held: OwnedLease | None = None
     connected: bool = False
     connected_since: float = 0.0
     row: LeaseRow | None = None
@@ -144,7 +144,7 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class LeaseDecision:
     """The next action, its reason and, for `WAIT`, the seconds to wait."""
 
     do: LeaseAction
@@ -152,65 +152,65 @@ class Decision:
     wait_s: float = 0.0
 
 
-def decide(seen: Observation) -> Decision:
+def decide(seen: LeaseObservation) -> LeaseDecision:
     """Return the next action of an agent."""
     if seen.held:
         return _decide_held(seen, seen.held)
     if seen.child in (ProcessState.RUNNING, ProcessState.PAUSED, ProcessState.STOPPING):
-        return Decision(LeaseAction.KILL, "this agent does not hold the lease, so its scheduler must not run")
+        return LeaseDecision(LeaseAction.KILL, "this agent does not hold the lease, so its scheduler must not run")
     if seen.stopping:
         if seen.child is not ProcessState.ABSENT:
-            return Decision(LeaseAction.KILL, "this agent is being stopped")
-        return Decision(LeaseAction.EXIT, "this agent is being stopped")
+            return LeaseDecision(LeaseAction.KILL, "this agent is being stopped")
+        return LeaseDecision(LeaseAction.EXIT, "this agent is being stopped")
     if seen.crashed:
-        return Decision(LeaseAction.EXIT, "the scheduler has ended by itself")
+        return LeaseDecision(LeaseAction.EXIT, "the scheduler has ended by itself")
     if seen.child is ProcessState.ABSENT:
         # A child forked now would inherit the connection, and keep it open after our end.
         if seen.connected:
-            return Decision(LeaseAction.DISCONNECT, "a new scheduler must be forked first")
-        return Decision(LeaseAction.FORK, "there is no scheduler process yet")
+            return LeaseDecision(LeaseAction.DISCONNECT, "a new scheduler must be forked first")
+        return LeaseDecision(LeaseAction.FORK, "there is no scheduler process yet")
     if not seen.connected:
         return _connect(seen)
     return _decide_standby(seen)
 
 
-def _connect(seen: Observation) -> Decision:
+def _connect(seen: LeaseObservation) -> LeaseDecision:
     remaining = seen.tried + RECONNECT_EVERY_S - seen.now
     if remaining > 0:
-        return Decision(LeaseAction.WAIT, "the database does not answer", remaining)
-    return Decision(LeaseAction.CONNECT, "not connected to the database")
+        return LeaseDecision(LeaseAction.WAIT, "the database does not answer", remaining)
+    return LeaseDecision(LeaseAction.CONNECT, "not connected to the database")
 
 
-def _decide_standby(seen: Observation) -> Decision:
+def _decide_standby(seen: LeaseObservation) -> LeaseDecision:
     row = seen.row
     if seen.child is ProcessState.WARMING:
         return _look(seen, "the scheduler is getting ready")
     if row is None or seen.now - seen.looked >= LOOK_EVERY_S:
-        return Decision(LeaseAction.LOOK, "who holds the lease?")
+        return LeaseDecision(LeaseAction.LOOK, "who holds the lease?")
     if seen.locked:
-        return Decision(LeaseAction.TAKE, _describe_taking(row, seen.now))
+        return LeaseDecision(LeaseAction.TAKE, _describe_taking(row, seen.now))
     patient = not seen.proven and seen.now - seen.connected_since < PATIENCE_S
     if row.free:
         return _try(seen, "the lease is free")
     if seen.now > row.expires and not patient:
         if not seen.broken:
-            return Decision(LeaseAction.BREAK, f"{row.holder} has not renewed the lease in time")
+            return LeaseDecision(LeaseAction.BREAK, f"{row.holder} has not renewed the lease in time")
         return _try(seen, f"{row.holder} has not renewed the lease in time")
     if seen.proven:
         return _try(seen, f"{row.holder} holds the lease")
     return _look(seen, f"{row.holder} holds the lease")
 
 
-def _look(seen: Observation, why: str) -> Decision:
+def _look(seen: LeaseObservation, why: str) -> LeaseDecision:
     remaining = seen.looked + LOOK_EVERY_S - seen.now
-    return Decision(LeaseAction.WAIT, why, remaining) if remaining > 0 else Decision(LeaseAction.LOOK, why)
+    return LeaseDecision(LeaseAction.WAIT, why, remaining) if remaining > 0 else LeaseDecision(LeaseAction.LOOK, why)
 
 
-def _try(seen: Observation, why: str) -> Decision:
+def _try(seen: LeaseObservation, why: str) -> LeaseDecision:
     # Try once after each read of the lease: only the session of a living holder can stop us from getting the lock.
     if seen.tried >= seen.looked:
         return _look(seen, why)
-    return Decision(LeaseAction.TRY, why)
+    return LeaseDecision(LeaseAction.TRY, why)
 
 
 def _describe_taking(row: LeaseRow, now: float) -> str:
@@ -221,53 +221,53 @@ def _describe_taking(row: LeaseRow, now: float) -> str:
     return f"{row.holder} has gone: its session has ended"
 
 
-def _decide_held(seen: Observation, held: HeldLease) -> Decision:
+def _decide_held(seen: LeaseObservation, held: OwnedLease) -> LeaseDecision:
     child = seen.child
     if child is ProcessState.RUNNING and seen.now >= held.sure_until:
-        return Decision(LeaseAction.PAUSE, "the lease could not be renewed in time")
+        return LeaseDecision(LeaseAction.PAUSE, "the lease could not be renewed in time")
     if child is ProcessState.STOPPING and seen.now >= held.sure_until:
-        return Decision(LeaseAction.KILL, "the lease could not be renewed in time")
+        return LeaseDecision(LeaseAction.KILL, "the lease could not be renewed in time")
     if child is ProcessState.ABSENT:
         if not seen.connected:
-            return Decision(
+            return LeaseDecision(
                 LeaseAction.FORGET, "the scheduler has ended and the database does not answer: the lease runs out"
             )
-        return Decision(
+        return LeaseDecision(
             LeaseAction.RELEASE, "the scheduler has ended" if held.fenced else "there is no scheduler to run"
         )
     if seen.stopping and child in (ProcessState.PAUSED, ProcessState.WARMING, ProcessState.READY):
-        return Decision(LeaseAction.KILL, "this agent is being stopped")
+        return LeaseDecision(LeaseAction.KILL, "this agent is being stopped")
     if child is ProcessState.RUNNING and seen.stopping:
-        return Decision(LeaseAction.STOP, "this agent is being stopped")
+        return LeaseDecision(LeaseAction.STOP, "this agent is being stopped")
     if not seen.connected:
         decision = _connect(seen)
         if child is ProcessState.RUNNING and decision.do is LeaseAction.WAIT:
             wait = max(0.0, min(decision.wait_s, held.sure_until - seen.now))
-            return Decision(LeaseAction.WAIT, decision.why, wait)
+            return LeaseDecision(LeaseAction.WAIT, decision.why, wait)
         return decision
     return _decide_holder(seen, held)
 
 
-def _decide_holder(seen: Observation, held: HeldLease) -> Decision:
+def _decide_holder(seen: LeaseObservation, held: OwnedLease) -> LeaseDecision:
     child = seen.child
     if not seen.locked or seen.now >= held.renewed + RENEW_EVERY_S:
-        return Decision(LeaseAction.RENEW, f"this is the holder of epoch {held.epoch}")
+        return LeaseDecision(LeaseAction.RENEW, f"this is the holder of epoch {held.epoch}")
     if not held.fenced:
-        return Decision(LeaseAction.FENCE, "the last holder's processes must end first")
+        return LeaseDecision(LeaseAction.FENCE, "the last holder's processes must end first")
     if child is ProcessState.READY:
-        return Decision(LeaseAction.START, f"this agent holds the lease, epoch {held.epoch}")
+        return LeaseDecision(LeaseAction.START, f"this agent holds the lease, epoch {held.epoch}")
     if child is ProcessState.PAUSED:
-        return Decision(LeaseAction.RESUME, "no other agent took the lease during the pause")
+        return LeaseDecision(LeaseAction.RESUME, "no other agent took the lease during the pause")
     if child is ProcessState.RUNNING:
         if held.requested:
-            return Decision(LeaseAction.STOP, "a hand-over was requested")
+            return LeaseDecision(LeaseAction.STOP, "a hand-over was requested")
         if _is_hung(seen.now, held):
-            return Decision(LeaseAction.KILL, "the scheduler is alive but does not schedule")
+            return LeaseDecision(LeaseAction.KILL, "the scheduler is alive but does not schedule")
     waiting = max(0.0, held.renewed + RENEW_EVERY_S - seen.now)
-    return Decision(LeaseAction.WAIT, f"this is the holder of epoch {held.epoch}", waiting)
+    return LeaseDecision(LeaseAction.WAIT, f"this is the holder of epoch {held.epoch}", waiting)
 
 
-def _is_hung(now: float, held: HeldLease) -> bool:
+def _is_hung(now: float, held: OwnedLease) -> bool:
     # After a start, a pause or an outage the first heartbeat may take long on a busy machine: wait three times as long.
     if held.beat_seen is None:
         return now - held.running_since > 3 * HUNG_AFTER_S

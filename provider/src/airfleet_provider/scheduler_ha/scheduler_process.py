@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 from setproctitle import setproctitle
 
 from airfleet_provider.processes import fork_server, lifecycle
-from airfleet_provider.scheduler_ha.db_session import Session
+from airfleet_provider.scheduler_ha.db_session import DbSession
 
 EPOCH_BYTES = 32
 READY = b"ready"
@@ -31,10 +31,10 @@ class SchedulerWork(Protocol):
     def run(self, epoch: int) -> int:
         """In the child: work for this epoch until a signal stops it; return the exit code."""
 
-    def retire(self, session: Session) -> None:
+    def retire(self, session: DbSession) -> None:
         """In the agent: record that the work of earlier epochs has ended."""
 
-    def read_beat(self, session: Session) -> str:
+    def read_beat(self, session: DbSession) -> str:
         """In the agent: return a text that changes with each heartbeat of the work."""
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from psycopg import Connection
 
-from airfleet_provider.contract.sla_rules import Rule
+from airfleet_provider.contract.sla_rules import SlaRule
 from airfleet_provider.slas import alerts, engine, learning, reading, store
-from airfleet_provider.slas.instances import Key
-from airfleet_provider.slas.observations import Run
-from airfleet_provider.slas.reading import Memory, Reading
+from airfleet_provider.slas.instances import InstanceKey
+from airfleet_provider.slas.observations import ObservedRun
+from airfleet_provider.slas.reading import ReaderMemory, Reading
 
 Transaction = Callable[[], AbstractContextManager[Connection[dict[str, Any]]]]
 
@@ -26,9 +26,9 @@ PRUNE_EVERY = timedelta(hours=1)
 class SlaEngine:
     """Evaluates the rules again and again. What it keeps in memory can be lost at any time."""
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[SlaRule]) -> None:
         self._rules = tuple(rules)
-        self._memory = Memory()
+        self._memory = ReaderMemory()
         self._advanced_at: datetime | None = None
         self._pruned_at: datetime | None = None
 
@@ -39,7 +39,7 @@ class SlaEngine:
 
     def forget(self) -> None:
         """Read everything again next time, as after another engine has worked."""
-        self._memory, self._advanced_at = Memory(), None
+        self._memory, self._advanced_at = ReaderMemory(), None
 
     def evaluate(self, read: Transaction, write: Transaction) -> int:
         """Do one turn, and return the number of transitions.
@@ -50,13 +50,13 @@ class SlaEngine:
         Raises:
             psycopg.Error: The database does not answer.
         """
-        memory, self._memory = self._memory, Memory()
+        memory, self._memory = self._memory, ReaderMemory()
         with read() as connection:
             found = reading.read(connection, self._rules, memory)
             samples = reading.bootstrap(connection, found.memory) if self._rules else {}
         transitions = engine.evaluate(self._rules, found.seen, found.instances, found.now)
         samples |= _learn(found)
-        closed: frozenset[Key] = frozenset()
+        closed: frozenset[InstanceKey] = frozenset()
         if transitions or samples or self._is_time(self._advanced_at, found.now, ADVANCE_EVERY):
             with write() as connection:
                 closed = store.apply(connection, transitions)
@@ -101,7 +101,7 @@ def _learn(found: Reading) -> dict[str, learning.Samples]:
     return changed
 
 
-def _is_new(run: Run, found: Reading) -> bool:
+def _is_new(run: ObservedRun, found: Reading) -> bool:
     """Return whether a run ended after the evaluation before: ids are read with an overlap."""
     since = found.seen.evaluated_at
     return since is None or (run.ended_at is not None and run.ended_at > since - timedelta(seconds=5))

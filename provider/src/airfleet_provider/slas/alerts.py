@@ -8,18 +8,18 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from airfleet_provider.contract.alert_schema import Severity
-from airfleet_provider.contract.sla_rules import Kind, Rule, State, describe_seconds
-from airfleet_provider.slas.instances import Instance, Key, Subject, Transition
+from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule, describe_seconds
+from airfleet_provider.slas.instances import Instance, InstanceKey, PromiseSubject, Transition
 
 SOURCE, NAME = "sla", "SlaNotMet"
 RUNBOOK = "guides/slas.md"
-_RANK = {State.AT_RISK: 0, State.LATE: 1, State.MISSED: 2}
+_RANK = {PromiseState.AT_RISK: 0, PromiseState.LATE: 1, PromiseState.MISSED: 2}
 
-Promise = tuple[str, Kind, Subject]
+Promise = tuple[str, PromiseKind, PromiseSubject]
 
 
 @dataclass(frozen=True, slots=True)
-class Alert:
+class RaisedAlert:
     """An alert as `alert_schema.raise_alert` takes it."""
 
     fingerprint: str
@@ -36,12 +36,12 @@ class Alert:
 class AlertChanges:
     """The alerts to raise, and the fingerprints of those to resolve."""
 
-    raised: tuple[Alert, ...] = ()
+    raised: tuple[RaisedAlert, ...] = ()
     resolved: tuple[str, ...] = ()
 
 
 def list_changes(
-    rules: Iterable[Rule], instances: Iterable[Instance], transitions: Iterable[Transition], now: datetime
+    rules: Iterable[SlaRule], instances: Iterable[Instance], transitions: Iterable[Transition], now: datetime
 ) -> AlertChanges:
     """Return what the transitions change in alerts. `instances` has those from before, as in `engine.evaluate`.
 
@@ -49,7 +49,7 @@ def list_changes(
     """
     by_name = {(rule.name, rule.kind): rule for rule in rules}
     before = {one.key: one for one in instances if one.is_alerting}
-    after: dict[Key, Instance] = dict(before)
+    after: dict[InstanceKey, Instance] = dict(before)
     changed: dict[Promise, None] = {}
     for one in transitions:
         changed[one.key.promise] = None
@@ -75,18 +75,18 @@ def make_fingerprint(promise: Promise) -> str:
     return f"sla:{rule}:{kind.value}:{subject.asset or subject.dag_id}:{subject.task_id}"
 
 
-def describe(rule: Rule, instance: Instance, now: datetime) -> Alert:
+def describe(rule: SlaRule, instance: Instance, now: datetime) -> RaisedAlert:
     """Return the alert of an instance that alerts."""
     key = instance.key
     subject = key.subject
     due = show_moment(instance.due_at, rule)
     match instance.state:
-        case State.AT_RISK if instance.expected_at and instance.expected_at > instance.due_at:
+        case PromiseState.AT_RISK if instance.expected_at and instance.expected_at > instance.due_at:
             late = describe_seconds((instance.expected_at - instance.due_at).total_seconds())
             what = f"is expected {late} late"
-        case State.AT_RISK:
+        case PromiseState.AT_RISK:
             what = "will not be in time"
-        case State.LATE:
+        case PromiseState.LATE:
             what = f"is late since {due}"
         case _:
             what = "was missed"
@@ -106,8 +106,8 @@ def describe(rule: Rule, instance: Instance, now: datetime) -> Alert:
         "asset": subject.asset,
         "run_id": instance.run_id or "",
     }
-    is_warning = instance.state is State.AT_RISK
-    return Alert(
+    is_warning = instance.state is PromiseState.AT_RISK
+    return RaisedAlert(
         fingerprint=make_fingerprint(key.promise),
         name=NAME,
         severity=Severity.WARNING.value if is_warning else rule.severity,
@@ -117,7 +117,7 @@ def describe(rule: Rule, instance: Instance, now: datetime) -> Alert:
     )
 
 
-def show_moment(moment: datetime, rule: Rule) -> str:
+def show_moment(moment: datetime, rule: SlaRule) -> str:
     """Return a moment in the zone of a rule, with seconds only if it is not a whole minute."""
     local = moment.astimezone(ZoneInfo(rule.calendar.zone))
     shown = f"{local:%Y-%m-%d %H:%M:%S}" if local.second else f"{local:%Y-%m-%d %H:%M}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from airfleet_provider.slas.observations import Run
+from airfleet_provider.slas.observations import ObservedRun
 
 # The Dag and the run.
 RunKey = tuple[str, str]
@@ -22,7 +22,7 @@ class DayRuns:
     since: datetime | None = None
     dags: frozenset[str] = frozenset()
     read_at: datetime | None = None
-    runs: Mapping[RunKey, Run] = field(default_factory=dict)
+    runs: Mapping[RunKey, ObservedRun] = field(default_factory=dict)
 
     def holds(self, dags: Iterable[str], since: datetime, now: datetime) -> bool:
         """Return whether the runs of these Dags since a moment are among them, and were read not long ago."""
@@ -30,7 +30,7 @@ class DayRuns:
             return False
         return self.dags.issuperset(dags) and self.since <= since and now - self.read_at < DAYS_AGE
 
-    def add(self, runs: Mapping[RunKey, Run]) -> DayRuns:
+    def add(self, runs: Mapping[RunKey, ObservedRun]) -> DayRuns:
         """Return them with runs that are active, new, or have just ended."""
         since = self.since
         if since is None:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from airfleet_provider.contract.sla_rules import DAILY, ENDED, Kind, Rule, State
-from airfleet_provider.slas.instances import Instance, Key, Subject, Transition
-from airfleet_provider.slas.observations import BACKFILL, Dag, Observations, Run
+from airfleet_provider.contract.sla_rules import DAILY, ENDED, PromiseKind, PromiseState, SlaRule
+from airfleet_provider.slas.instances import Instance, InstanceKey, PromiseSubject, Transition
+from airfleet_provider.slas.observations import BACKFILL, Observations, ObservedDag, ObservedRun
 from airfleet_provider.slas.outlooks import SCHEDULED, Outlook, look
 
 # The end of a run becomes visible a moment after it. Until then, an instance is not late.
@@ -35,7 +35,7 @@ MOST_PERIODS = 100
 
 
 def evaluate(
-    rules: Sequence[Rule], seen: Observations, instances: Iterable[Instance], now: datetime
+    rules: Sequence[SlaRule], seen: Observations, instances: Iterable[Instance], now: datetime
 ) -> tuple[Transition, ...]:
     """Return the transitions that these observations make.
 
@@ -45,7 +45,7 @@ def evaluate(
     """
     before = {one.key: one for one in instances}
     by_name = {(rule.name, rule.kind): rule for rule in rules}
-    after: dict[Key, Instance | None] = dict(before)
+    after: dict[InstanceKey, Instance | None] = dict(before)
     for key, one in before.items():
         # A rule that was changed is another promise: what was promised before is not owed any more.
         if one.state not in ENDED and one.changed_at < seen.rules_since.get(key.promise[:2], LONG_AGO):
@@ -56,7 +56,7 @@ def evaluate(
             if opened.key in seen.closed:
                 continue
             # A promise that must be kept again and again has one open instance at a time.
-            if rule.kind is not Kind.MUST_RUN or opened.key.promise not in promises:
+            if rule.kind is not PromiseKind.MUST_RUN or opened.key.promise not in promises:
                 after[opened.key] = after.get(opened.key) or opened
     for key, instance in list(after.items()):
         owed = by_name.get((key.rule, key.kind))
@@ -73,33 +73,33 @@ def evaluate(
     return tuple(sorted(changed, key=lambda one: one.key))
 
 
-def _is_present(subject: Subject, seen: Observations) -> bool:
+def _is_present(subject: PromiseSubject, seen: Observations) -> bool:
     """Return whether Airflow knows the asset or the Dag, and the Dag has not left the live release."""
     if subject.asset:
         return subject.asset in seen.assets
     return subject.dag_id in seen.dags and not seen.dags[subject.dag_id].is_stale
 
 
-def list_subjects(rule: Rule, seen: Observations) -> Iterator[Subject]:
+def list_subjects(rule: SlaRule, seen: Observations) -> Iterator[PromiseSubject]:
     """Yield what a rule is about."""
     for asset in seen.assets.values():
         if rule.matches_asset(asset.name, asset.uri):
-            yield Subject(asset=asset.name)
+            yield PromiseSubject(asset=asset.name)
     for dag in seen.dags.values():
         if rule.matches_dag(dag.dag_id, dag.tags, dag.owners):
             yield from _list_subjects_of(rule, dag)
 
 
-def _list_subjects_of(rule: Rule, dag: Dag) -> Iterator[Subject]:
+def _list_subjects_of(rule: SlaRule, dag: ObservedDag) -> Iterator[PromiseSubject]:
     if rule.task is None:
-        yield Subject(dag.dag_id)
+        yield PromiseSubject(dag.dag_id)
         return
     for task_id in sorted(dag.tasks):
         if rule.matches_task(task_id):
-            yield Subject(dag.dag_id, task_id)
+            yield PromiseSubject(dag.dag_id, task_id)
 
 
-def list_opened(rule: Rule, seen: Observations, now: datetime) -> Iterator[Instance]:
+def list_opened(rule: SlaRule, seen: Observations, now: datetime) -> Iterator[Instance]:
     """Yield the instances that a rule begins, also those that it began before."""
     evaluated_at = (seen.evaluated_at or now) - OVERLAP
     since = max(seen.rules_since.get((rule.name, rule.kind), now), evaluated_at, now - LOOK_BACK)
@@ -109,20 +109,20 @@ def list_opened(rule: Rule, seen: Observations, now: datetime) -> Iterator[Insta
         if dag is not None and dag.is_stale:
             continue
         match rule.kind:
-            case Kind.FINISHED_BY | Kind.FRESH_BY:
+            case PromiseKind.FINISHED_BY | PromiseKind.FRESH_BY:
                 for day, start, due in days:
                     # A Dag that appeared after the start of a day could not keep its promise.
                     if dag is None or dag.known_since is None or dag.known_since <= start:
                         yield _make(rule, subject, day, start, due, now)
-            case Kind.NO_LONGER_THAN:
+            case PromiseKind.NO_LONGER_THAN:
                 yield from _open_lengths(rule, subject, seen, since, now)
-            case Kind.STARTS_WITHIN:
+            case PromiseKind.STARTS_WITHIN:
                 yield from _open_starts(rule, subject, seen, since, now)
-            case Kind.MUST_RUN:
+            case PromiseKind.MUST_RUN:
                 yield _make_period(rule, subject, now, now)
 
 
-def _list_days(rule: Rule, since: datetime, now: datetime) -> list[tuple[str, datetime, datetime]]:
+def _list_days(rule: SlaRule, since: datetime, now: datetime) -> list[tuple[str, datetime, datetime]]:
     """Return the days that have begun and whose deadline is after `since`: each day, its start and its deadline."""
     first, last = rule.calendar.find_day(since), rule.calendar.find_day(now) + timedelta(days=1)
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
@@ -131,7 +131,7 @@ def _list_days(rule: Rule, since: datetime, now: datetime) -> list[tuple[str, da
 
 
 def _open_lengths(
-    rule: Rule, subject: Subject, seen: Observations, since: datetime, now: datetime
+    rule: SlaRule, subject: PromiseSubject, seen: Observations, since: datetime, now: datetime
 ) -> Iterator[Instance]:
     for run in _list_runs(seen, subject.dag_id):
         started, ended = run.started_at, run.ended_at
@@ -144,7 +144,7 @@ def _open_lengths(
 
 
 def _open_starts(
-    rule: Rule, subject: Subject, seen: Observations, since: datetime, now: datetime
+    rule: SlaRule, subject: PromiseSubject, seen: Observations, since: datetime, now: datetime
 ) -> Iterator[Instance]:
     for run in _list_runs(seen, subject.dag_id):
         occasion, start = run.run_id, run.run_after
@@ -164,37 +164,39 @@ def _open_starts(
         yield _make(rule, subject, due.isoformat(), due, due + _limit(rule), now)
 
 
-def _list_runs(seen: Observations, dag_id: str) -> Iterator[Run]:
+def _list_runs(seen: Observations, dag_id: str) -> Iterator[ObservedRun]:
     return (run for run in seen.runs_of(dag_id) if run.run_type != BACKFILL)
 
 
-def _limit(rule: Rule) -> timedelta:
+def _limit(rule: SlaRule) -> timedelta:
     return timedelta(seconds=rule.limit_s or 0)
 
 
 def _make(
-    rule: Rule,
-    subject: Subject,
+    rule: SlaRule,
+    subject: PromiseSubject,
     occasion: str,
     start: datetime,
     due: datetime,
     now: datetime,
     run_id: str | None = None,
 ) -> Instance:
-    return Instance(Key(rule.name, rule.kind, subject, occasion), State.DUE, start, due, now, run_id)
+    return Instance(InstanceKey(rule.name, rule.kind, subject, occasion), PromiseState.DUE, start, due, now, run_id)
 
 
-def _make_period(rule: Rule, subject: Subject, start: datetime, now: datetime) -> Instance:
+def _make_period(rule: SlaRule, subject: PromiseSubject, start: datetime, now: datetime) -> Instance:
     return _make(rule, subject, start.isoformat(), start, start + _limit(rule), now)
 
 
-def _advance(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> dict[Key, Instance | None]:
+def _advance(
+    rule: SlaRule, instance: Instance, seen: Observations, now: datetime
+) -> dict[InstanceKey, Instance | None]:
     """Return an open instance as it is now, and the periods that follow it."""
-    found: dict[Key, Instance | None] = {}
+    found: dict[InstanceKey, Instance | None] = {}
     for _ in range(MOST_PERIODS):
         moved = _move(rule, instance, look(rule, instance, seen, now), now)
         found[instance.key] = moved
-        if rule.kind is not Kind.MUST_RUN or moved is None or moved.state not in ENDED:
+        if rule.kind is not PromiseKind.MUST_RUN or moved is None or moved.state not in ENDED:
             break
         if not _is_present(instance.key.subject, seen):
             break
@@ -203,34 +205,34 @@ def _advance(rule: Rule, instance: Instance, seen: Observations, now: datetime) 
     return found
 
 
-def _move(rule: Rule, instance: Instance, outlook: Outlook, now: datetime) -> Instance | None:
+def _move(rule: SlaRule, instance: Instance, outlook: Outlook, now: datetime) -> Instance | None:
     if outlook.is_gone:
         return _withdraw(instance, now)
     is_closed = outlook.closes_at is not None and now >= outlook.closes_at
     if outlook.fulfilled_at is not None and (outlook.closes_at is None or outlook.fulfilled_at <= outlook.closes_at):
-        state = State.MET if outlook.fulfilled_at <= instance.due_at else State.MISSED
+        state = PromiseState.MET if outlook.fulfilled_at <= instance.due_at else PromiseState.MISSED
         return _end(instance, state, now, fulfilled_at=outlook.fulfilled_at)
     if is_closed:
         reason = outlook.problem or outlook.reason
-        return replace(_end(instance, State.MISSED, now), is_alerting=True, reason=reason)
+        return replace(_end(instance, PromiseState.MISSED, now), is_alerting=True, reason=reason)
     state = _judge(instance, outlook, now)
     if state is not instance.state:
-        instance = replace(instance, state=state, changed_at=now, is_alerting=state is not State.DUE)
+        instance = replace(instance, state=state, changed_at=now, is_alerting=state is not PromiseState.DUE)
     return _note(instance, outlook)
 
 
-def _judge(instance: Instance, outlook: Outlook, now: datetime) -> State:
+def _judge(instance: Instance, outlook: Outlook, now: datetime) -> PromiseState:
     """Return the state of an instance that is not fulfilled."""
-    if instance.state is State.LATE or now > instance.due_at + SETTLE:
-        return State.LATE
+    if instance.state is PromiseState.LATE or now > instance.due_at + SETTLE:
+        return PromiseState.LATE
     expected = outlook.expected.ends_at if outlook.expected else None
     if outlook.problem or (expected is not None and expected > instance.due_at):
-        return State.AT_RISK
-    if instance.state is not State.AT_RISK:
-        return State.DUE
+        return PromiseState.AT_RISK
+    if instance.state is not PromiseState.AT_RISK:
+        return PromiseState.DUE
     margin = max(LEAST_MARGIN, (expected - now) * MARGIN_SHARE) if expected else LEAST_MARGIN
     is_safe = expected is None or expected + margin <= instance.due_at
-    return State.DUE if is_safe and now - instance.changed_at >= CALM else State.AT_RISK
+    return PromiseState.DUE if is_safe and now - instance.changed_at >= CALM else PromiseState.AT_RISK
 
 
 def _note(instance: Instance, outlook: Outlook) -> Instance:
@@ -246,7 +248,7 @@ def _note(instance: Instance, outlook: Outlook) -> Instance:
     return replace(instance, expected_at=expected, reason=reason, run_id=instance.run_id or outlook.run_id)
 
 
-def _end(instance: Instance, state: State, now: datetime, fulfilled_at: datetime | None = None) -> Instance:
+def _end(instance: Instance, state: PromiseState, now: datetime, fulfilled_at: datetime | None = None) -> Instance:
     return replace(
         instance,
         state=state,
@@ -263,12 +265,12 @@ def _withdraw(instance: Instance, now: datetime) -> Instance | None:
     """Return what remains of an instance that nobody owes any more: a late one was missed, any other never was."""
     if instance.state in ENDED:
         return replace(instance, is_alerting=False)
-    return _end(instance, State.MISSED, now) if instance.state is State.LATE else None
+    return _end(instance, PromiseState.MISSED, now) if instance.state is PromiseState.LATE else None
 
 
-def _heal(before: Mapping[Key, Instance], after: dict[Key, Instance | None]) -> None:
+def _heal(before: Mapping[InstanceKey, Instance], after: dict[InstanceKey, Instance | None]) -> None:
     """Let missed instances of a promise alert no more once the promise is fulfilled on a later occasion."""
-    fulfilled: dict[tuple[str, Kind, Subject], datetime] = {}
+    fulfilled: dict[tuple[str, PromiseKind, PromiseSubject], datetime] = {}
     for key, instance in after.items():
         if instance and instance.fulfilled_at and before.get(key) != instance:
             fulfilled[key.promise] = max(instance.due_at, fulfilled.get(key.promise, instance.due_at))
@@ -278,7 +280,7 @@ def _heal(before: Mapping[Key, Instance], after: dict[Key, Instance | None]) -> 
             after[key] = replace(instance, is_alerting=False)
 
 
-def _relieve(after: dict[Key, Instance | None]) -> None:
+def _relieve(after: dict[InstanceKey, Instance | None]) -> None:
     """Let only the last of the missed instances of a promise alert, so that what is read each time does not grow."""
     missed = [one for one in after.values() if one and one.is_alerting and one.state in ENDED]
     last = {one.key.promise: one.key for one in sorted(missed, key=lambda one: one.due_at)}
@@ -287,7 +289,7 @@ def _relieve(after: dict[Key, Instance | None]) -> None:
             after[one.key] = replace(one, is_alerting=False)
 
 
-def _let_go(after: dict[Key, Instance | None], seen: Observations) -> None:
+def _let_go(after: dict[InstanceKey, Instance | None], seen: Observations) -> None:
     """Let no missed instance alert whose Dag or asset is gone: nothing could ever fulfil a later one."""
     for key, instance in after.items():
         if instance and instance.is_alerting and instance.state in ENDED and not _is_present(key.subject, seen):

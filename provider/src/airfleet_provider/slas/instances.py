@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from airfleet_provider.contract.sla_rules import Kind, State
+from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Subject:
+class PromiseSubject:
     """A Dag, a task of a Dag, or an asset; the other names are empty."""
 
     dag_id: str = ""
@@ -23,16 +23,16 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Key:
+class InstanceKey:
     """The identity of an instance. `occasion` is a local day, a run id, or a moment."""
 
     rule: str
-    kind: Kind
-    subject: Subject
+    kind: PromiseKind
+    subject: PromiseSubject
     occasion: str
 
     @property
-    def promise(self) -> tuple[str, Kind, Subject]:
+    def promise(self) -> tuple[str, PromiseKind, PromiseSubject]:
         """Return what all instances of one rule about one subject have in common."""
         return self.rule, self.kind, self.subject
 
@@ -46,8 +46,8 @@ class Instance:
     because of this instance, and after the end of the instance that nothing has healed it yet.
     """
 
-    key: Key
-    state: State
+    key: InstanceKey
+    state: PromiseState
     starts_at: datetime
     due_at: datetime
     changed_at: datetime
@@ -67,7 +67,7 @@ class Transition:
     after: Instance | None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> InstanceKey:
         """Return the identity of the instance."""
         return self._any.key
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airfleet_provider.slas import prediction
-from airfleet_provider.slas.observations import BACKFILL, SUCCESS, Run
+from airfleet_provider.slas.observations import BACKFILL, SUCCESS, ObservedRun
 from airfleet_provider.slas.prediction import MOST_SAMPLES, Measure, Profile
 
 # Of a Dag with more tasks, only whole runs are measured.
@@ -21,7 +21,7 @@ class Samples:
     totals: tuple[float, ...] = ()
     tasks: Mapping[str, tuple[Measure, ...]] = field(default_factory=dict)
 
-    def add(self, run: Run, downstream: Mapping[str, Iterable[str]]) -> Samples:
+    def add(self, run: ObservedRun, downstream: Mapping[str, Iterable[str]]) -> Samples:
         """Return the samples with one more run, without the oldest if there are too many."""
         if run.started_at is None or run.ended_at is None:
             return self
@@ -55,6 +55,6 @@ class Samples:
         return cls(tuple(data["totals"]), tasks)
 
 
-def teaches(run: Run) -> bool:
+def teaches(run: ObservedRun) -> bool:
     """Return whether a run says how long the Dag takes: it succeeded, and its tasks are known."""
     return run.state == SUCCESS and run.run_type != BACKFILL and run.tasks is not None

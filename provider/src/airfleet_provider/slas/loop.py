@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from airfleet_provider.agent_loops.loop import Context, Loop
-from airfleet_provider.contract.agents_config import Key
-from airfleet_provider.contract.sla_rules import Rule
+from airfleet_provider.contract.agents_config import AgentsKey
+from airfleet_provider.contract.sla_rules import SlaRule
 from airfleet_provider.slas.agent import SlaEngine
 
 NAME = "slas"
@@ -42,5 +42,5 @@ class SlaLoop:
 
 def make_loop(config: Mapping[str, Any]) -> Loop:
     """Return the loop that evaluates the rules of the agents' configuration."""
-    rules = [Rule.from_json(one) for one in config.get(Key.SLAS, {}).get("rules", ())]
+    rules = [SlaRule.from_json(one) for one in config.get(AgentsKey.SLAS, {}).get("rules", ())]
     return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, SlaLoop(SlaEngine(rules)).once)

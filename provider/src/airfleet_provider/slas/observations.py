@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from airfleet_provider.slas.instances import Key
-from airfleet_provider.slas.prediction import Profile, Span
+from airfleet_provider.slas.instances import InstanceKey
+from airfleet_provider.slas.prediction import Profile, TaskSpan
 
 # Runs of this type repeat the past on request, and keep no promise.
 BACKFILL = "backfill"
@@ -19,7 +19,7 @@ ENDED_RUN = frozenset({SUCCESS, FAILED})
 
 
 @dataclass(frozen=True, slots=True)
-class Dag:
+class ObservedDag:
     """A Dag. `next_run` is when Airflow makes the next scheduled run; None if there is no schedule.
 
     `known_since` is when Airflow first saw the Dag.
@@ -69,7 +69,7 @@ _FINISHED = frozenset({"success", "skipped", "failed", "upstream_failed", "remov
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ObservedRun:
     """A Dag run. `tasks` is None if nobody needed the tasks."""
 
     dag_id: str
@@ -87,9 +87,9 @@ class Run:
         return self.state in ENDED_RUN
 
     @property
-    def spans(self) -> dict[str, Span]:
+    def spans(self) -> dict[str, TaskSpan]:
         """Return when the tasks started and ended."""
-        return {name: Span(one.started_at, one.ended_at, one.is_ended) for name, one in (self.tasks or {}).items()}
+        return {name: TaskSpan(one.started_at, one.ended_at, one.is_ended) for name, one in (self.tasks or {}).items()}
 
     @property
     def first_start(self) -> datetime | None:
@@ -123,22 +123,22 @@ class Observations:
     ended before, and whose run a person has cleared: they are not begun again.
     """
 
-    dags: Mapping[str, Dag] = field(default_factory=dict)
-    runs: Mapping[tuple[str, str], Run] = field(default_factory=dict)
+    dags: Mapping[str, ObservedDag] = field(default_factory=dict)
+    runs: Mapping[tuple[str, str], ObservedRun] = field(default_factory=dict)
     assets: Mapping[str, Asset] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     successes: Mapping[tuple[str, str], tuple[datetime, ...]] = field(default_factory=dict)
     rules_since: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
     evaluated_at: datetime | None = None
-    closed: frozenset[Key] = frozenset()
+    closed: frozenset[InstanceKey] = frozenset()
 
-    def runs_of(self, dag_id: str) -> Sequence[Run]:
+    def runs_of(self, dag_id: str) -> Sequence[ObservedRun]:
         """Return the runs of a Dag."""
         return self._by_dag.get(dag_id, ())
 
     @cached_property
-    def _by_dag(self) -> Mapping[str, Sequence[Run]]:
-        found: dict[str, list[Run]] = {}
+    def _by_dag(self) -> Mapping[str, Sequence[ObservedRun]]:
+        found: dict[str, list[ObservedRun]] = {}
         for run in self.runs.values():
             found.setdefault(run.dag_id, []).append(run)
         return found

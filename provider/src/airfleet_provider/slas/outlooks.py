@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from airfleet_provider.contract.sla_rules import Kind, Rule
+from airfleet_provider.contract.sla_rules import PromiseKind, SlaRule
 from airfleet_provider.slas import prediction
 from airfleet_provider.slas.instances import Instance
-from airfleet_provider.slas.observations import BACKFILL, MANUAL, Asset, Dag, Observations, Run
+from airfleet_provider.slas.observations import BACKFILL, MANUAL, Asset, Observations, ObservedDag, ObservedRun
 from airfleet_provider.slas.prediction import Prediction
 
 SCHEDULED = "scheduled"
@@ -37,12 +37,12 @@ class Outlook:
 GONE = Outlook(is_gone=True)
 
 
-def look(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
+def look(rule: SlaRule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
     """Return how an open instance stands."""
     return _LOOKS[rule.kind](rule, instance, seen, now)
 
 
-def _look_at_day(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
+def _look_at_day(rule: SlaRule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
     dag = seen.dags.get(instance.key.subject.dag_id)
     if dag is None:
         return GONE
@@ -78,7 +78,7 @@ def _look_at_day(rule: Rule, instance: Instance, seen: Observations, now: dateti
     return Outlook(expected=_after(profile, task_id, now), reason=_explain_no_run(dag, now), closes_at=closes_at)
 
 
-def _look_at_length(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
+def _look_at_length(rule: SlaRule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
     task_id, run = instance.key.subject.task_id, _find_run(instance, seen)
     if run is None:
         return GONE
@@ -90,7 +90,7 @@ def _look_at_length(rule: Rule, instance: Instance, seen: Observations, now: dat
     return Outlook(expected=_predict(run, task_id, seen, now), reason=_describe(run))
 
 
-def _look_at_start(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
+def _look_at_start(rule: SlaRule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
     subject, run = instance.key.subject, _find_run(instance, seen)
     if subject.task_id:
         task = (run.tasks or {}).get(subject.task_id) if run else None
@@ -112,7 +112,7 @@ def _look_at_start(rule: Rule, instance: Instance, seen: Observations, now: date
     return Outlook(reason=f"the run {run.run_id} is {run.state}: {what}", run_id=run.run_id)
 
 
-def _look_at_asset(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
+def _look_at_asset(rule: SlaRule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
     asset = seen.assets.get(instance.key.subject.asset)
     if asset is None:
         return GONE
@@ -124,7 +124,7 @@ def _look_at_asset(rule: Rule, instance: Instance, seen: Observations, now: date
     return Outlook(expected=expected, reason=reason, closes_at=closes_at)
 
 
-def _look_at_pause(rule: Rule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
+def _look_at_pause(rule: SlaRule, instance: Instance, seen: Observations, now: datetime) -> Outlook:
     subject = instance.key.subject
     dag = seen.dags.get(subject.dag_id)
     if dag is None:
@@ -141,35 +141,35 @@ def _look_at_pause(rule: Rule, instance: Instance, seen: Observations, now: date
     return Outlook(reason=_explain_no_run(dag, now), closes_at=closes_at)
 
 
-_LOOKS: Mapping[Kind, Callable[[Rule, Instance, Observations, datetime], Outlook]] = {
-    Kind.FINISHED_BY: _look_at_day,
-    Kind.NO_LONGER_THAN: _look_at_length,
-    Kind.STARTS_WITHIN: _look_at_start,
-    Kind.FRESH_BY: _look_at_asset,
-    Kind.MUST_RUN: _look_at_pause,
+_LOOKS: Mapping[PromiseKind, Callable[[SlaRule, Instance, Observations, datetime], Outlook]] = {
+    PromiseKind.FINISHED_BY: _look_at_day,
+    PromiseKind.NO_LONGER_THAN: _look_at_length,
+    PromiseKind.STARTS_WITHIN: _look_at_start,
+    PromiseKind.FRESH_BY: _look_at_asset,
+    PromiseKind.MUST_RUN: _look_at_pause,
 }
 
 
-def _find_close(rule: Rule, instance: Instance) -> datetime:
+def _find_close(rule: SlaRule, instance: Instance) -> datetime:
     return rule.find_due(rule.calendar.find_day(instance.due_at) + timedelta(days=1))
 
 
-def _find_run(instance: Instance, seen: Observations) -> Run | None:
+def _find_run(instance: Instance, seen: Observations) -> ObservedRun | None:
     if instance.run_id:
         return seen.runs.get((instance.key.subject.dag_id, instance.run_id))
     due = instance.starts_at
-    runs: Iterable[Run] = seen.runs_of(instance.key.subject.dag_id)
+    runs: Iterable[ObservedRun] = seen.runs_of(instance.key.subject.dag_id)
     return next((run for run in runs if run.run_type == SCHEDULED and run.run_after == due), None)
 
 
-def _find_success(run: Run, task_id: str) -> datetime | None:
+def _find_success(run: ObservedRun, task_id: str) -> datetime | None:
     if not task_id:
         return run.ended_at if run.state == "success" else None
     task = (run.tasks or {}).get(task_id)
     return task.ended_at if task and task.has_succeeded else None
 
 
-def _predict(run: Run, task_id: str, seen: Observations, now: datetime) -> Prediction | None:
+def _predict(run: ObservedRun, task_id: str, seen: Observations, now: datetime) -> Prediction | None:
     profile = seen.profiles.get(run.dag_id)
     if profile is None or run.tasks is None:
         return None
@@ -207,7 +207,7 @@ def _predict_update(
     return None, f"its Dag {paused[0]} is paused" if paused else "no update yet"
 
 
-def _describe(run: Run) -> str:
+def _describe(run: ObservedRun) -> str:
     """Return where a run stands, without a duration: the text changes only when the run does."""
     running = sorted(
         (task.started_at, name) for name, task in (run.tasks or {}).items() if task.started_at and not task.is_ended
@@ -218,7 +218,7 @@ def _describe(run: Run) -> str:
     return f"{run.run_id} is {run.state}"
 
 
-def _explain_no_run(dag: Dag, now: datetime) -> str:
+def _explain_no_run(dag: ObservedDag, now: datetime) -> str:
     if dag.is_paused:
         return "no run: the Dag is paused"
     if dag.has_import_errors:

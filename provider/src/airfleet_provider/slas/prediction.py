@@ -51,7 +51,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TaskSpan:
     """When a task was ready, started and ended. A task that never started has None."""
 
     started_at: datetime | None
@@ -67,7 +67,9 @@ class Prediction:
     task_id: str | None
 
 
-def measure(spans: Mapping[str, Span], downstream: Mapping[str, Iterable[str]], start: datetime) -> dict[str, Measure]:
+def measure(
+    spans: Mapping[str, TaskSpan], downstream: Mapping[str, Iterable[str]], start: datetime
+) -> dict[str, Measure]:
     """Return the measures of the tasks of a finished run. Tasks that never ran have none."""
     ran = {name: (one.started_at, one.ended_at) for name, one in spans.items() if one.started_at and one.ended_at}
     upstream: dict[str, list[str]] = {name: [] for name in ran}
@@ -114,7 +116,7 @@ def find_quantile(values: Sequence[float]) -> float:
     return ordered[max(math.ceil(QUANTILE * len(ordered)) - 1, 0)]
 
 
-def predict_end(spans: Mapping[str, Span], profile: Profile, *, now: datetime) -> Prediction:
+def predict_end(spans: Mapping[str, TaskSpan], profile: Profile, *, now: datetime) -> Prediction:
     """Return the expected end of a run that has not ended. Without a span, nothing of it has started."""
     best: tuple[float, str | None] | None = None
     for name, span in spans.items():
@@ -132,7 +134,7 @@ def predict_end(spans: Mapping[str, Span], profile: Profile, *, now: datetime) -
 
 
 def predict_task_end(
-    task_id: str, span: Span | None, profile: Profile, *, run_started_at: datetime | None, now: datetime
+    task_id: str, span: TaskSpan | None, profile: Profile, *, run_started_at: datetime | None, now: datetime
 ) -> Prediction | None:
     """Return the expected end of one task of a run; None if nothing was learned of the task."""
     known = profile.tasks.get(task_id)

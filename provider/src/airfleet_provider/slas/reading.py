@@ -16,13 +16,13 @@ from typing import Any, LiteralString
 
 from psycopg import Connection
 
-from airfleet_provider.contract.sla_rules import DAILY, ENDED, Kind, Rule
+from airfleet_provider.contract.sla_rules import DAILY, ENDED, PromiseKind, SlaRule
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.slas import engine
 from airfleet_provider.slas.day_runs import DayRuns, RunKey
-from airfleet_provider.slas.instances import Instance, Key
+from airfleet_provider.slas.instances import Instance, InstanceKey
 from airfleet_provider.slas.learning import Samples
-from airfleet_provider.slas.observations import BACKFILL, Asset, Dag, Observations, Run, Task
+from airfleet_provider.slas.observations import BACKFILL, Asset, Observations, ObservedDag, ObservedRun, Task
 from airfleet_provider.slas.prediction import Profile
 from airfleet_provider.slas.store import Cursor, read_instance
 
@@ -56,7 +56,7 @@ class Catalogue:
     """What changes seldom: the Dags and assets that a rule is about."""
 
     read_at: datetime
-    dags: Mapping[str, Dag] = field(default_factory=dict)
+    dags: Mapping[str, ObservedDag] = field(default_factory=dict)
     assets: Mapping[str, tuple[int, Asset]] = field(default_factory=dict)
 
 
@@ -68,15 +68,15 @@ class Reading:
     seen: Observations
     instances: tuple[Instance, ...]
     cursor: Cursor
-    ended: tuple[Run, ...]
-    memory: Memory
+    ended: tuple[ObservedRun, ...]
+    memory: ReaderMemory
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ReaderMemory:
     """What a reader keeps from one reading to the next."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[SlaRule, ...] = ()
     catalogue: Catalogue | None = None
     structures: Mapping[str, Structure] = field(default_factory=dict)
     known_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -85,12 +85,12 @@ class Memory:
     active: frozenset[RunKey] | None = None
     days: DayRuns = field(default_factory=DayRuns)
     # Instances that had ended, and whose runs are active again.
-    closed: frozenset[Key] = frozenset()
+    closed: frozenset[InstanceKey] = frozenset()
     # The ids of runs above the cursor that were read before.
     seen: frozenset[int] = frozenset()
 
 
-def read(connection: Connection[Row], rules: Sequence[Rule], memory: Memory) -> Reading:
+def read(connection: Connection[Row], rules: Sequence[SlaRule], memory: ReaderMemory) -> Reading:
     """Return the present state, as one snapshot. The connection is in a transaction that has read nothing yet."""
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     (row,) = _fetch(connection, SQL["cursor"])
@@ -150,7 +150,7 @@ def read(connection: Connection[Row], rules: Sequence[Rule], memory: Memory) -> 
     )
 
 
-def bootstrap(connection: Connection[Row], memory: Memory) -> dict[str, Samples]:
+def bootstrap(connection: Connection[Row], memory: ReaderMemory) -> dict[str, Samples]:
     """Return samples of a few Dags that have none, from the runs of their past."""
     known, catalogue = memory.samples or {}, memory.catalogue
     missing = [dag_id for dag_id in sorted(catalogue.dags if catalogue else ()) if dag_id not in known]
@@ -164,7 +164,7 @@ def bootstrap(connection: Connection[Row], memory: Memory) -> dict[str, Samples]
     return found
 
 
-def find_structure(memory: Memory, dag_id: str) -> Structure:
+def find_structure(memory: ReaderMemory, dag_id: str) -> Structure:
     """Return the structure of the newest version of a Dag; without tasks if it is not known."""
     return memory.structures.get(dag_id, Structure(""))
 
@@ -173,12 +173,12 @@ def _fetch(connection: Connection[Row], statement: LiteralString, **values: obje
     return connection.execute(statement, values or None).fetchall()
 
 
-def _read_runs(connection: Connection[Row], statement: LiteralString, **values: object) -> Iterator[Run]:
+def _read_runs(connection: Connection[Row], statement: LiteralString, **values: object) -> Iterator[ObservedRun]:
     return map(_read_run, _fetch(connection, statement, **values))
 
 
-def _read_run(row: Row) -> Run:
-    return Run(
+def _read_run(row: Row) -> ObservedRun:
+    return ObservedRun(
         row["dag_id"],
         row["run_id"],
         row["run_type"],
@@ -189,11 +189,13 @@ def _read_run(row: Row) -> Run:
     )
 
 
-def _key(run: Run) -> RunKey:
+def _key(run: ObservedRun) -> RunKey:
     return run.dag_id, run.run_id
 
 
-def _refresh(connection: Connection[Row], rules: Sequence[Rule], memory: Memory, now: datetime) -> Memory:
+def _refresh(
+    connection: Connection[Row], rules: Sequence[SlaRule], memory: ReaderMemory, now: datetime
+) -> ReaderMemory:
     """Return the memory with a catalogue that is not too old, and with the samples."""
     if memory.samples is None:
         samples = {one["dag_id"]: Samples.from_json(one["samples"]) for one in _fetch(connection, SQL["profiles"])}
@@ -209,7 +211,7 @@ def _refresh(connection: Connection[Row], rules: Sequence[Rule], memory: Memory,
     for row in _fetch(connection, SQL["dags"]):
         dag_id, owners = row["dag_id"], frozenset(one.strip() for one in row["owners"].split(","))
         if dag_id in producers or any(rule.matches_dag(dag_id, tags.get(dag_id, ()), owners) for rule in rules):
-            dags[dag_id] = Dag(dag_id, tags.get(dag_id, frozenset()), owners)
+            dags[dag_id] = ObservedDag(dag_id, tags.get(dag_id, frozenset()), owners)
     versions = {one["dag_id"]: one for one in _fetch(connection, SQL["versions"], dags=sorted(dags))}
     structures = _read_structures(connection, {key: str(one["version"]) for key, one in versions.items()}, memory)
     known_since = {**{key: one["known_since"] for key, one in versions.items()}, **memory.known_since}
@@ -225,7 +227,9 @@ def _refresh(connection: Connection[Row], rules: Sequence[Rule], memory: Memory,
     return replace(memory, rules=tuple(rules), catalogue=catalogue, structures=structures, known_since=known_since)
 
 
-def _read_structures(connection: Connection[Row], versions: Mapping[str, str], memory: Memory) -> dict[str, Structure]:
+def _read_structures(
+    connection: Connection[Row], versions: Mapping[str, str], memory: ReaderMemory
+) -> dict[str, Structure]:
     kept = {dag_id: one for dag_id, one in memory.structures.items() if dag_id in versions}
     changed = [key for key, version in versions.items() if kept.get(key, Structure("")).version != version]
     for start in range(0, len(changed), MOST_STRUCTURES):
@@ -245,7 +249,7 @@ def _read_downstream(data: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _read_dags(connection: Connection[Row], catalogue: Mapping[str, Dag]) -> dict[str, Dag]:
+def _read_dags(connection: Connection[Row], catalogue: Mapping[str, ObservedDag]) -> dict[str, ObservedDag]:
     return {
         row["dag_id"]: replace(
             catalogue[row["dag_id"]],
@@ -261,21 +265,21 @@ def _read_dags(connection: Connection[Row], catalogue: Mapping[str, Dag]) -> dic
 
 def _read_days(
     connection: Connection[Row],
-    rules: Sequence[Rule],
+    rules: Sequence[SlaRule],
     instances: Sequence[Instance],
-    dags: Mapping[str, Dag],
+    dags: Mapping[str, ObservedDag],
     cursor: Cursor,
     known_runs: DayRuns,
     now: datetime,
 ) -> DayRuns:
     """Return the runs that can keep the daily promises that are open, or that this evaluation opens."""
-    open_ = [one for one in instances if one.key.kind is Kind.FINISHED_BY and one.state not in ENDED]
+    open_ = [one for one in instances if one.key.kind is PromiseKind.FINISHED_BY and one.state not in ENDED]
     starts = [one.starts_at for one in open_]
     wanted = {one.key.subject.dag_id for one in open_}
     known = {one.key for one in instances}
     blank = Observations(dags=dags, rules_since=cursor.since, evaluated_at=cursor.evaluated_at)
     for rule in rules:
-        if rule.kind is Kind.FINISHED_BY:
+        if rule.kind is PromiseKind.FINISHED_BY:
             for one in engine.list_opened(rule, blank, now):
                 if one.key not in known:
                     starts.append(one.starts_at)
@@ -290,7 +294,10 @@ def _read_days(
 
 
 def _choose_detailed(
-    rules: Sequence[Rule], dags: Mapping[str, Dag], runs: Mapping[RunKey, Run], of_days: Iterable[RunKey]
+    rules: Sequence[SlaRule],
+    dags: Mapping[str, ObservedDag],
+    runs: Mapping[RunKey, ObservedRun],
+    of_days: Iterable[RunKey],
 ) -> list[RunKey]:
     """Return the runs whose tasks are read: those that are active or have just ended, and those of a daily task."""
     by_task = [rule for rule in rules if rule.task is not None and rule.kind in DAILY]
@@ -304,7 +311,7 @@ def _choose_detailed(
     return [key for key, run in runs.items() if key not in skipped and run.run_type != BACKFILL]
 
 
-def _read_tasks(connection: Connection[Row], runs: Sequence[Run]) -> dict[RunKey, Run]:
+def _read_tasks(connection: Connection[Row], runs: Sequence[ObservedRun]) -> dict[RunKey, ObservedRun]:
     """Return the runs with their tasks."""
     if not runs:
         return {}
@@ -322,8 +329,8 @@ def _read_tasks(connection: Connection[Row], runs: Sequence[Run]) -> dict[RunKey
     return {_key(run): replace(run, tasks=found.get(_key(run), {})) for run in runs}
 
 
-def _read_catalogue_of_assets(connection: Connection[Row], rules: Sequence[Rule]) -> dict[str, tuple[int, Asset]]:
-    if not any(rule.kind is Kind.FRESH_BY for rule in rules):
+def _read_catalogue_of_assets(connection: Connection[Row], rules: Sequence[SlaRule]) -> dict[str, tuple[int, Asset]]:
+    if not any(rule.kind is PromiseKind.FRESH_BY for rule in rules):
         return {}
     return {
         row["name"]: (row["id"], Asset(row["name"], row["uri"], frozenset((a, b) for a, b in row["producers"])))
@@ -336,7 +343,7 @@ def _read_assets(
     connection: Connection[Row],
     catalogue: Mapping[str, tuple[int, Asset]],
     open_: Sequence[Instance],
-    rules: Sequence[Rule],
+    rules: Sequence[SlaRule],
     cursor: Cursor,
     now: datetime,
 ) -> dict[str, Asset]:
@@ -349,7 +356,9 @@ def _read_assets(
         evaluated_at=cursor.evaluated_at,
     )
     starts: dict[str, datetime] = {}
-    opened = [one for rule in rules if rule.kind is Kind.FRESH_BY for one in engine.list_opened(rule, blank, now)]
+    opened = [
+        one for rule in rules if rule.kind is PromiseKind.FRESH_BY for one in engine.list_opened(rule, blank, now)
+    ]
     for one in (*open_, *opened):
         name = one.key.subject.asset
         if name in catalogue:
@@ -363,16 +372,18 @@ def _read_assets(
 
 def _read_ended_meanwhile(
     connection: Connection[Row], cursor: Cursor, dags: Sequence[str], now: datetime
-) -> Iterator[Run]:
+) -> Iterator[ObservedRun]:
     """Return the runs that were active when the last engine worked, and have ended since."""
     ended_after = (cursor.evaluated_at or now) - engine.OVERLAP
     first = cursor.last_run - LAST_RUNS
     return _read_runs(connection, SQL["ended_runs"], first=first, ended_after=ended_after, dags=dags)
 
 
-def _list_successes(open_: Sequence[Instance], ended: Sequence[Run]) -> dict[RunKey, tuple[datetime, ...]]:
+def _list_successes(open_: Sequence[Instance], ended: Sequence[ObservedRun]) -> dict[RunKey, tuple[datetime, ...]]:
     """Return the ends of successes of Dags and tasks that must run, in order."""
-    wanted = {(one.key.subject.dag_id, one.key.subject.task_id) for one in open_ if one.key.kind is Kind.MUST_RUN}
+    wanted = {
+        (one.key.subject.dag_id, one.key.subject.task_id) for one in open_ if one.key.kind is PromiseKind.MUST_RUN
+    }
     found: dict[RunKey, set[datetime]] = defaultdict(set)
     for run in ended:
         if run.state == "success" and run.ended_at and (run.dag_id, "") in wanted and run.run_type != BACKFILL:

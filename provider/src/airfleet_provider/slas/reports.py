@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from airfleet_provider.contract.sla_rules import Rule
+from airfleet_provider.contract.sla_rules import SlaRule
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.slas.alerts import show_moment
 from airfleet_provider.slas.instances import Instance
@@ -30,7 +30,7 @@ STALE = timedelta(minutes=5)
 class EngineState:
     """The rules that the engine evaluates, and when it did so last."""
 
-    rules: Mapping[tuple[str, str], Rule]
+    rules: Mapping[tuple[str, str], SlaRule]
     evaluated_at: datetime | None
     now: datetime | None
     # The rules that are about nothing that Airflow knows.
@@ -80,7 +80,7 @@ def read_engine(query: Query) -> EngineState:
     rows = query(SQL["rules"], {})
     if not rows:
         return EngineState({}, None, None)
-    rules = [Rule.from_json(one["rule"]) for one in rows[0]["rules"]]
+    rules = [SlaRule.from_json(one["rule"]) for one in rows[0]["rules"]]
     by_name = {(rule.name, rule.kind.value): rule for rule in rules}
     unmatched = {one["rule"]["name"]: None for one in rows[0]["rules"] if one.get("subjects") == 0}
     return EngineState(by_name, rows[0]["evaluated_at"], rows[0]["now"], tuple(unmatched))
@@ -119,7 +119,7 @@ def read_history(query: Query, *, rule: str, dag: str | None, most: int) -> list
     return [(row["id"], read_instance(row)) for row in rows]
 
 
-def to_row(number: int, instance: Instance, rules: Mapping[tuple[str, str], Rule]) -> Row:
+def to_row(number: int, instance: Instance, rules: Mapping[tuple[str, str], SlaRule]) -> Row:
     """Return an instance as plain data. Moments are in ISO 8601, and `due_local` is in the zone of the rule."""
     rule = rules.get((instance.key.rule, instance.key.kind.value))
     late = (instance.fulfilled_at or instance.expected_at or instance.due_at) - instance.due_at

@@ -11,10 +11,10 @@ from typing import Any
 from psycopg import Connection
 
 from airfleet_provider.contract import alert_schema
-from airfleet_provider.contract.sla_rules import Kind, Rule, State
+from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.slas.alerts import AlertChanges
-from airfleet_provider.slas.instances import Instance, Key, Subject, Transition
+from airfleet_provider.slas.instances import Instance, InstanceKey, PromiseSubject, Transition
 from airfleet_provider.slas.learning import Samples
 
 SQL = Statements(__package__, "store")
@@ -33,12 +33,12 @@ class Cursor:
     last_run: int
     since: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
     # The rules as they are written with the cursor: `airfleet sla` describes promises with them.
-    rules: Sequence[Rule] = ()
+    rules: Sequence[SlaRule] = ()
     # How many Dags, tasks or assets each rule is about.
     subjects: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @classmethod
-    def from_row(cls, row: Row, rules: Sequence[Rule]) -> Cursor:
+    def from_row(cls, row: Row, rules: Sequence[SlaRule]) -> Cursor:
         """Return the cursor of a row, with rules that count from now on if they are new.
 
         A first engine sees only the runs that are active, and those that begin later.
@@ -69,7 +69,7 @@ def _promised(rule: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in rule.items() if key != "severity"}
 
 
-def apply(connection: Connection[Row], transitions: Iterable[Transition]) -> frozenset[Key]:
+def apply(connection: Connection[Row], transitions: Iterable[Transition]) -> frozenset[InstanceKey]:
     """Write the transitions, and return the keys of new instances that have existed before: they stay as they are."""
     closed = set()
     for one in transitions:
@@ -120,10 +120,10 @@ def prune(connection: Connection[Row], now: datetime) -> None:
 
 def read_instance(row: Row) -> Instance:
     """Return the instance of a row."""
-    subject = Subject(row["dag_id"], row["task_id"], row["asset"])
+    subject = PromiseSubject(row["dag_id"], row["task_id"], row["asset"])
     return Instance(
-        key=Key(row["rule"], Kind(row["kind"]), subject, row["occasion"]),
-        state=State(row["state"]),
+        key=InstanceKey(row["rule"], PromiseKind(row["kind"]), subject, row["occasion"]),
+        state=PromiseState(row["state"]),
         starts_at=row["starts_at"],
         due_at=row["due_at"],
         changed_at=row["changed_at"],
@@ -136,7 +136,7 @@ def read_instance(row: Row) -> Instance:
     )
 
 
-def _name(key: Key) -> Row:
+def _name(key: InstanceKey) -> Row:
     return {
         "rule": key.rule,
         "kind": key.kind.value,

@@ -12,13 +12,13 @@ from typing import Any
 from psycopg import Connection
 
 from airfleet_provider.agent_loops.loop import Context, Loop
-from airfleet_provider.contract.agents_config import Key
+from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.slot_rules import (
     STALE_S,
-    Decision,
     Demand,
-    Inputs,
     Peak,
+    SlotDecision,
+    SlotInputs,
     SlotRule,
     Waiting,
     WorkerReport,
@@ -75,7 +75,7 @@ class SlotLoop:
 
     def _decide(
         self, rule: SlotRule, rows: Sequence[Row], demand: Demand, fixed: int | None, limits: tuple[int, int]
-    ) -> tuple[SlotRule, Inputs, Decision]:
+    ) -> tuple[SlotRule, SlotInputs, SlotDecision]:
         own = {row["host"]: row for row in rows if row["pool"] == rule.pool}
         workers = tuple(
             WorkerReport(
@@ -87,13 +87,13 @@ class SlotLoop:
         # A process that has just become the active one does not take slots away before it has seen the demand a while.
         now, present = self._clock(), sum(one.slots or 0 for one in workers if one.counts)
         peak = self._peaks.setdefault(rule.pool, Peak(rule.calm_s, now, present)).add(now, demand.tasks)
-        inputs = Inputs(*limits, per_host=rule.per_host, demand=demand, workers=workers, peak=peak, fixed=fixed)
+        inputs = SlotInputs(*limits, per_host=rule.per_host, demand=demand, workers=workers, peak=peak, fixed=fixed)
         return rule, inputs, decide(inputs)
 
     def _write(
         self,
         context: Context,
-        decided: Sequence[tuple[SlotRule, Inputs, Decision]],
+        decided: Sequence[tuple[SlotRule, SlotInputs, SlotDecision]],
         writes: Sequence[Row],
         known: set[tuple[str, str]],
     ) -> None:
@@ -111,7 +111,7 @@ class SlotLoop:
                 self._pruned_at = self._clock()
 
 
-def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: Decision) -> list[Row]:
+def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: SlotDecision) -> list[Row]:
     """Return the rows of a pool's workers that must be written, each with whether its slots change."""
     own = {row["host"]: row for row in rows if row["pool"] == rule.pool}
     # A person's number holds without an agent too, and otherwise a worker had better run all that it can.
@@ -157,7 +157,7 @@ def _count_admissible(connection: Connection[Row], rows: Sequence[Row]) -> int:
     return count_admissible(waiting, rooms, pools, held)
 
 
-def _record(connection: Connection[Row], rule: SlotRule, inputs: Inputs, decision: Decision) -> None:
+def _record(connection: Connection[Row], rule: SlotRule, inputs: SlotInputs, decision: SlotDecision) -> None:
     values = {
         "pool": rule.pool,
         "inputs": json.dumps(inputs.to_json()),
@@ -171,5 +171,5 @@ def _record(connection: Connection[Row], rule: SlotRule, inputs: Inputs, decisio
 
 def make_loop(config: Mapping[str, Any]) -> Loop:
     """Return the loop that works by the rules of the agents' configuration."""
-    rules = [SlotRule.from_json(one) for one in config.get(Key.SLOTS, {}).get("rules", ())]
+    rules = [SlotRule.from_json(one) for one in config.get(AgentsKey.SLOTS, {}).get("rules", ())]
     return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, SlotLoop(rules).once)

@@ -9,7 +9,7 @@ from airfleet_provider.task_runtime.pool_key import PoolKey
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ZygoteLimits:
     """How many zygotes a pool may have, their total memory, and the age and number of tasks of each."""
 
     count: int = 32
@@ -28,12 +28,12 @@ class ZygoteUsage:
     memory_bytes: int = 0
 
 
-def is_spent(record: ZygoteUsage, limits: Limits, now: float) -> bool:
+def is_spent(record: ZygoteUsage, limits: ZygoteLimits, now: float) -> bool:
     """Return whether a zygote has reached its age or its number of tasks, so that a new zygote must replace it."""
     return now - record.born >= limits.age_s or record.uses >= limits.uses
 
 
-def list_surplus(records: Mapping[PoolKey, ZygoteUsage], limits: Limits, now: float) -> Iterator[PoolKey]:
+def list_surplus(records: Mapping[PoolKey, ZygoteUsage], limits: ZygoteLimits, now: float) -> Iterator[PoolKey]:
     """Yield the zygotes to end: the spent ones, then the least recently used until the rest fits the limits.
 
     Never yields the most recently used zygote unless it is spent.

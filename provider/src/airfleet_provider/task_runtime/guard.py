@@ -28,7 +28,7 @@ from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.processes import fd_messages, lifecycle
 from airfleet_provider.processes.lifecycle import LAST_STANDARD_STREAM
 from airfleet_provider.task_runtime import pool_launcher, zygote_pool
-from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.eviction import ZygoteLimits
 
 RESTART_S = 0.5
 # `path` comes first, so that the guard imports all modules from the same places as the executor.
@@ -48,7 +48,7 @@ class Guard:
     forks from now on inherit it.
     """
 
-    chosen: Limits
+    chosen: ZygoteLimits
     requests: socket.socket
     channel: int
     pid: int
@@ -56,7 +56,7 @@ class Guard:
     started: float = 0.0
 
     @classmethod
-    def start(cls, chosen: Limits) -> Guard:
+    def start(cls, chosen: ZygoteLimits) -> Guard:
         """Start a guard as a fork of this process, which must not have threads yet."""
         ours, theirs = fd_messages.pair()
         pid = os.fork()
@@ -81,7 +81,7 @@ class Guard:
             count_keepers().fell_back("the guard of warm processes ended and was started again")
 
 
-def _start_program(requests: socket.socket, chosen: Limits) -> int:
+def _start_program(requests: socket.socket, chosen: ZygoteLimits) -> int:
     """Start a guard as a program of its own; return its pid."""
     number = requests.fileno()
     given = {"requests": number, "limits": asdict(chosen), "path": sys.path}
@@ -97,7 +97,7 @@ def main(given: Mapping[str, Any]) -> NoReturn:
     requests = socket.socket(fileno=given["requests"])
     requests.set_inheritable(False)
     lifecycle.close_others(requests.fileno())
-    guard(requests, Limits(**given["limits"]))
+    guard(requests, ZygoteLimits(**given["limits"]))
 
 
 def _reap(pid: int, options: int) -> bool:
@@ -113,7 +113,7 @@ def count_keepers() -> Counter:
     return fallbacks.open_counter(fallbacks.WARM_KEEPER, os.environ)
 
 
-def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
+def guard(requests: socket.socket, chosen: ZygoteLimits) -> NoReturn:
     """Run the zygote pool, and run it again until it exits with 0, because no process is left that could send requests.
 
     Never returns.
@@ -137,7 +137,7 @@ def guard(requests: socket.socket, chosen: Limits) -> NoReturn:
         os._exit(0)
 
 
-def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
+def _run_keeper(requests: socket.socket, chosen: ZygoteLimits) -> int:
     """Run a forked zygote pool at once, and a lean pool that relieves it; return the exit code of the last to end."""
     ours, theirs = fd_messages.pair()
     with ours, theirs:
@@ -156,7 +156,7 @@ def _run_keeper(requests: socket.socket, chosen: Limits) -> int:
             count_keepers().fell_back(f"one of the two zygote pools ended with exit code {code}")
 
 
-def _fork_keeper(requests: socket.socket, chosen: Limits, relief: socket.socket, other: socket.socket) -> int:
+def _fork_keeper(requests: socket.socket, chosen: ZygoteLimits, relief: socket.socket, other: socket.socket) -> int:
     keeper = os.fork()
     if keeper == 0:
         code = 1

@@ -11,14 +11,14 @@ import time
 from dataclasses import asdict
 
 from airfleet_provider.processes import fd_messages, lifecycle
-from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.eviction import ZygoteLimits
 
 CODE = "from airfleet_provider.task_runtime.pool_launcher import main; main()"
 # The imports take two seconds of CPU. Wait for so long first, because the starting executor needs the CPU itself.
 AFTER_S = 2.0
 
 
-def start(requests: socket.socket, chosen: Limits, relief: socket.socket) -> int:
+def start(requests: socket.socket, chosen: ZygoteLimits, relief: socket.socket) -> int:
     """Start a lean pool and return its pid.
 
     The pool's first message on `relief` says that it receives `requests` from now on.
@@ -51,6 +51,6 @@ def main() -> None:
         with contextlib.suppress(OSError), relief:
             fd_messages.send(relief, {"ready": True})
 
-    code = zygote_pool.keep(requests, Limits(**given["limits"]), on_ready=relieve)
+    code = zygote_pool.keep(requests, ZygoteLimits(**given["limits"]), on_ready=relieve)
     sys.stderr.flush()
     os._exit(code)

@@ -11,7 +11,7 @@ from typing import Any
 
 from airfleet_provider.compat.calls import config
 from airfleet_provider.contract import environment
-from airfleet_provider.contract.task_limits import HINT, KEY, SECTION, LimitRule, Limits, find_limits, parse
+from airfleet_provider.contract.task_limits import HINT, KEY, SECTION, LimitRule, TaskLimits, find_limits, parse
 from airfleet_provider.processes import task_group
 from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.task_group import Groups, Leftovers, TaskGroup
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class Confinement:
     """The limits of one task. `group` is None where they are not in force, or by a limit on data alone."""
 
-    limits: Limits
+    limits: TaskLimits
     group: TaskGroup | None = None
 
     def enter(self) -> str | None:
@@ -47,7 +47,7 @@ class Confinement:
         return f"airfleet: no cgroup can be made here. Limits of this task that are not in force: {', '.join(others)}"
 
 
-NONE = Confinement(Limits())
+NONE = Confinement(TaskLimits())
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from setproctitle import setproctitle
 from airfleet_provider.compat.patches import prefork, task_start
 from airfleet_provider.processes import fd_messages, lifecycle, oom_priority
 from airfleet_provider.task_runtime import eviction, zygote
-from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
+from airfleet_provider.task_runtime.eviction import ZygoteLimits, ZygoteUsage
 from airfleet_provider.task_runtime.load_audit import is_fresh
 from airfleet_provider.task_runtime.pool_key import PoolKey
 
@@ -45,7 +45,7 @@ class ZygotePool:
     """Routes requests to zygotes, starts missing zygotes and ends surplus zygotes."""
 
     requests: socket.socket
-    limits: Limits
+    limits: ZygoteLimits
     log: int
     relief: socket.socket | None = None
     is_relieved: bool = False
@@ -183,7 +183,7 @@ class ZygotePool:
 
 def keep(
     requests: socket.socket,
-    chosen: Limits,
+    chosen: ZygoteLimits,
     relief: socket.socket | None = None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> int:

@@ -36,7 +36,7 @@ from airfleet.components.settings import INDEXED_LOGS
 from airfleet.spec.secrets import list_accepted
 from airfleet.spec.topology import Host, Role
 from airfleet_provider.contract import environment, log_agent_config, log_store_config
-from airfleet_provider.contract.log_agent_config import Key
+from airfleet_provider.contract.log_agent_config import LogAgentKey
 
 STORE = "log-store"
 STORE_MODULE = "airfleet_provider.log_store"
@@ -138,18 +138,22 @@ def _make_environment(**own: str) -> dict[str, str]:
 
 def _render_agent(place: Place, listen: str, certificate: HostFile, key: HostFile) -> str:
     roles = place.host.roles
-    sections: dict[Key, object] = {
-        Key.HOST: place.host.name,
-        Key.SERVER: {"address": listen, "port": LOG_AGENT_METRICS},
-        Key.STORES: _list_stores(place),
-        Key.PROOF: {"authorities": str(AUTHORITIES), "certificate": str(certificate.path), "key": str(key.path)},
-        Key.POSITIONS: str(AGENT_STATE),
-        Key.JOURNAL: [JOURNALCTL],
-        Key.TASKS: [folder for role, (folder, _) in TASK_LOGS.items() if role in roles],
-        Key.TREES: {"dag-processor": str(PARSED)} if "scheduler" in roles else {},
-        Key.MOST_BYTES_PER_TRY: log_agent_config.MOST_BYTES_PER_TRY,
-        Key.KEEP_DAYS: place.fleet.retention.logs,
-        Key.REDACT: list(place.fleet.logs.redact),
+    sections: dict[LogAgentKey, object] = {
+        LogAgentKey.HOST: place.host.name,
+        LogAgentKey.SERVER: {"address": listen, "port": LOG_AGENT_METRICS},
+        LogAgentKey.STORES: _list_stores(place),
+        LogAgentKey.PROOF: {
+            "authorities": str(AUTHORITIES),
+            "certificate": str(certificate.path),
+            "key": str(key.path),
+        },
+        LogAgentKey.POSITIONS: str(AGENT_STATE),
+        LogAgentKey.JOURNAL: [JOURNALCTL],
+        LogAgentKey.TASKS: [folder for role, (folder, _) in TASK_LOGS.items() if role in roles],
+        LogAgentKey.TREES: {"dag-processor": str(PARSED)} if "scheduler" in roles else {},
+        LogAgentKey.MOST_BYTES_PER_TRY: log_agent_config.MOST_BYTES_PER_TRY,
+        LogAgentKey.KEEP_DAYS: place.fleet.retention.logs,
+        LogAgentKey.REDACT: list(place.fleet.logs.redact),
     }
     return json.dumps(sections, indent=1) + "\n"
 
@@ -161,8 +165,8 @@ def _list_stores(place: Place) -> dict[str, str]:
 
 def _render_store(place: Place, certificate: HostFile, key: HostFile) -> str:
     keys = list_accepted(place.credentials.platform.jwt_secret)
-    sections: dict[log_store_config.Key, object] = {
-        log_store_config.Key.SERVER: {
+    sections: dict[log_store_config.LogStoreKey, object] = {
+        log_store_config.LogStoreKey.SERVER: {
             "address": place.listen,
             "port": LOG_STORE,
             "certificate": str(certificate.path),
@@ -170,14 +174,14 @@ def _render_store(place: Place, certificate: HostFile, key: HostFile) -> str:
             "authorities": str(AUTHORITIES),
         },
         **_describe_index(place),
-        log_store_config.Key.KEEP_DAYS: place.fleet.retention.logs,
-        log_store_config.Key.TOKENS: [log_store_config.derive_search_token(one.reveal()) for one in keys],
+        log_store_config.LogStoreKey.KEEP_DAYS: place.fleet.retention.logs,
+        log_store_config.LogStoreKey.TOKENS: [log_store_config.derive_search_token(one.reveal()) for one in keys],
     }
     return json.dumps(sections, indent=1) + "\n"
 
 
-def _describe_index(place: Place) -> dict[log_store_config.Key, object]:
+def _describe_index(place: Place) -> dict[log_store_config.LogStoreKey, object]:
     if (wanted := place.fleet.logs.opensearch) and place.objects.opensearch:
         found = {"url": place.objects.opensearch.reveal(), "prefix": wanted.prefix}
-        return {log_store_config.Key.OPENSEARCH: found}
-    return {log_store_config.Key.INDEX: str(STORE_STATE / "index")}
+        return {log_store_config.LogStoreKey.OPENSEARCH: found}
+    return {log_store_config.LogStoreKey.INDEX: str(STORE_STATE / "index")}

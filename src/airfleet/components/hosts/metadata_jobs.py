@@ -12,7 +12,7 @@ from airfleet.components.hosts import airflow
 from airfleet.components.model import File, reveal
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Kind, Migration
+from airfleet_provider.contract.migrations.runner import Migration, MigrationKind
 
 CLEANUP = "metadata-cleanup"
 
@@ -48,7 +48,7 @@ def _fill(place: Place) -> Job:
 
 def clean_up(place: Place, migrations: Iterable[Migration]) -> tuple[Job, ...]:
     """The job that removes from airfleet's own tables what only former versions used; none where no migration does."""
-    post = [one for one in migrations if one.kind is Kind.POST]
+    post = [one for one in migrations if one.kind is MigrationKind.POST]
     if not post:
         return ()
     script = administer(place, [("airfleet", "migrate", "--post")])

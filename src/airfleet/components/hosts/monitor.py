@@ -45,7 +45,7 @@ from airfleet.components.monitoring import alertmanager, grafana, rule_files
 from airfleet.components.monitoring.prometheus import (
     NO_FOREIGN_PAGES,
     ScrapeJob,
-    Target,
+    ScrapeTarget,
     render_config,
     scrape_agents,
     scrape_brokers,
@@ -240,8 +240,8 @@ def _list_patroni(place: Place) -> tuple[Host, ...]:
     return hosts if len(hosts) > 1 else ()
 
 
-def _targets(hosts: Iterable[Host], port: int) -> tuple[Target, ...]:
-    return tuple(Target(f"{host.address}:{port}", host.name) for host in hosts)
+def _targets(hosts: Iterable[Host], port: int) -> tuple[ScrapeTarget, ...]:
+    return tuple(ScrapeTarget(f"{host.address}:{port}", host.name) for host in hosts)
 
 
 def _serve_tls(place: Place, folder: Path, *more: str) -> tuple[HostFile, ...]:

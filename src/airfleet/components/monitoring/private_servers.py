@@ -17,7 +17,7 @@ from airfleet.components.monitoring import alertmanager, grafana, rule_files
 from airfleet.components.monitoring.prometheus import (
     NO_FOREIGN_PAGES,
     ScrapeJob,
-    Target,
+    ScrapeTarget,
     render_config,
     scrape_agents,
     scrape_brokers,
@@ -91,8 +91,8 @@ def describe(
     return Component(name="monitor", processes=processes, files=files)
 
 
-def _target(fleet: Fleet, port: int) -> tuple[Target, ...]:
-    return (Target(f"{LOOPBACK}:{port}", fleet.name),)
+def _target(fleet: Fleet, port: int) -> tuple[ScrapeTarget, ...]:
+    return (ScrapeTarget(f"{LOOPBACK}:{port}", fleet.name),)
 
 
 def _run_prometheus(fleet: Fleet, node: MonitorNode, config: File, web: File) -> Process:

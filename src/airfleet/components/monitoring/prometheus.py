@@ -24,7 +24,7 @@ NO_FOREIGN_PAGES = "--web.cors.origin=^$"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ScrapeTarget:
     """A server with metrics: its address with port, and the host of fleet.yaml that it runs on."""
 
     address: str
@@ -42,7 +42,7 @@ class ScrapeJob:
     """
 
     name: str
-    targets: tuple[Target, ...]
+    targets: tuple[ScrapeTarget, ...]
     path: str = "/metrics"
     params: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authorities: Path | None = None
@@ -52,7 +52,7 @@ class ScrapeJob:
     relabel: tuple[Mapping[str, Any], ...] = ()
 
 
-def scrape_agents(targets: tuple[Target, ...], *, authorities: Path | None = None) -> ScrapeJob:
+def scrape_agents(targets: tuple[ScrapeTarget, ...], *, authorities: Path | None = None) -> ScrapeJob:
     """Return the job that scrapes the agents, with TLS if there are `authorities`.
 
     Only the active agents export facts about the platform. These series do not name the agents that exported them, so
@@ -72,7 +72,7 @@ def scrape_agents(targets: tuple[Target, ...], *, authorities: Path | None = Non
     )
 
 
-def scrape_brokers(targets: tuple[Target, ...]) -> tuple[ScrapeJob, ScrapeJob]:
+def scrape_brokers(targets: tuple[ScrapeTarget, ...]) -> tuple[ScrapeJob, ScrapeJob]:
     """Return the jobs that scrape RabbitMQ nodes: each node, and the queues that it knows."""
     queues = ScrapeJob("rabbitmq-queues", targets, path="/metrics/detailed", params={"family": QUEUE_FAMILIES})
     return ScrapeJob("rabbitmq", targets), queues

@@ -34,7 +34,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login
 from airfleet.template import render_template
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Database, Kind, Migration
+from airfleet_provider.contract.migrations.runner import MigratedDatabase, Migration, MigrationKind
 
 CREATE = "postgresql-create"
 RESULTS_CLEANUP = "results-cleanup"
@@ -104,7 +104,7 @@ def describe(place: Place) -> Part:
 
 
 def _list_jobs(place: Place, make: Job) -> tuple[Job, ...]:
-    cleanup = clean_up_results(runner.read_own(Database.RESULTS))
+    cleanup = clean_up_results(runner.read_own(MigratedDatabase.RESULTS))
     rights = (reporting.give_rights(place),) if place.fleet.reporting else ()
     jobs = (make, _roles(place), *(_on_primary(place, job) for job in (*cleanup, *rights)))
     return jobs if place.credentials.former_results else (*jobs, _on_primary(place, _remove_former(place)))
@@ -295,7 +295,7 @@ def _roles(place: Place) -> Job:
         f"REVOKE ALL ON DATABASE {result_database.DATABASE} FROM PUBLIC;",
         f"GRANT CONNECT ON DATABASE {result_database.DATABASE} TO {result_database.WRITER}, {result_database.READER};",
         f"\\connect {result_database.DATABASE}",
-        runner.render_script(runner.read_own(Database.RESULTS)),
+        runner.render_script(runner.read_own(MigratedDatabase.RESULTS)),
         result_database.RIGHTS,
     ]
     sql = "\n".join(lines)
@@ -352,10 +352,10 @@ def _create_role(name: str) -> str:
 def clean_up_results(migrations: Iterable[Migration]) -> tuple[Job, ...]:
     """The job that removes from the results what only former versions used; none where no migration does."""
     listed = tuple(migrations)
-    post = [one for one in listed if one.kind is Kind.POST]
+    post = [one for one in listed if one.kind is MigrationKind.POST]
     if not post:
         return ()
-    sql = runner.render_script(listed, kinds=(Kind.POST,))
+    sql = runner.render_script(listed, kinds=(MigrationKind.POST,))
     script = Secret(f"{build_command(result_database.DATABASE)} <<'SQL'\n{sql}\nSQL\n")
     what = "remove from the results of tasks what only former versions used"
     return (Job(RESULTS_CLEANUP, what, Stage.CLEANUP, script, USER, version=runner.compute_digest(post)),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from airfleet.operations.machines.records import Record, State
+from airfleet.operations.machines.records import MachineRecord, MachineState
 from airfleet.spec.machines import MachineGroup
 
 
@@ -15,11 +15,13 @@ def describe_host(group: MachineGroup, address: str) -> dict[str, object]:
     return {"address": address, **roles, **pools}
 
 
-def describe_hosts(groups: Sequence[MachineGroup], records: Mapping[str, Record]) -> dict[str, dict[str, object]]:
+def describe_hosts(
+    groups: Sequence[MachineGroup], records: Mapping[str, MachineRecord]
+) -> dict[str, dict[str, object]]:
     """Return the hosts of all machines that are made and whose group fleet.yaml has."""
     by_name = {group.name: group for group in groups}
     return {
         one.name: describe_host(by_name[one.group], one.address)
         for one in records.values()
-        if one.state is State.MADE and one.group in by_name
+        if one.state is MachineState.MADE and one.group in by_name
     }

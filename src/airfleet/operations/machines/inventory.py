@@ -147,7 +147,7 @@ def _pick(said: Mapping[Any, object]) -> dict[str, str]:
 
 def _parse(text: str) -> _Inventory:
     try:
-        said = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that knows two more tags
+        said = yaml.load(text, Loader=_InventoryLoader)  # noqa: S506 - a SafeLoader that knows two more tags
     except yaml.YAMLError:
         said = None
     found = _Inventory()
@@ -164,12 +164,12 @@ def _parse(text: str) -> _Inventory:
     return found
 
 
-class _Loader(yaml.SafeLoader):
+class _InventoryLoader(yaml.SafeLoader):
     """Reads Ansible's own tags as empty texts: they mark secrets and texts that are no templates."""
 
 
 for _tag in ("!vault", "!unsafe"):
-    _Loader.add_constructor(_tag, lambda _loader, _node: "")
+    _InventoryLoader.add_constructor(_tag, lambda _loader, _node: "")
 
 
 def _read_listed(said: Mapping[str, object], found: _Inventory) -> None:

@@ -12,7 +12,7 @@ from airfleet.workspace.state_folder import build_record, read_records, write_re
 NAME, LOCK = "machines.json", "machines.lock"
 
 
-class State(StrEnum):
+class MachineState(StrEnum):
     """How far a machine is."""
 
     CREATING = "creating"
@@ -21,18 +21,18 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class MachineRecord:
     """One machine. `id` and `address` are empty until the driver has said them."""
 
     name: str
     group: str
     key: str
-    state: State
+    state: MachineState
     id: str = ""
     address: str = ""
 
 
-def read(state: Path) -> dict[str, Record]:
+def read(state: Path) -> dict[str, MachineRecord]:
     """Return the records by the names of the machines.
 
     Raises:
@@ -41,13 +41,13 @@ def read(state: Path) -> dict[str, Record]:
     path = state / NAME
     hint = "it says which machines airfleet made; bring it back from a backup of the state folder"
 
-    def build(body: object) -> Record:
-        one = build_record(Record, body, path)
-        return replace(one, state=State(one.state))
+    def build(body: object) -> MachineRecord:
+        one = build_record(MachineRecord, body, path)
+        return replace(one, state=MachineState(one.state))
 
     return {one.name: one for one in read_records(path, build, hint)}
 
 
-def write(state: Path, records: Mapping[str, Record]) -> None:
+def write(state: Path, records: Mapping[str, MachineRecord]) -> None:
     """Replace the records, atomically and durably."""
     write_records(state / NAME, records.values())

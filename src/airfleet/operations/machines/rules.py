@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from airfleet.operations.machines.driver import Machine
-from airfleet.operations.machines.records import Record, State
+from airfleet.operations.machines.records import MachineRecord, MachineState
 from airfleet.spec.machines import MachineGroup
 
 
-class Action(StrEnum):
+class MachineAction(StrEnum):
     """What `apply` does about a machine."""
 
     CREATE = "create"
@@ -25,11 +25,11 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MachineStep:
     """One machine and what to do about it. `why` is a sentence for a user."""
 
     name: str
-    action: Action
+    action: MachineAction
     why: str
     group: MachineGroup | None = None
     machine: Machine | None = None
@@ -37,10 +37,12 @@ class Step:
     @property
     def is_change(self) -> bool:
         """Whether `apply` does something."""
-        return self.action in (Action.CREATE, Action.RESUME, Action.WAIT, Action.END)
+        return self.action in (MachineAction.CREATE, MachineAction.RESUME, MachineAction.WAIT, MachineAction.END)
 
 
-def decide(groups: Sequence[MachineGroup], records: Mapping[str, Record], seen: Sequence[Machine]) -> tuple[Step, ...]:
+def decide(
+    groups: Sequence[MachineGroup], records: Mapping[str, MachineRecord], seen: Sequence[Machine]
+) -> tuple[MachineStep, ...]:
     """Return a step for each machine: those of fleet.yaml in their order, then those that it does not have."""
     wanted = {name: group for group in groups for name in group.names}
     by_key = {one.key: one for one in seen if one.key}
@@ -49,31 +51,37 @@ def decide(groups: Sequence[MachineGroup], records: Mapping[str, Record], seen: 
         if name in wanted:
             continue
         machine = by_key.get(record.key)
-        if record.state is State.DESTROYING:
-            steps.append(Step(name, Action.END, "its destruction was interrupted", machine=machine))
+        if record.state is MachineState.DESTROYING:
+            steps.append(MachineStep(name, MachineAction.END, "its destruction was interrupted", machine=machine))
         else:
             why = f"fleet.yaml does not have it; `airfleet machines destroy {name}` destroys it"
-            steps.append(Step(name, Action.SURPLUS, why, machine=machine))
+            steps.append(MachineStep(name, MachineAction.SURPLUS, why, machine=machine))
     known = {record.key for record in records.values()}
     for one in seen:
         if one.key not in known or not one.key:
             why = f"{one.id} has the tag of this fleet, and airfleet has no record that it made it"
-            steps.append(Step(one.name or one.id, Action.ORPHAN, why, machine=one))
+            steps.append(MachineStep(one.name or one.id, MachineAction.ORPHAN, why, machine=one))
     return tuple(steps)
 
 
-def _decide_wanted(name: str, group: MachineGroup, record: Record | None, by_key: Mapping[str, Machine]) -> Step:
+def _decide_wanted(
+    name: str, group: MachineGroup, record: MachineRecord | None, by_key: Mapping[str, Machine]
+) -> MachineStep:
     if record is None:
-        return Step(name, Action.CREATE, f"{group.cpus} CPUs, {group.memory >> 20} MiB, {group.image}", group)
+        return MachineStep(
+            name, MachineAction.CREATE, f"{group.cpus} CPUs, {group.memory >> 20} MiB, {group.image}", group
+        )
     machine = by_key.get(record.key)
-    if record.state is State.DESTROYING:
-        return Step(name, Action.END, "its destruction was interrupted; the next apply makes it anew", group, machine)
-    if record.state is State.CREATING:
+    if record.state is MachineState.DESTROYING:
+        return MachineStep(
+            name, MachineAction.END, "its destruction was interrupted; the next apply makes it anew", group, machine
+        )
+    if record.state is MachineState.CREATING:
         why = "its creation was interrupted" + ("; it is there" if machine else "")
-        return Step(name, Action.RESUME, why, group, machine)
+        return MachineStep(name, MachineAction.RESUME, why, group, machine)
     if machine is None:
         why = f"the driver does not see {record.id}; if it is gone, `airfleet machines destroy {name}` forgets it"
-        return Step(name, Action.MISSING, why, group)
+        return MachineStep(name, MachineAction.MISSING, why, group)
     if not machine.address:
-        return Step(name, Action.WAIT, "it has no address yet", group, machine)
-    return Step(name, Action.KEEP, machine.address, group, machine)
+        return MachineStep(name, MachineAction.WAIT, "it has no address yet", group, machine)
+    return MachineStep(name, MachineAction.KEEP, machine.address, group, machine)

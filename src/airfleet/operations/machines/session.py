@@ -11,8 +11,8 @@ from pathlib import Path
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import records, rules
 from airfleet.operations.machines.driver import KEY_TAG, Driver, Machine
-from airfleet.operations.machines.records import Record, State
-from airfleet.operations.machines.rules import Action, Step
+from airfleet.operations.machines.records import MachineRecord, MachineState
+from airfleet.operations.machines.rules import MachineAction, MachineStep
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.machines import Machines
 from airfleet.workspace import applied_hosts, file_lock
@@ -23,7 +23,7 @@ LATE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Session:
+class MachineSession:
     """The machines of one fleet. `clock` counts seconds, `sleep` waits for some, `new_key` makes a random key."""
 
     fleet: Fleet
@@ -35,11 +35,11 @@ class Session:
     tell: Callable[[str], None]
     new_key: Callable[[], str] = lambda: secrets.token_hex(16)
 
-    def plan(self) -> tuple[Step, ...]:
+    def plan(self) -> tuple[MachineStep, ...]:
         """Return what `apply` would do."""
         return rules.decide(self.machines.groups, records.read(self.state), self._list())
 
-    def apply(self) -> tuple[Step, ...]:
+    def apply(self) -> tuple[MachineStep, ...]:
         """Make the machines that are missing, and return the steps after it. Nothing in use is destroyed.
 
         Raises:
@@ -47,7 +47,7 @@ class Session:
         """
         with self._lock():
             for step in self.plan():
-                if step.action is Action.END:
+                if step.action is MachineAction.END:
                     self._end(records.read(self.state)[step.name], step.machine)
                     self.tell(f"{step.name}: destroyed")
                 elif step.is_change:
@@ -88,23 +88,23 @@ class Session:
                 raise AirfleetError(what, hint="one is a copy; take this tag from the copy")
         return seen
 
-    def _make(self, step: Step) -> str:
+    def _make(self, step: MachineStep) -> str:
         assert step.group is not None  # noqa: S101 - only machines of fleet.yaml are made
         known = records.read(self.state)
         record = known.get(step.name)
-        if step.action is Action.CREATE or record is None:
-            record = Record(step.name, step.group.name, self.new_key(), State.CREATING)
+        if step.action is MachineAction.CREATE or record is None:
+            record = MachineRecord(step.name, step.group.name, self.new_key(), MachineState.CREATING)
             self._save(record)
-        machine = step.machine if step.action is Action.WAIT else None
+        machine = step.machine if step.action is MachineAction.WAIT else None
         # Of a machine that an interrupted apply left, `create` does what is undone: it may not even be switched on.
         machine = machine or self.driver.create(step.name, record.key, step.group)
         record = replace(record, id=machine.id)
         self._save(record)
         address = machine.address or self._wait_for_address(record)
-        self._save(replace(record, state=State.MADE, address=address))
+        self._save(replace(record, state=MachineState.MADE, address=address))
         return address
 
-    def _wait_for_address(self, record: Record) -> str:
+    def _wait_for_address(self, record: MachineRecord) -> str:
         end = self.clock() + ADDRESS_S
         while True:
             found = next((one for one in self.driver.list() if one.key == record.key), None)
@@ -115,9 +115,9 @@ class Session:
                 raise AirfleetError(what, hint="airfleet machines apply: it goes on with this machine")
             self.sleep(PAUSE_S)
 
-    def _end(self, record: Record, machine: Machine | None) -> None:
+    def _end(self, record: MachineRecord, machine: Machine | None) -> None:
         """Destroy a machine. One that the driver does not see is gone already, or was never made."""
-        self._save(replace(record, state=State.DESTROYING))
+        self._save(replace(record, state=MachineState.DESTROYING))
         if machine is None and not record.id:
             machine = self._find_late(record)
         if machine is not None:
@@ -126,7 +126,7 @@ class Session:
         del left[record.name]
         records.write(self.state, left)
 
-    def _find_late(self, record: Record) -> Machine | None:
+    def _find_late(self, record: MachineRecord) -> Machine | None:
         """Return the machine that an interrupted apply asked for: a driver may show it some time after it is made."""
         self.tell(f"{record.name}: an apply was interrupted while it was made; looks for it for {LATE_S:g} s")
         end = self.clock() + LATE_S
@@ -136,7 +136,7 @@ class Session:
                 return found
             self.sleep(PAUSE_S)
 
-    def _save(self, record: Record) -> None:
+    def _save(self, record: MachineRecord) -> None:
         records.write(self.state, {**records.read(self.state), record.name: record})
 
     @contextmanager

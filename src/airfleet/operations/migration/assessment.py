@@ -10,10 +10,10 @@ from typing import Any
 
 from airfleet.operations.migration import dags, fleet_file, metadata, packages, rewriting, settings
 from airfleet.operations.migration.dags import DagAssessment
-from airfleet.operations.migration.findings import Finding, Verdict, estimate
-from airfleet.operations.migration.fleet_file import FleetFile
+from airfleet.operations.migration.findings import Handling, MigrationFinding, estimate
+from airfleet.operations.migration.fleet_file import WrittenFleetFile
 from airfleet.operations.migration.metadata import Metadata
-from airfleet.operations.migration.packages import Package, Source
+from airfleet.operations.migration.packages import Package, PackageOrigin
 from airfleet.operations.migration.rewriting import Rewrite
 from airfleet.operations.migration.settings import Settings
 from airfleet.releases.checks.source import SourceFile
@@ -28,11 +28,11 @@ class Assessment:
     airflow: str
     rewrite: Rewrite
     dags: tuple[DagAssessment, ...]
-    helpers: tuple[Finding, ...]
+    helpers: tuple[MigrationFinding, ...]
     packages: tuple[Package, ...]
     settings: Settings
     metadata: Metadata
-    fleet_file: FleetFile
+    fleet_file: WrittenFleetFile
 
     @property
     def minutes(self) -> int:
@@ -48,9 +48,9 @@ class Assessment:
     @property
     def requirements(self) -> str:
         """Return the text of the new requirements.txt."""
-        return "".join(f"{one.line}\n" for one in self.packages if one.source is Source.REQUIREMENTS)
+        return "".join(f"{one.line}\n" for one in self.packages if one.source is PackageOrigin.REQUIREMENTS)
 
-    def count(self) -> Counter[Verdict]:
+    def count(self) -> Counter[Handling]:
         """Return the number of findings of each verdict."""
         return Counter(one.verdict for one in self.rewrite.findings)
 
@@ -103,7 +103,7 @@ def to_json(one: Assessment) -> Mapping[str, Any]:
         "contract": CONTRACT,
         "airflow": one.airflow,
         "minutes": one.minutes,
-        "findings": {verdict.value: counts[verdict] for verdict in Verdict},
+        "findings": {verdict.value: counts[verdict] for verdict in Handling},
         "dags": [
             {
                 "dag_id": dag.dag_id,
@@ -139,7 +139,7 @@ def to_json(one: Assessment) -> Mapping[str, Any]:
     }
 
 
-def _finding(found: Finding) -> dict[str, Any]:
+def _finding(found: MigrationFinding) -> dict[str, Any]:
     return {
         "path": found.path,
         "line": found.line,

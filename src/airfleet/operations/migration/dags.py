@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from airfleet.operations.migration.findings import MINUTES_PER_DAG, Finding, Verdict, estimate
+from airfleet.operations.migration.findings import MINUTES_PER_DAG, Handling, MigrationFinding, estimate
 from airfleet.releases.checks.source import DagPlace, SourceFile, last_name, text_of
 
 _UNITS = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1, "weeks": 604_800}
@@ -37,7 +37,7 @@ class DagAssessment:
     path: str
     line: int
     minutes: int
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[MigrationFinding, ...] = ()
     slas: tuple[Sla, ...] = ()
     notifies: bool = False
     mails: tuple[str, ...] = ()
@@ -46,16 +46,16 @@ class DagAssessment:
     @property
     def is_broken(self) -> bool:
         """Whether a person must change it before it runs."""
-        return any(one.verdict is Verdict.BROKEN for one in self.findings)
+        return any(one.verdict is Handling.BROKEN for one in self.findings)
 
 
-def assess(sources: Mapping[str, SourceFile], findings: tuple[Finding, ...]) -> tuple[DagAssessment, ...]:
+def assess(sources: Mapping[str, SourceFile], findings: tuple[MigrationFinding, ...]) -> tuple[DagAssessment, ...]:
     """Return all Dags, those with the most work first. Findings outside of a file's Dags are shared by all of them."""
     found = [dag for source in sources.values() for dag in _assess_file(source, findings)]
     return tuple(sorted(found, key=lambda dag: (-dag.minutes, dag.dag_id)))
 
 
-def _assess_file(source: SourceFile, findings: tuple[Finding, ...]) -> Iterator[DagAssessment]:
+def _assess_file(source: SourceFile, findings: tuple[MigrationFinding, ...]) -> Iterator[DagAssessment]:
     places = source.places
     own = tuple(one for one in findings if one.path == source.path)
     inside = {place: tuple(one for one in own if _holds(place, one.line)) for place in places}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Handling(StrEnum):
     """Who does what about a finding."""
 
     BROKEN = "broken"  # it fails under Airflow 3.3, and a person must change it
@@ -17,14 +17,14 @@ class Verdict(StrEnum):
 
 # Minutes of a person for one finding, without waiting and without the roll-out. These are estimates of ours: they rank
 # Dags by effort. Findings of one rule in one file cost the first in full, and each further one a quarter.
-MINUTES = {Verdict.BROKEN: 30, Verdict.MOVED: 10, Verdict.REWRITTEN: 1, Verdict.REVIEW: 5}
+MINUTES = {Handling.BROKEN: 30, Handling.MOVED: 10, Handling.REWRITTEN: 1, Handling.REVIEW: 5}
 FURTHER = 4
 # Every Dag is read, run once, and its output is looked at.
 MINUTES_PER_DAG = 15
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MigrationFinding:
     """One place in the code of Airflow 2. `why` says what Airflow 3.3 does there, `action` what to do.
 
     Lines count from 1. `rule` is a rule of ruff's, such as AIR301, or one of `source_rules`.
@@ -33,7 +33,7 @@ class Finding:
     path: str
     line: int
     rule: str
-    verdict: Verdict
+    verdict: Handling
     what: str
     why: str
     action: str
@@ -50,7 +50,7 @@ class Finding:
         return self.minutes or MINUTES[self.verdict]
 
 
-def estimate(findings: tuple[Finding, ...]) -> int:
+def estimate(findings: tuple[MigrationFinding, ...]) -> int:
     """Return the minutes for findings: the first of a rule in a file costs in full, each further one a quarter."""
     seen: set[tuple[str, str, str]] = set()
     total = 0.0

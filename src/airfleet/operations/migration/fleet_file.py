@@ -12,7 +12,7 @@ import yaml
 from airfleet.errors import SpecError
 from airfleet.operations.migration import settings
 from airfleet.operations.migration.dags import DagAssessment, Sla
-from airfleet.operations.migration.metadata import Connection, Metadata
+from airfleet.operations.migration.metadata import FormerConnection, Metadata
 from airfleet.operations.migration.settings import Mail, Settings
 from airfleet.spec import load
 
@@ -29,7 +29,7 @@ HEAD = """\
 
 
 @dataclass(frozen=True, slots=True)
-class FleetFile:
+class WrittenFleetFile:
     """The text of a fleet.yaml, the secrets that it refers to, what it leaves out, and what airfleet says about it."""
 
     text: str
@@ -38,7 +38,7 @@ class FleetFile:
     problems: tuple[str, ...]
 
 
-def build(dags: Sequence[DagAssessment], old: Settings, metadata: Metadata) -> FleetFile:
+def build(dags: Sequence[DagAssessment], old: Settings, metadata: Metadata) -> WrittenFleetFile:
     """Return the fleet.yaml for these Dags, options and objects of the metadata database."""
     left_out: list[str] = []
     parts: dict[str, Any] = {
@@ -65,10 +65,10 @@ def build(dags: Sequence[DagAssessment], old: Settings, metadata: Metadata) -> F
     }
     # The text of a value may be a literal of YAML; a wide line keeps each on its own.
     text = HEAD + yaml.safe_dump({key: value for key, value in parts.items() if value}, sort_keys=False, width=1000)
-    return FleetFile(text, tuple(_list_secrets(parts)), tuple(left_out), _check(text))
+    return WrittenFleetFile(text, tuple(_list_secrets(parts)), tuple(left_out), _check(text))
 
 
-def _convert_connection(one: Connection) -> dict[str, Any]:
+def _convert_connection(one: FormerConnection) -> dict[str, Any]:
     if one.has_extra or not one.type:
         # Extras are encrypted and often hold secrets. A URI has all of them.
         return {"uri": {"env": f"{_upper(one.name)}_URI"}}

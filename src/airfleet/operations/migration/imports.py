@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from airfleet.operations.migration.findings import Finding, Verdict
+from airfleet.operations.migration.findings import Handling, MigrationFinding
 from airfleet.operations.migration.source_rules import Edit, apply
 from airfleet.releases.checks.source import SourceFile, last_name, text_of
 
@@ -38,7 +38,7 @@ class _Gone:
     is_top: bool
 
 
-def mend(source: SourceFile, old: SourceFile) -> tuple[str, tuple[Finding, ...]]:
+def mend(source: SourceFile, old: SourceFile) -> tuple[str, tuple[MigrationFinding, ...]]:
     """Return the text without imports that fail and that nothing uses, and all imports that fail.
 
     `source` is the file after ruff's rewrite. The findings have the lines of `old`, the file before.
@@ -51,16 +51,18 @@ def mend(source: SourceFile, old: SourceFile) -> tuple[str, tuple[Finding, ...]]
         module = one.node.module or "" if isinstance(one.node, ast.ImportFrom) else one.alias.name
         line = lines.get((module, one.alias.name if isinstance(one.node, ast.ImportFrom) else ""), one.node.lineno)
         action = _INSTEAD.get(one.whole, "find what replaces it in Airflow's guide to upgrading to 3")
-        verdict = Verdict.BROKEN
+        verdict = Handling.BROKEN
         moved = _find_new_module(one.whole)
         if moved and one.whole.startswith(_MISSPELT[0]):
             continue  # the finding is ruff's own
         if moved or not one.is_used:
-            verdict = Verdict.REWRITTEN
+            verdict = Handling.REWRITTEN
             action = f"import it from {moved}" if moved else "the import is removed; nothing uses it"
         if action:
             why = "Airflow 3.3 has no such name, so the file does not load"
-            found.append(Finding(source.path, line, "import", verdict, f"import of `{one.whole}`", why, action))
+            found.append(
+                MigrationFinding(source.path, line, "import", verdict, f"import of `{one.whole}`", why, action)
+            )
     return apply(source.text, [edit for edit in edits if edit]), tuple(found)
 
 

@@ -36,7 +36,7 @@ _WORDS = frozenset({"host", "schema"})  # quoted, as they mean something in SQL
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class FormerConnection:
     """A connection of Airflow 2 without its secrets."""
 
     name: str
@@ -50,7 +50,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotPool:
+class FormerSlotPool:
     """A slot pool of Airflow 2."""
 
     name: str
@@ -74,9 +74,9 @@ class Metadata:
     """What was found. `paused` has the ids of paused Dags. A table that is missing is empty, and `missing` names it."""
 
     revision: str = ""
-    connections: tuple[Connection, ...] = ()
+    connections: tuple[FormerConnection, ...] = ()
     variables: tuple[str, ...] = ()
-    slot_pools: tuple[SlotPool, ...] = ()
+    slot_pools: tuple[FormerSlotPool, ...] = ()
     users: tuple[User, ...] = ()
     dags: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
@@ -243,7 +243,7 @@ def _collect(read: Callable[[str], Sequence[Row] | None]) -> Metadata:
         connections=tuple(sorted((_connection(row) for row in rows["connection"]), key=lambda one: one.name)),
         variables=tuple(sorted(str(row[0]) for row in rows["variable"])),
         slot_pools=tuple(
-            SlotPool(str(name), int(str(slots)), str(words or ""), _truth(deferred))
+            FormerSlotPool(str(name), int(str(slots)), str(words or ""), _truth(deferred))
             for name, slots, words, deferred in sorted(rows["slot_pool"], key=lambda row: str(row[0]))
         ),
         users=tuple(
@@ -256,9 +256,9 @@ def _collect(read: Callable[[str], Sequence[Row] | None]) -> Metadata:
     )
 
 
-def _connection(row: Row) -> Connection:
+def _connection(row: Row) -> FormerConnection:
     name, kind, host, schema, login, port, password, extra = row
-    return Connection(
+    return FormerConnection(
         name=str(name),
         type=str(kind or ""),
         host=str(host or ""),

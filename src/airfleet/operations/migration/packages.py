@@ -20,7 +20,7 @@ _GROUPS = frozenset({"amazon", "apache", "atlassian", "cncf", "common", "dbt", "
 _ALONE = frozenset({"amazon"})
 
 
-class Source(StrEnum):
+class PackageOrigin(StrEnum):
     """Where a package of the new platform comes from."""
 
     LOCK = "lock"  # airfleet's lock pins it, tested with Airflow
@@ -33,7 +33,7 @@ class Package:
     """One package, with the line for requirements.txt, and why."""
 
     name: str
-    source: Source
+    source: PackageOrigin
     line: str
     why: str
 
@@ -55,12 +55,12 @@ def list_packages(
     found: dict[str, Package] = {}
     for name, why in _list_providers(sources, connections):
         if name in lock:
-            found.setdefault(name, Package(name, Source.LOCK, f"{name}=={lock[name]}", why))
+            found.setdefault(name, Package(name, PackageOrigin.LOCK, f"{name}=={lock[name]}", why))
         else:
-            found.setdefault(name, Package(name, Source.REQUIREMENTS, name, why))
+            found.setdefault(name, Package(name, PackageOrigin.REQUIREMENTS, name, why))
     for text, _ in split_requirements(requirements):
         for one in _read_requirement(text, lock):
-            if one.name not in found or one.source is Source.DROPPED:
+            if one.name not in found or one.source is PackageOrigin.DROPPED:
                 found[one.name] = one
     return tuple(sorted(found.values(), key=lambda one: (one.source, one.name)))
 
@@ -97,24 +97,28 @@ def _read_requirement(text: str, lock: Mapping[str, str]) -> Iterable[Package]:
         written = Requirement(text)
     except InvalidRequirement:
         if not text.startswith("-"):
-            yield Package(text, Source.REQUIREMENTS, text, "not a plain requirement; it is kept as it is")
+            yield Package(text, PackageOrigin.REQUIREMENTS, text, "not a plain requirement; it is kept as it is")
         return
     name = canonicalize_name(written.name)
     if name == "apache-airflow":
         why = "airfleet installs Airflow itself"
         if written.extras:
             why += f"; its extras are named as providers: {', '.join(sorted(written.extras))}"
-        yield Package(name, Source.DROPPED, "", why)
+        yield Package(name, PackageOrigin.DROPPED, "", why)
         for extra in sorted(written.extras):
             provider = PREFIX + canonicalize_name(extra.replace(".", "-"))
             if provider in lock:
-                yield Package(provider, Source.LOCK, f"{provider}=={lock[provider]}", f"the extra {extra} named it")
+                yield Package(
+                    provider, PackageOrigin.LOCK, f"{provider}=={lock[provider]}", f"the extra {extra} named it"
+                )
         return
     if name in lock:
         why = "airfleet's lock pins it" + (f"; the old pin was {written.specifier}" if str(written.specifier) else "")
-        yield Package(name, Source.LOCK, f"{name}=={lock[name]}", why)
+        yield Package(name, PackageOrigin.LOCK, f"{name}=={lock[name]}", why)
     elif name.startswith(PREFIX):
         why = "the old pin fits Airflow 2, so it is dropped" if str(written.specifier) else "as before"
-        yield Package(name, Source.REQUIREMENTS, name, why)
+        yield Package(name, PackageOrigin.REQUIREMENTS, name, why)
     else:
-        yield Package(name, Source.REQUIREMENTS, str(written), "as before; check that it supports Python 3.11 or later")
+        yield Package(
+            name, PackageOrigin.REQUIREMENTS, str(written), "as before; check that it supports Python 3.11 or later"
+        )

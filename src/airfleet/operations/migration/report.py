@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 from airfleet.operations.migration.assessment import Assessment
-from airfleet.operations.migration.findings import FURTHER, MINUTES, MINUTES_PER_DAG, Finding, Verdict
-from airfleet.operations.migration.packages import Source
+from airfleet.operations.migration.findings import FURTHER, MINUTES, MINUTES_PER_DAG, Handling, MigrationFinding
+from airfleet.operations.migration.packages import PackageOrigin
 from airfleet.operations.migration.settings import SCHEDULING, Fate
 from airfleet_provider.contract.text import one_line
 
@@ -16,10 +16,10 @@ MOST_DAGS = 20
 LONGEST = 10_000
 _HOUR = 60
 _VERDICTS = {
-    Verdict.BROKEN: "fails under Airflow {version}; a person changes it",
-    Verdict.MOVED: "does nothing under Airflow {version}; the new fleet.yaml does it",
-    Verdict.REWRITTEN: "the diff has the change",
-    Verdict.REVIEW: "works; read it, as it may mean something else",
+    Handling.BROKEN: "fails under Airflow {version}; a person changes it",
+    Handling.MOVED: "does nothing under Airflow {version}; the new fleet.yaml does it",
+    Handling.REWRITTEN: "the diff has the change",
+    Handling.REVIEW: "works; read it, as it may mean something else",
 }
 
 
@@ -34,12 +34,12 @@ def _list_lines(one: Assessment) -> Iterator[str]:
     yield f"{len(one.dags)} Dags in {len(one.rewrite.old)} files, for Airflow {one.airflow}"
     yield f"  {len(one.dags) - broken} run after the rewrite, {broken} need a person first"
     yield f"  about {hours(one.minutes)} of work (an estimate; the report says how it is made)"
-    for verdict in Verdict:
+    for verdict in Handling:
         yield f"  {counts[verdict]:5d} {verdict.value}: {_VERDICTS[verdict].format(version=one.airflow)}"
     yield ""
     for dag in one.dags[:MOST_DAGS]:
         yield f"{hours(dag.minutes):>7}  {dag.dag_id}  ({dag.path})"
-        for found in _by_rule(tuple(one for one in dag.findings if one.verdict in (Verdict.BROKEN, Verdict.MOVED))):
+        for found in _by_rule(tuple(one for one in dag.findings if one.verdict in (Handling.BROKEN, Handling.MOVED))):
             yield f"         {found}"
     if len(one.dags) > MOST_DAGS:
         yield f"         and {len(one.dags) - MOST_DAGS} more Dags with less work"
@@ -70,13 +70,13 @@ def _list_markdown(one: Assessment) -> Iterator[str]:
         f"About {hours(one.minutes)} of work.\n"
     )
     yield "| findings | verdict | meaning |\n|---|---|---|"
-    for verdict in Verdict:
+    for verdict in Handling:
         yield f"| {counts[verdict]} | {verdict.value} | {_VERDICTS[verdict].format(version=one.airflow)} |"
     yield (
-        f"\nThe work is an estimate: {MINUTES_PER_DAG} min for each Dag, to run it once and look at its output. Each"
-        f" rule in a file adds {MINUTES[Verdict.BROKEN]} min if it is broken (SubDags, plugins, database access: more),"
-        f" {MINUTES[Verdict.MOVED]} min if it is moved, {MINUTES[Verdict.REVIEW]} min to review, and"
-        f" {MINUTES[Verdict.REWRITTEN]} min if it is rewritten. Further findings of the rule in the file count"
+        f"\nThe work is an estimate: {MINUTES_PER_DAG} min for each Dag, to run it once and look at its output."
+        f" Each rule in a file adds {MINUTES[Handling.BROKEN]} min if it is broken (SubDags, plugins, database access:"
+        f" more), {MINUTES[Handling.MOVED]} min if it is moved, {MINUTES[Handling.REVIEW]} min to review, and"
+        f" {MINUTES[Handling.REWRITTEN]} min if it is rewritten. Further findings of the rule in the file count"
         f" 1/{FURTHER}."
     )
     yield from _list_dags(one)
@@ -89,11 +89,11 @@ def _list_dags(one: Assessment) -> Iterator[str]:
     yield "\n## Dags\n"
     yield "| Dag | file | work | broken | moved | rewritten | review |\n|---|---|---|---|---|---|---|"
     for dag in one.dags:
-        by = [sum(found.verdict is verdict for found in dag.findings) for verdict in Verdict]
+        by = [sum(found.verdict is verdict for found in dag.findings) for verdict in Handling]
         counts = " | ".join(map(str, by))
         yield f"| {_cell(dag.dag_id)} | {_cell(dag.path)}:{dag.line} | {hours(dag.minutes)} | {counts} |"
     yield "\n## Findings for a person\n"
-    listed = [found for found in one.rewrite.findings if found.verdict is not Verdict.REWRITTEN]
+    listed = [found for found in one.rewrite.findings if found.verdict is not Handling.REWRITTEN]
     if not listed:
         yield "None."
     for path in dict.fromkeys(found.path for found in listed):
@@ -102,7 +102,7 @@ def _list_dags(one: Assessment) -> Iterator[str]:
             yield f"- line {found.line}, {found.verdict.value}, `{found.rule}`: {found.what}. {_sentence(found.why)}"
             yield f"  {_sentence(found.action)}"
     yield "\n## Rewritten\n"
-    for line in _by_rule(tuple(one for one in one.rewrite.findings if one.verdict is Verdict.REWRITTEN)):
+    for line in _by_rule(tuple(one for one in one.rewrite.findings if one.verdict is Handling.REWRITTEN)):
         yield f"- {line}"
     yield "\nThe file `migration.diff` has all changes; `patch -p1 < migration.diff` in the folder applies them."
     for path, why in one.rewrite.unread:
@@ -116,7 +116,7 @@ def _list_packages(one: Assessment) -> Iterator[str]:
     yield "\n## Packages\n"
     yield "| package | from | why |\n|---|---|---|"
     for found in one.packages:
-        where = {Source.LOCK: f"airfleet's lock: {found.line}", Source.DROPPED: "dropped"}
+        where = {PackageOrigin.LOCK: f"airfleet's lock: {found.line}", PackageOrigin.DROPPED: "dropped"}
         yield f"| {_cell(found.name)} | {_cell(where.get(found.source, 'requirements.txt'))} | {_cell(found.why)} |"
     yield (
         "\nNo version is written for what the lock does not pin. Put `requirements.txt` into the project, and let"
@@ -165,7 +165,7 @@ def _list_objects(one: Assessment) -> Iterator[str]:
         yield from (f"- {user.name} has more roles: {', '.join(user.roles)}" for user in several)
 
 
-def _by_rule(found: tuple[Finding, ...]) -> list[str]:
+def _by_rule(found: tuple[MigrationFinding, ...]) -> list[str]:
     """Return one line for each rule with the lines of a file, or with the number of places in many files."""
     lines = []
     for rule in dict.fromkeys(one.rule for one in found):

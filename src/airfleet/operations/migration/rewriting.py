@@ -15,9 +15,9 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.migration import imports, source_rules, templates
-from airfleet.operations.migration.findings import Finding, Verdict
+from airfleet.operations.migration.findings import Handling, MigrationFinding
 from airfleet.releases.checks import ruff
-from airfleet.releases.checks.inputs import Migration
+from airfleet.releases.checks.inputs import OutdatedCode
 from airfleet.releases.checks.source import SourceFile
 from airfleet_provider.contract import python_source
 from airfleet_provider.contract.text import one_line
@@ -36,7 +36,7 @@ class Rewrite:
 
     old: Mapping[str, str]
     new: Mapping[str, str]
-    findings: tuple[Finding, ...]
+    findings: tuple[MigrationFinding, ...]
     unread: tuple[tuple[str, str], ...]
 
     @property
@@ -156,7 +156,7 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
         target.write_bytes(text.encode())
 
 
-def _apply_own_rules(path: str, old: str, text: str) -> tuple[str, tuple[Finding, ...]]:
+def _apply_own_rules(path: str, old: str, text: str) -> tuple[str, tuple[MigrationFinding, ...]]:
     """Return the text with our own changes on top of ruff's, and our own findings in the old text."""
     if not path.endswith(".py"):
         return templates.rewrite(text), tuple(source_rules.find_in_template_file(path, text))
@@ -168,16 +168,16 @@ def _apply_own_rules(path: str, old: str, text: str) -> tuple[str, tuple[Finding
     return mended, (*source_rules.find(before), *gone)
 
 
-def _from_ruff(found: tuple[Migration, ...]) -> Iterator[Finding]:
+def _from_ruff(found: tuple[OutdatedCode, ...]) -> Iterator[MigrationFinding]:
     for one in found:
         what = one.what.rstrip(".;")
         if one.code == "AIR002":
             why = "without a schedule a Dag ran daily in Airflow 2, and has none in Airflow 3"
-            yield Finding(
+            yield MigrationFinding(
                 one.path,
                 one.line,
                 one.code,
-                Verdict.BROKEN,
+                Handling.BROKEN,
                 what,
                 why,
                 "write the schedule, or schedule=None",
@@ -185,17 +185,21 @@ def _from_ruff(found: tuple[Migration, ...]) -> Iterator[Finding]:
             )
         elif one.fix:
             why = "Airflow 3 removed it" if one.is_broken else "deprecated: a later version of Airflow 3 removes it"
-            yield Finding(one.path, one.line, one.code, Verdict.REWRITTEN, what, why, one.fix.rstrip("."))
+            yield MigrationFinding(one.path, one.line, one.code, Handling.REWRITTEN, what, why, one.fix.rstrip("."))
         else:
-            verdict = Verdict.BROKEN if one.is_broken else Verdict.REVIEW
+            verdict = Handling.BROKEN if one.is_broken else Handling.REVIEW
             why = "Airflow 3 removed it" if one.is_broken else "deprecated: a later version of Airflow 3 removes it"
             if _ARGUMENT.match(what):
-                yield Finding(one.path, one.line, one.code, verdict, what, why, "remove the argument", minutes=5)
+                yield MigrationFinding(
+                    one.path, one.line, one.code, verdict, what, why, "remove the argument", minutes=5
+                )
             else:
-                yield Finding(one.path, one.line, one.code, verdict, what, why, "see Airflow's guide to upgrading to 3")
+                yield MigrationFinding(
+                    one.path, one.line, one.code, verdict, what, why, "see Airflow's guide to upgrading to 3"
+                )
 
 
-def _drop_repeated(found: list[Finding]) -> tuple[Finding, ...]:
+def _drop_repeated(found: list[MigrationFinding]) -> tuple[MigrationFinding, ...]:
     """Leave out what ruff and one of our own rules both found.
 
     Our finding says more, unless ruff can rewrite the place. It stands at the import of a name, ruff's at each use.
@@ -219,15 +223,15 @@ def _drop_repeated(found: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(dict.fromkeys(kept), key=lambda one: one.order))
 
 
-def _is_of_ruff(one: Finding) -> bool:
+def _is_of_ruff(one: MigrationFinding) -> bool:
     return one.rule.startswith("AIR")
 
 
-def _is_rewritten(one: Finding) -> bool:
-    return one.verdict is Verdict.REWRITTEN
+def _is_rewritten(one: MigrationFinding) -> bool:
+    return one.verdict is Handling.REWRITTEN
 
 
-def _names(one: Finding) -> set[str]:
+def _names(one: MigrationFinding) -> set[str]:
     """Return the last parts of the names that a finding quotes."""
     return {part.strip("`(…)=True").rpartition(".")[2] for part in one.what.split() if part.startswith("`")}
 

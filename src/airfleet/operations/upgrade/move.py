@@ -17,7 +17,7 @@ NOW = "airfleet upgrade"
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class VersionMove:
     """The move of a fleet between two versions. `is_begun` means that some hosts may run the new version already."""
 
     before: str
@@ -40,7 +40,7 @@ class Move:
         return Running(self.after, before=self.before, backup=self.backup)
 
 
-def choose(running: Running, known: Sequence[str], *, to: str | None, back: bool) -> Move | None:
+def choose(running: Running, known: Sequence[str], *, to: str | None, back: bool) -> VersionMove | None:
     """Return the requested move, or the move that was interrupted, or None if there is nothing to do.
 
     Raises:
@@ -55,15 +55,15 @@ def choose(running: Running, known: Sequence[str], *, to: str | None, back: bool
         raise UsageError(
             f"this airfleet does not know Airflow {after}", where="--to", hint=f"one of {', '.join(known)}"
         )
-    return None if after == running.version else Move(running.version, after)
+    return None if after == running.version else VersionMove(running.version, after)
 
 
-def _go_on(running: Running, *, to: str | None, back: bool) -> Move:
+def _go_on(running: Running, *, to: str | None, back: bool) -> VersionMove:
     if back or to == running.version:
         # Some hosts may run the new version already, and move back. The schema may have moved too.
-        return Move(running.target, running.version, is_begun=True)
+        return VersionMove(running.target, running.version, is_begun=True)
     if to in (None, running.target):
-        return Move(running.version, running.target, is_begun=True, backup=running.backup)
+        return VersionMove(running.version, running.target, is_begun=True, backup=running.backup)
     raise UsageError(
         f"this fleet is moving from Airflow {running.version} to {running.target}",
         where="--to",
@@ -85,7 +85,7 @@ def _find_earlier(running: Running, known: Sequence[str]) -> str:
     return earlier[-1]
 
 
-def describe(move: Move, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
+def describe(move: VersionMove, fleet: Fleet, *, drain_s: float) -> tuple[str, ...]:
     """Return a line for each part of the move, in order."""
     begun = " (continues an interrupted move)" if move.is_begun else ""
     webs, schedulers, workers = (_list(fleet, role) for role in ("web", "scheduler", "worker"))

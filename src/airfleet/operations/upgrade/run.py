@@ -18,7 +18,7 @@ from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.session import FleetSession
 from airfleet.operations.upgrade import move as moves
 from airfleet.operations.upgrade import schema
-from airfleet.operations.upgrade.move import NOW, Move
+from airfleet.operations.upgrade.move import NOW, VersionMove
 from airfleet.runners.fleet.apply import airflow_archives, rolling_restart
 from airfleet.runners.fleet.apply.applier import StepResult
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
@@ -72,14 +72,14 @@ class Upgrade:
         self._stopped: dict[str, tuple[HostView, list[str]]] = {}
         self._paused_schema: frozenset[schema.Revision] = frozenset()
 
-    def look(self, move: Move) -> Survey:
+    def look(self, move: VersionMove) -> Survey:
         """Survey the fleet for a move. It changes nothing.
 
         Raises:
             AirfleetError: A host does not answer, or the fleet does not match fleet.yaml.
         """
         if not move.is_begun:
-            now = self._survey(Move(move.before, move.before))
+            now = self._survey(VersionMove(move.before, move.before))
             if now.steps:
                 raise AirfleetError(
                     f"this fleet does not match fleet.yaml: apply {wording.count(len(now.steps), 'change')} first",
@@ -88,7 +88,7 @@ class Upgrade:
                 )
         return self._survey(move)
 
-    def run(self, move: Move, survey: Survey) -> UpgradeResult:
+    def run(self, move: VersionMove, survey: Survey) -> UpgradeResult:
         """Make the move, or what is left of it.
 
         Raises:
@@ -100,7 +100,7 @@ class Upgrade:
             state = self._go_on_as_before(survey)
             raise AirfleetError(f"{error.what}; {state}", where=error.where, hint=error.hint) from error
 
-    def _run(self, move: Move, survey: Survey) -> UpgradeResult:
+    def _run(self, move: VersionMove, survey: Survey) -> UpgradeResult:
         primary = _find(survey, self._spec.fleet.primary.name)
         if not self._session.hold_lease(*survey.with_role("database")):
             raise AirfleetError("another apply changed this fleet in the meantime", hint=f"run it again: {NOW}")
@@ -132,7 +132,7 @@ class Upgrade:
         airflow_version.write(self._folder, move.done)
         return UpgradeResult(move.before, move.after, move.backup, is_moved, self._changes, survey.views)
 
-    def _survey(self, move: Move) -> Survey:
+    def _survey(self, move: VersionMove) -> Survey:
         spec = replace(self._spec, airflow=move.after, beside=move.before)
         survey = self._session.survey(spec)
         if survey.errors:
@@ -198,7 +198,7 @@ class Upgrade:
             return f"{still}: {error.what}"
         return "the schema has not moved, and the fleet keeps working as before"
 
-    def _take_schema_back(self, move: Move, survey: Survey) -> None:
+    def _take_schema_back(self, move: VersionMove, survey: Survey) -> None:
         """Downgrade the schema with the newer packages, because the older ones do not know its revision."""
         view = self._find_keeper(survey)
         newer = host_survey.read_recipe(replace(self._spec, airflow=move.before), view.desired.place.machine)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 from airfleet.releases.checks import serialised
 from airfleet.releases.checks.findings import Caught, Check
-from airfleet.releases.checks.inputs import Inputs
+from airfleet.releases.checks.inputs import CheckInputs
 from airfleet.releases.checks.serialised import ParsedTask
 
 NOBODY = "airflow"
 
 
-def find_without_owner(facts: Inputs) -> Iterator[Caught]:
+def find_without_owner(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each Dag without a task that names an owner."""
     for source, dag in facts.dags():
         defaults = serialised.plain(dag.properties.get("default_args", {}))
@@ -23,7 +23,7 @@ def find_without_owner(facts: Inputs) -> Iterator[Caught]:
             yield Caught(source.path, source.dag_line(dag.id), f"{dag.id} has no owner", hint, dag.id)
 
 
-def find_without_tags(facts: Inputs) -> Iterator[Caught]:
+def find_without_tags(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each Dag without a tag."""
     for source, dag in facts.dags():
         if not dag.properties.get("tags"):
@@ -31,7 +31,7 @@ def find_without_tags(facts: Inputs) -> Iterator[Caught]:
             yield Caught(source.path, source.dag_line(dag.id), f"{dag.id} has no tags", hint, dag.id)
 
 
-def find_without_description(facts: Inputs) -> Iterator[Caught]:
+def find_without_description(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each Dag without a description, a doc_md or a docstring."""
     for source, dag in facts.dags():
         own = dag.properties
@@ -40,13 +40,13 @@ def find_without_description(facts: Inputs) -> Iterator[Caught]:
             yield Caught(source.path, source.dag_line(dag.id), f"{dag.id} has no description", hint, dag.id)
 
 
-def find_without_retries(facts: Inputs) -> Iterator[Caught]:
+def find_without_retries(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each task without retries. If no task of a Dag has retries, yield one finding for the Dag."""
     hint = 'machines and networks fail: default_args={"retries": 2}'
     yield from _tasks_without(facts, lambda task: int(task.fields.get("retries") or 0) > 0, "not tried again", hint)
 
 
-def find_without_timeout(facts: Inputs) -> Iterator[Caught]:
+def find_without_timeout(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each task without an execution_timeout. If no task of a Dag has one, yield one finding for the Dag."""
     hint = 'a task that hangs keeps its slot: default_args={"execution_timeout": timedelta(hours=1)}'
     yield from _tasks_without(
@@ -54,7 +54,7 @@ def find_without_timeout(facts: Inputs) -> Iterator[Caught]:
     )
 
 
-def _tasks_without(facts: Inputs, has: Callable[[ParsedTask], bool], words: str, hint: str) -> Iterator[Caught]:
+def _tasks_without(facts: CheckInputs, has: Callable[[ParsedTask], bool], words: str, hint: str) -> Iterator[Caught]:
     for source, dag in facts.dags():
         tasks = [task for task in dag.tasks if not task.is_empty]
         bare = [task for task in tasks if not has(task)]
@@ -67,7 +67,7 @@ def _tasks_without(facts: Inputs, has: Callable[[ParsedTask], bool], words: str,
             yield Caught(source.path, source.task_line(task.id, dag.id), what, hint, dag.id, task.id)
 
 
-def find_misnamed(facts: Inputs) -> Iterator[Caught]:
+def find_misnamed(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each Dag whose id does not match `dag_id_pattern`."""
     pattern = facts.rules.dag_id_pattern
     for source, dag in facts.dags():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airfleet.releases.checks.findings import Caught, Check
-from airfleet.releases.checks.inputs import Inputs, Migration
+from airfleet.releases.checks.inputs import CheckInputs, OutdatedCode
 
 FLEET_FILE = "fleet.yaml"
 
 
-def find_airflow_2_code(facts: Inputs) -> Iterator[Caught]:
+def find_airflow_2_code(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each use of a name that Airflow 3 removed. A use of a name that Airflow 3 renamed is minor."""
     if facts.migrations is None:
         hint = "install ruff beside airfleet, or set checks: {airflow-2-code: off} in fleet.yaml"
@@ -20,7 +20,7 @@ def find_airflow_2_code(facts: Inputs) -> Iterator[Caught]:
         yield Caught(found.path, found.line, found.what.rstrip("."), hint, is_minor=not found.is_broken)
 
 
-def _advise(found: Migration) -> str:
+def _advise(found: OutdatedCode) -> str:
     if found.code == "AIR002":
         return "without one it ran daily in Airflow 2 and never runs in Airflow 3: say which one, or schedule=None"
     if found.fix:
@@ -28,7 +28,7 @@ def _advise(found: Migration) -> str:
     return "nothing replaces it one for one: see Airflow's guide to upgrading to 3"
 
 
-def find_failed_tests(facts: Inputs) -> Iterator[Caught]:
+def find_failed_tests(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each failed test of the project, or one finding if the tests could not run."""
     if facts.tests is None:
         return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from airfleet.releases.checks.inputs import Inputs
+from airfleet.releases.checks.inputs import CheckInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +48,4 @@ class Check:
     name: str
     description: str
     example: str
-    find: Callable[[Inputs], Iterable[Caught]]
+    find: Callable[[CheckInputs], Iterable[Caught]]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection
 
 from airfleet.releases.checks.source import SourceFile
-from airfleet.releases.checks.tracebacks import Failure
+from airfleet.releases.checks.tracebacks import LoadFailure
 
 # The package of each module whose name differs from the name of its package.
 PACKAGES = {
@@ -51,7 +51,7 @@ _HINTS = {
 }
 
 
-def find_line(failure: Failure, source: SourceFile) -> int:
+def find_line(failure: LoadFailure, source: SourceFile) -> int:
     """Return the most likely line of the failure, for a traceback that shows no line of the file."""
     missing = _MODULE.search(failure.message) or _NAME.search(failure.message)
     if missing and (line := source.import_line(missing[missing.lastindex or 1])):
@@ -64,7 +64,7 @@ def find_line(failure: Failure, source: SourceFile) -> int:
     return source.places[0].line if len(source.places) == 1 else 1
 
 
-def give(failure: Failure, source: SourceFile, files: Collection[str]) -> str:
+def give(failure: LoadFailure, source: SourceFile, files: Collection[str]) -> str:
     """Return one sentence that says what to do about this failure. `files` are the paths of the release."""
     if found := _MODULE.search(failure.message):
         return _missing_module(found[1], source, files)

@@ -13,7 +13,7 @@ from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.releases.checks.source import SourceFile
 from airfleet.releases.checks.usages import NameUsage
 from airfleet.spec.fleet import Checks
-from airfleet_provider.contract.sla_rules import Rule
+from airfleet_provider.contract.sla_rules import SlaRule
 
 FOLDERS = ("dags/", "include/")
 
@@ -64,7 +64,7 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
-class Migration:
+class OutdatedCode:
     """Airflow 2 code that ruff found. `is_broken` means that Airflow 3 removed the name and did not only rename it."""
 
     path: str
@@ -104,7 +104,7 @@ def read_sources(files: Mapping[str, str]) -> Mapping[str, SourceFile]:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class CheckInputs:
     """The input of every check. `migrations` is None if ruff is not installed, `tests` if the tests were left out.
 
     `slas` has the rules of fleet.yaml, each with its line.
@@ -115,9 +115,9 @@ class Inputs:
     now: datetime
     inventory: Inventory = Inventory()
     rules: Checks = Checks()  # noqa: RUF009  (frozen)
-    migrations: tuple[Migration, ...] | None = ()
+    migrations: tuple[OutdatedCode, ...] | None = ()
     tests: ProjectTests | None = None
-    slas: tuple[tuple[Rule, int], ...] = ()
+    slas: tuple[tuple[SlaRule, int], ...] = ()
 
     @cached_property
     def usages(self) -> tuple[tuple[SourceFile, NameUsage], ...]:

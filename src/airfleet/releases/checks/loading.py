@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from airfleet.releases.checks import import_hints, tracebacks
 from airfleet.releases.checks.findings import Caught, Check
-from airfleet.releases.checks.inputs import Inputs
-from airfleet.releases.checks.tracebacks import Failure
+from airfleet.releases.checks.inputs import CheckInputs
+from airfleet.releases.checks.tracebacks import LoadFailure
 
 SLOW_FACTOR = 5
 
@@ -26,13 +26,13 @@ _ACCESS_WORDS = {
 }
 
 
-def _failures(facts: Inputs) -> Iterator[Failure]:
+def _failures(facts: CheckInputs) -> Iterator[LoadFailure]:
     for parse in facts.parses:
         if parse.error:
             yield tracebacks.read(parse.error, files=facts.sources, own=parse.path)
 
 
-def find_import_errors(facts: Inputs) -> Iterator[Caught]:
+def find_import_errors(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each file that does not load."""
     for failure in _failures(facts):
         if failure.kind in (_CYCLE, _DUPLICATE):
@@ -43,7 +43,7 @@ def find_import_errors(facts: Inputs) -> Iterator[Caught]:
         yield Caught(failure.path, line, what or "does not load", import_hints.give(failure, source, facts.sources))
 
 
-def find_cycles(facts: Inputs) -> Iterator[Caught]:
+def find_cycles(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each Dag whose tasks depend on each other in a circle."""
     for failure in _failures(facts):
         if failure.kind == _CYCLE:
@@ -56,7 +56,7 @@ def find_cycles(facts: Inputs) -> Iterator[Caught]:
             yield Caught(failure.path, line, what, hint, dag_id, task_id)
 
 
-def find_duplicate_ids(facts: Inputs) -> Iterator[Caught]:
+def find_duplicate_ids(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each file that makes a Dag with the id of a Dag in another file."""
     paths = defaultdict(set)
     for source, dag in facts.dags():
@@ -71,7 +71,7 @@ def find_duplicate_ids(facts: Inputs) -> Iterator[Caught]:
             yield Caught(failure.path, failure.line or 1, failure.message, "give one of the two another id")
 
 
-def find_unstable(facts: Inputs) -> Iterator[Caught]:
+def find_unstable(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each Dag that differed when its file was loaded again."""
     hint = (
         "the usual causes: datetime.now() or a random value in an argument, a set or an unsorted list of files that "
@@ -83,7 +83,7 @@ def find_unstable(facts: Inputs) -> Iterator[Caught]:
             yield Caught(parse.path, facts.source(parse.path).dag_line(dag_id), what, hint, dag_id)
 
 
-def find_accesses(facts: Inputs) -> Iterator[Caught]:
+def find_accesses(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each variable, connection, network or database that a Dag file used while it loaded."""
     for parse in facts.parses:
         for access in parse.accesses:
@@ -92,7 +92,7 @@ def find_accesses(facts: Inputs) -> Iterator[Caught]:
             yield Caught(parse.path, max(access.line, 1), what, advised.format(access.what))
 
 
-def find_slow(facts: Inputs) -> Iterator[Caught]:
+def find_slow(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each file that took longer than `parse_seconds` to load. Up to SLOW_FACTOR times that is minor."""
     budget = facts.rules.parse_seconds
     for parse in facts.parses:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from airfleet.releases.checks import usages
 from airfleet.releases.checks.findings import Caught, Check
-from airfleet.releases.checks.inputs import Inputs
+from airfleet.releases.checks.inputs import CheckInputs
 from airfleet.releases.checks.usages import CONNECTION, VARIABLE
 
 DEFAULT_POOL, DEFAULT_QUEUE = "default_pool", "default"
@@ -15,14 +15,14 @@ DEFAULT_POOL, DEFAULT_QUEUE = "default_pool", "default"
 OPTIONAL_CONNECTIONS = frozenset({"aws_default", "kubernetes_default"})
 
 
-def find_connections(facts: Inputs) -> Iterator[Caught]:
+def find_connections(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each connection that a Dag names and the platform does not have."""
     known = facts.inventory.connections
     if known is not None:
         yield from _missing(facts, CONNECTION, known | OPTIONAL_CONNECTIONS, "connections")
 
 
-def find_variables(facts: Inputs) -> Iterator[Caught]:
+def find_variables(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each variable that a Dag names without a default and the platform does not have.
 
     A variable that a Dag of the release sets itself is not missing.
@@ -33,7 +33,7 @@ def find_variables(facts: Inputs) -> Iterator[Caught]:
         yield from _missing(facts, VARIABLE, known | written, "variables")
 
 
-def _missing(facts: Inputs, kind: str, known: frozenset[str], section: str) -> Iterator[Caught]:
+def _missing(facts: CheckInputs, kind: str, known: frozenset[str], section: str) -> Iterator[Caught]:
     seen = set()
     for source, usage in facts.usages:
         if usage.kind == kind and usage.name not in known and (source.path, usage.name, usage.line) not in seen:
@@ -52,14 +52,14 @@ def _missing(facts: Inputs, kind: str, known: frozenset[str], section: str) -> I
                     yield _caught(source.path, line, kind, name, known, section, dag.id, task.id)
 
 
-def find_slot_pools(facts: Inputs) -> Iterator[Caught]:
+def find_slot_pools(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each slot pool that a task names and the platform does not have."""
     known = facts.inventory.slot_pools
     if known is not None:
         yield from _missing_option(facts, "pool", DEFAULT_POOL, known, "slot pool", "slot_pools")
 
 
-def find_queues(facts: Inputs) -> Iterator[Caught]:
+def find_queues(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each queue that a task goes to and no worker serves."""
     known = facts.inventory.queues
     if known is not None:
@@ -67,7 +67,7 @@ def find_queues(facts: Inputs) -> Iterator[Caught]:
 
 
 def _missing_option(
-    facts: Inputs, option: str, default: str, known: frozenset[str], noun: str, section: str
+    facts: CheckInputs, option: str, default: str, known: frozenset[str], noun: str, section: str
 ) -> Iterator[Caught]:
     seen = set()
     for source, dag in facts.dags():

@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 from airfleet.releases.checks import conventions, external_tools, ignores, loading, names, schedules, slas
 from airfleet.releases.checks.findings import Caught, Check, Finding
-from airfleet.releases.checks.inputs import Inputs
+from airfleet.releases.checks.inputs import CheckInputs
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks, Level
 
 
-def _find_unknown_ignores(facts: Inputs) -> Iterator[Caught]:
+def _find_unknown_ignores(facts: CheckInputs) -> Iterator[Caught]:
     for source in facts.sources.values():
         yield from ignores.find_unknown(source, known=CHECK_LEVELS, fixed=FIXED_CHECKS)
 
@@ -42,7 +42,7 @@ def level(check: str, rules: Checks | None = None) -> Level:
     return (rules or Checks()).levels.get(check, CHECK_LEVELS.get(check, "error"))
 
 
-def run(facts: Inputs) -> tuple[Finding, ...]:
+def run(facts: CheckInputs) -> tuple[Finding, ...]:
     """Return all findings about a release, sorted by file and line, without those that a comment turns off."""
     ignored = {
         (path, ignore.target, name)
@@ -60,7 +60,7 @@ def run(facts: Inputs) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: finding.order))
 
 
-def _judge(check: Check, facts: Inputs) -> Iterator[Finding]:
+def _judge(check: Check, facts: CheckInputs) -> Iterator[Finding]:
     set_to = level(check.name, facts.rules)
     if set_to == "off":
         return

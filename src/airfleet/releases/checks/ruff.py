@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.errors import AirfleetError
-from airfleet.releases.checks.inputs import Migration
+from airfleet.releases.checks.inputs import OutdatedCode
 
 # AIR002: a Dag without a schedule ran daily in Airflow 2 and does not run in Airflow 3.
 SELECT = "AIR002,AIR3"
@@ -24,7 +24,7 @@ def find_program() -> str | None:
     return str(own) if own.is_file() else shutil.which("ruff")
 
 
-def check(project: Path) -> tuple[Migration, ...] | None:
+def check(project: Path) -> tuple[OutdatedCode, ...] | None:
     """Return the Airflow 2 code in a project's dags/ and include/, or None if ruff is not installed.
 
     Raises:
@@ -36,7 +36,7 @@ def check(project: Path) -> tuple[Migration, ...] | None:
     return parse(_run(program, project, _find_folders(project), "--output-format", "json"), project)
 
 
-def check_folder(folder: Path, *, fix: bool = False) -> tuple[Migration, ...]:
+def check_folder(folder: Path, *, fix: bool = False) -> tuple[OutdatedCode, ...]:
     """Return the Airflow 2 code in any folder. With `fix`, rewrite its files, and return what ruff could not fix.
 
     Raises:
@@ -49,7 +49,7 @@ def check_folder(folder: Path, *, fix: bool = False) -> tuple[Migration, ...]:
     return parse(_run(program, folder, ["."], *options, "--output-format", "json"), folder)
 
 
-def fix(project: Path) -> tuple[Migration, ...] | None:
+def fix(project: Path) -> tuple[OutdatedCode, ...] | None:
     """Let ruff rewrite the project's files, and return what ruff could not fix, or None if ruff is not installed.
 
     Nearly all of these fixes replace an import. ruff calls such a fix unsafe, because other files may import the name
@@ -66,11 +66,11 @@ def fix(project: Path) -> tuple[Migration, ...] | None:
     )
 
 
-def parse(text: str, project: Path) -> tuple[Migration, ...]:
+def parse(text: str, project: Path) -> tuple[OutdatedCode, ...]:
     """Return the findings in ruff's JSON, with paths relative to the project, without syntax errors."""
     found: list[dict[str, Any]] = json.loads(text or "[]")
     return tuple(
-        Migration(
+        OutdatedCode(
             path=_relative(one["filename"], project),
             line=one["location"]["row"],
             code=one["code"],

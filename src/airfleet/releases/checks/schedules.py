@@ -12,7 +12,7 @@ from croniter import CroniterBadDateError, croniter
 
 from airfleet.releases.checks import serialised
 from airfleet.releases.checks.findings import Caught, Check
-from airfleet.releases.checks.inputs import Inputs
+from airfleet.releases.checks.inputs import CheckInputs
 from airfleet.releases.checks.source import SourceFile, last_name
 from airfleet_provider.contract.directives import is_clock
 
@@ -20,7 +20,7 @@ MINUTE_S = 60
 MINUTES_A_DAY = 24 * 60
 
 
-def find_floods(facts: Inputs) -> Iterator[Caught]:
+def find_floods(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each Dag that would start more than `catchup_runs` runs when it is first unpaused."""
     limit = facts.rules.catchup_runs
     for source, dag in facts.dags():
@@ -34,7 +34,7 @@ def find_floods(facts: Inputs) -> Iterator[Caught]:
                 yield Caught(source.path, source.dag_line(dag.id, "catchup"), what, hint, dag.id)
 
 
-def find_senseless(facts: Inputs) -> Iterator[Caught]:
+def find_senseless(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each schedule that never fires or fires every minute, and each start_date or end_date that is wrong."""
     for source, dag in facts.dags():
         own = dag.properties

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 
 from airfleet.releases.checks import serialised
 from airfleet.releases.checks.findings import Caught, Check
-from airfleet.releases.checks.inputs import Inputs
+from airfleet.releases.checks.inputs import CheckInputs
 from airfleet.releases.checks.serialised import ParsedDag
-from airfleet_provider.contract.sla_rules import Kind, Rule
+from airfleet_provider.contract.sla_rules import PromiseKind, SlaRule
 
 FILE = "fleet.yaml"
 MOST_NAMES = 5
 
 
-def find_unmatched(facts: Inputs) -> Iterator[Caught]:
+def find_unmatched(facts: CheckInputs) -> Iterator[Caught]:
     """Yield each rule that matches nothing. If a file does not load, yield none: a rule may be about what is in it."""
     if any(parse.error for parse in facts.parses):
         return
@@ -28,9 +28,9 @@ def find_unmatched(facts: Inputs) -> Iterator[Caught]:
             yield Caught(FILE, line, what, hint)
 
 
-def _judge(rule: Rule, dags: Iterable[ParsedDag]) -> tuple[str, str]:
+def _judge(rule: SlaRule, dags: Iterable[ParsedDag]) -> tuple[str, str]:
     """Return what is wrong with a rule, and a hint; two empty texts if nothing is."""
-    if rule.kind is Kind.FRESH_BY:
+    if rule.kind is PromiseKind.FRESH_BY:
         assets = sorted({asset for dag in dags for asset in _list_assets(dag.properties)})
         if any(rule.matches_asset(name, uri) for name, uri in assets):
             return "", ""

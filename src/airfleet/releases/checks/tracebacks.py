@@ -11,7 +11,7 @@ _RAISED = re.compile(r"(?P<name>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LoadFailure:
     """An exception, and the innermost frame that is in a file of the release. Line 0 means unknown."""
 
     kind: str
@@ -20,7 +20,7 @@ class Failure:
     line: int
 
 
-def read(text: str, *, files: Iterable[str], own: str) -> Failure:
+def read(text: str, *, files: Iterable[str], own: str) -> LoadFailure:
     """Return the failure that a traceback ends with. Without a frame in `files`, the failure is in the file `own`."""
     paths = sorted({own, *files}, key=len, reverse=True)
     frames = list(_FRAME.finditer(text))
@@ -34,5 +34,5 @@ def read(text: str, *, files: Iterable[str], own: str) -> Failure:
     raised = _RAISED.fullmatch(said)
     if not raised:
         # If the parsing process died, there is no traceback. The parser then wrote `dags/x.py: what happened`.
-        return Failure("", said.removeprefix(f"{own}: ").strip(), path, line)
-    return Failure(raised["name"].rpartition(".")[2], (raised["message"] or "").strip(), path, line)
+        return LoadFailure("", said.removeprefix(f"{own}: ").strip(), path, line)
+    return LoadFailure(raised["name"].rpartition(".")[2], (raised["message"] or "").strip(), path, line)

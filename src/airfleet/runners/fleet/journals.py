@@ -24,7 +24,7 @@ MOST_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class JournalQuery:
     """The lines to show: of one component or all, the last `lines`, since a time, and with `follow` new ones too."""
 
     component: str | None = None
@@ -46,7 +46,7 @@ def choose(fleet: Fleet, names: Sequence[str]) -> tuple[Host, ...]:
     return tuple(known[name] for name in dict.fromkeys(names)) or fleet.hosts
 
 
-def build_script(question: Question) -> str:
+def build_script(question: JournalQuery) -> str:
     """Return a script that prints the journal of airfleet's units. With `follow`, it runs until its input ends."""
     return render_script(
         __package__,
@@ -64,7 +64,7 @@ def build_script(question: Question) -> str:
 def show(
     hosts: Sequence[Host],
     project: Path,
-    question: Question,
+    question: JournalQuery,
     *,
     write: Callable[[str, str], None],
     connect: Callable[[Host, Path], HostConnection] = HostConnection,
@@ -123,7 +123,7 @@ def show(
 
 
 def _read(
-    connection: HostConnection, script: str, question: Question, lock: threading.Lock, write: Callable[[str], None]
+    connection: HostConnection, script: str, question: JournalQuery, lock: threading.Lock, write: Callable[[str], None]
 ) -> list[str]:
     """Write the lines as they come. If the host has no such component, return the components that it has."""
     channel = connection.start(script)

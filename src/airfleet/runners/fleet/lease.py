@@ -33,7 +33,7 @@ SOMEBODY = "another command applies this fleet"
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LeaseHolder:
     """The holder of the lease, the time since when, and the seconds until the lease expires without renewal."""
 
     who: str
@@ -56,10 +56,10 @@ def build_release(token: str) -> str:
     return render_script(__package__, "release_lease", LEASE=PATH, TOKEN=token)
 
 
-def parse_holder(text: str) -> Holder:
+def parse_holder(text: str) -> LeaseHolder:
     """Return the holder from the output of the script of `build_script`."""
     name, since, left = [*text.splitlines(), "", "", ""][:3]
-    return Holder(json.loads(name or '""'), since, int(left or 0))
+    return LeaseHolder(json.loads(name or '""'), since, int(left or 0))
 
 
 @contextmanager

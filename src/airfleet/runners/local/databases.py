@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from airfleet.components.postgresql import result_database
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Database, Kind, MigrationError
+from airfleet_provider.contract.migrations.runner import MigratedDatabase, MigrationError, MigrationKind
 
 
 def main() -> None:
@@ -36,12 +36,14 @@ def migrate(dsns: Sequence[str], password: str) -> None:
         SystemExit: A migration is refused; its reason is printed.
     """
     with connect(dsns, dbname="airflow", user="airflow", password=password) as connection:
-        _apply(connection, Database.METADATA)
+        _apply(connection, MigratedDatabase.METADATA)
 
 
-def _apply(connection: psycopg.Connection, database: Database) -> None:
+def _apply(connection: psycopg.Connection, database: MigratedDatabase) -> None:
     try:
-        runner.migrate(runner.execute_on(connection), runner.read_own(database), kinds=(Kind.PRE, Kind.POST))
+        runner.migrate(
+            runner.execute_on(connection), runner.read_own(database), kinds=(MigrationKind.PRE, MigrationKind.POST)
+        )
     except MigrationError as refusal:
         raise SystemExit(f"airfleet: {refusal}") from None
 
@@ -66,7 +68,7 @@ def ensure_results(dsns: Sequence[str], passwords: Mapping[str, str]) -> None:
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(words[0]))
             connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*words))
     with connect(dsns, dbname=result_database.DATABASE) as connection:
-        _apply(connection, Database.RESULTS)
+        _apply(connection, MigratedDatabase.RESULTS)
         connection.execute(result_database.RIGHTS)
 
 

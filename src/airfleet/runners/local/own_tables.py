@@ -9,7 +9,7 @@ from psycopg import sql
 
 from airfleet.runners.local import own_database
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Database, Kind, MigrationError
+from airfleet_provider.contract.migrations.runner import MigratedDatabase, MigrationError, MigrationKind
 
 
 def main() -> None:
@@ -24,7 +24,9 @@ def main() -> None:
         connection.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET timezone TO 'UTC'").format(name))
         try:
             runner.migrate(
-                runner.execute_on(connection), runner.read_own(Database.METADATA), kinds=(Kind.PRE, Kind.POST)
+                runner.execute_on(connection),
+                runner.read_own(MigratedDatabase.METADATA),
+                kinds=(MigrationKind.PRE, MigrationKind.POST),
             )
         except MigrationError as refusal:
             raise SystemExit(f"airfleet: {refusal}") from None

@@ -19,14 +19,14 @@ HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Programs:
+class PrometheusPrograms:
     """The paths of both servers."""
 
     prometheus: Path
     alertmanager: Path
 
 
-def find_programs() -> Programs:
+def find_programs() -> PrometheusPrograms:
     """Return the paths of the installed programs.
 
     Raises:
@@ -38,4 +38,4 @@ def find_programs() -> Programs:
         missing = "Prometheus" if prometheus is None else "Alertmanager"
         where = "prometheus" if prometheus is None else ALERTMANAGERS[0]
         raise AirfleetError(f"{missing} is not installed, and --monitor needs it", where=where, hint=HINT)
-    return Programs(Path(prometheus), Path(alertmanager))
+    return PrometheusPrograms(Path(prometheus), Path(alertmanager))

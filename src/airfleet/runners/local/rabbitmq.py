@@ -13,14 +13,14 @@ PLAIN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 @dataclass(frozen=True, slots=True)
-class Programs:
+class RabbitmqPrograms:
     """The paths of the broker and of Erlang's name server, which the broker needs."""
 
     server: Path
     names_server: Path
 
 
-def find_programs() -> Programs:
+def find_programs() -> RabbitmqPrograms:
     """Return the paths of the installed programs.
 
     Raises:
@@ -34,4 +34,4 @@ def find_programs() -> Programs:
             where="rabbitmq-server" if server is None else "epmd",
             hint="install RabbitMQ 3.10 or later (Debian: apt-get install rabbitmq-server), or leave out `executor`",
         )
-    return Programs(Path(server), Path(names_server))
+    return RabbitmqPrograms(Path(server), Path(names_server))

@@ -51,7 +51,7 @@ class Do(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ProcessRules:
     """The properties of a process that the rules depend on."""
 
     once: bool
@@ -83,7 +83,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class SupervisedProcess:
     """The supervision state of one process."""
 
     phase: Phase = Phase.WAITING
@@ -94,12 +94,12 @@ class Unit:
     restarts: int = 0
     detail: str = ""
 
-    def enter(self, phase: Phase, now: float, detail: str = "") -> Unit:
+    def enter(self, phase: Phase, now: float, detail: str = "") -> SupervisedProcess:
         """Return the unit in another phase, which begins now."""
         return replace(self, phase=phase, since=now, detail=detail)
 
 
-def decide(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+def decide(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:
     """Return the next state of a unit, and the one action to take now."""
     if seen.stopping:
         return _decide_stop(unit, rules, seen)
@@ -123,7 +123,7 @@ def backoff(failures: int) -> float:
     return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** max(0, failures - 1))
 
 
-def _decide_start(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+def _decide_start(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:
     # A process is forked from the image before it may run, so that its imports take no time later. Its gate holds it.
     if rules.skippable and not unit.forked:
         if not seen.released:
@@ -138,7 +138,7 @@ def _decide_start(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
     return replace(unit.enter(settled, seen.now), gate_open=True), Do.OPEN_GATE
 
 
-def _decide_health(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+def _decide_health(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:
     if not rules.checked or seen.healthy is None:
         return unit, Do.NOTHING
     if seen.healthy:
@@ -157,7 +157,7 @@ def _decide_health(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
     return replace(unit, detail=seen.detail), Do.NOTHING
 
 
-def _decide_exit(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+def _decide_exit(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:
     gone = replace(unit, forked=False, gate_open=False)
     if rules.once and unit.gate_open and seen.exit_code == 0:
         return gone.enter(Phase.DONE, seen.now), Do.NOTHING
@@ -165,7 +165,7 @@ def _decide_exit(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
     return failed.enter(Phase.BACKOFF, seen.now, describe_exit(seen.exit_code)), Do.NOTHING
 
 
-def _decide_stop(unit: Unit, rules: Rules, seen: Seen) -> tuple[Unit, Do]:
+def _decide_stop(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:
     if not unit.forked or not seen.alive:
         if unit.phase in (Phase.STOPPED, Phase.DONE):
             return unit, Do.NOTHING

@@ -22,7 +22,7 @@ from airfleet.components.postgresql.embedded import list_superuser_dsns
 from airfleet.runners.local import processes
 from airfleet.runners.local.fork_server import Child, ForkServer
 from airfleet.runners.local.launch import Launch
-from airfleet.runners.local.supervision import CheckResult, Do, Phase, Rules, Seen, Unit, decide
+from airfleet.runners.local.supervision import CheckResult, Do, Phase, ProcessRules, Seen, SupervisedProcess, decide
 from airfleet.runners.local.wake import Wake
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import RotationLedger
@@ -50,14 +50,14 @@ class Supervised:
     def __init__(self, process: Process, prepare: tuple[Command, ...]) -> None:
         self.process = process
         self.prepare = prepare
-        self.rules = Rules(
+        self.rules = ProcessRules(
             once=process.once,
             skippable=bool(process.fingerprint),
             warm=process.warm,
             checked=process.health is not None,
             stop_timeout_s=process.stop_timeout_s,
         )
-        self.unit = Unit()
+        self.unit = SupervisedProcess()
         self.entered = time.time()
         self.pid: int | None = None
         self.started = 0.0

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from airfleet.spec.sections.hosts import Name, Size, bytes_of
 from airfleet.spec.sections.section import Pattern, Section, rule
-from airfleet_provider.contract.task_limits import LEAST_MEMORY, LimitRule, Limits
+from airfleet_provider.contract.task_limits import LEAST_MEMORY, LimitRule, TaskLimits
 
 
 class TaskLimitSection(Section):
@@ -60,7 +60,7 @@ class TaskLimitSection(Section):
 
 def convert(name: str, written: TaskLimitSection) -> LimitRule:
     """Return the rule of one entry."""
-    limits = Limits(
+    limits = TaskLimits(
         bytes_of(written.memory) if written.memory else None,
         bytes_of(written.memory_high) if written.memory_high else None,
         written.cpu_weight,

@@ -16,21 +16,21 @@ from airfleet.spec.sections.section import Pattern, Section, is_secret_key, rule
 from airfleet.spec.sections.slas import Duration, LocalTime, Zone, seconds_of
 from airfleet_provider.contract.alert_schema import Severity
 from airfleet_provider.contract.notification_policy import (
-    Encryption,
     EscalationRule,
+    EscalationStep,
     FailureRule,
+    MailEncryption,
     Matcher,
-    Policy,
+    NotificationPolicy,
     QuietHours,
     Receiver,
     ReceiverType,
-    Step,
 )
 
 Level = Literal["info", "warning", "critical"]
 
 # The ports of mail servers by the kind of encryption.
-_PORTS = {Encryption.STARTTLS: 587, Encryption.TLS: 465, Encryption.NONE: 25}
+_PORTS = {MailEncryption.STARTTLS: 587, MailEncryption.TLS: 465, MailEncryption.NONE: 25}
 _SHORTEST_REPEAT_S = 300
 
 
@@ -278,7 +278,7 @@ class NotificationsSection(Section):
 
 def convert(written: NotificationsSection) -> Notifications:
     """Return the section as frozen values."""
-    policy = Policy(
+    policy = NotificationPolicy(
         escalation=tuple(_convert_rule(one) for one in written.escalation),
         failures=tuple(
             FailureRule(one.dag, one.tag or "", one.owner or "", Severity(one.severity)) for one in written.failures
@@ -294,7 +294,7 @@ def _seconds(text: str | None) -> float:
 
 
 def _convert_receiver(name: str, one: ReceiverSection) -> SecretReceiver:
-    encryption = Encryption(one.encryption)
+    encryption = MailEncryption(one.encryption)
     receiver = Receiver(
         name=name,
         type=ReceiverType(one.type),
@@ -317,7 +317,7 @@ def _convert_rule(one: EscalationSection) -> EscalationRule:
     match, quiet = one.match, one.quiet_hours
     return EscalationRule(
         match=Matcher(match.source or "", match.name or "", Severity(match.severity), dict(match.labels)),
-        steps=tuple(Step(tuple(step.notify), _seconds(step.after)) for step in one.steps),
+        steps=tuple(EscalationStep(tuple(step.notify), _seconds(step.after)) for step in one.steps),
         repeat_s=_seconds(one.repeat),
         quiet_hours=QuietHours(quiet.from_, quiet.to, quiet.zone, Severity(quiet.severity)) if quiet else None,
     )

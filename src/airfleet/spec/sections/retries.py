@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from airfleet.spec.sections.section import Pattern, Section, rule
 from airfleet.spec.sections.slas import Duration, seconds_of
-from airfleet_provider.contract.retry_rules import Action, RetryRule
+from airfleet_provider.contract.retry_rules import FailureAction, RetryRule
 
 _DEFAULT = RetryRule("")
 
@@ -68,7 +68,7 @@ def convert(name: str, written: RetrySection) -> RetryRule:
         task=written.task,
         operator=written.operator,
         errors=tuple(written.errors or ()),
-        action=Action(written.action),
+        action=FailureAction(written.action),
         delay_s=float(seconds_of(written.delay)),
         at_most_s=float(seconds_of(written.at_most)),
         growth=written.growth,

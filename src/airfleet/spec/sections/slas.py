@@ -10,14 +10,14 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from airfleet.spec.sections.section import Pattern, Section, rule, shaped
-from airfleet_provider.contract.sla_rules import DAYS, Calendar, Kind, Rule
+from airfleet_provider.contract.sla_rules import DAYS, Calendar, PromiseKind, SlaRule
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(?:[1-9][0-9]{0,5}[smhd])+")
 _LONGEST_S = 366 * 86_400
 
 # The key of each kind.
-KINDS = {kind: kind.value.replace("-", "_") for kind in Kind}
+KINDS = {kind: kind.value.replace("-", "_") for kind in PromiseKind}
 _DAG_SELECTORS = ("dag", "tag", "owner", "task")
 
 
@@ -142,7 +142,7 @@ class SlaSection(Section):
         return self
 
 
-def convert(name: str, written: SlaSection) -> tuple[Rule, ...]:
+def convert(name: str, written: SlaSection) -> tuple[SlaRule, ...]:
     """Return a rule for each promise of one entry."""
     calendar = Calendar(
         written.zone,
@@ -154,14 +154,14 @@ def convert(name: str, written: SlaSection) -> tuple[Rule, ...]:
         promised: str | None = getattr(written, key)
         if promised is None:
             continue
-        is_daily = kind in (Kind.FINISHED_BY, Kind.FRESH_BY)
-        about_dags = {} if kind is Kind.FRESH_BY else {key: getattr(written, key) for key in _DAG_SELECTORS}
+        is_daily = kind in (PromiseKind.FINISHED_BY, PromiseKind.FRESH_BY)
+        about_dags = {} if kind is PromiseKind.FRESH_BY else {key: getattr(written, key) for key in _DAG_SELECTORS}
         rules.append(
-            Rule(
+            SlaRule(
                 name=name,
                 kind=kind,
                 **about_dags,
-                asset=written.asset if kind is Kind.FRESH_BY else None,
+                asset=written.asset if kind is PromiseKind.FRESH_BY else None,
                 at=time.fromisoformat(promised) if is_daily else None,
                 limit_s=None if is_daily else float(seconds_of(promised)),
                 since=time.fromisoformat(written.since) if written.since and is_daily else None,

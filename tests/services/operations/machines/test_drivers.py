@@ -15,8 +15,8 @@ from pyVmomi.SoapAdapter import SoapStubAdapter
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import records, vsphere
 from airfleet.operations.machines.driver import Machine
-from airfleet.operations.machines.rules import Action
-from airfleet.operations.machines.session import Session
+from airfleet.operations.machines.rules import MachineAction
+from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
 from airfleet.spec.machines import Machines
 from machine_makers import VCSIM, Aws, Maker, PlacedClient, Program, Vcenter, run_aws, run_vcenter
@@ -53,25 +53,25 @@ def maker(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
     else:
         found: Vcenter = request.getfixturevalue("vcenter")
         yield found
-        # One simulator serves all tests of the file: each leaves it as it was.
+        # One simulator serves all tests of the file: each leaves it was.
         for fleet in (FLEET, "other"):
             for one in found.open(fleet).list():
                 found.open(fleet).destroy(one)
 
 
 @pytest.fixture
-def start(maker: Maker, tmp_path: Path) -> Callable[[int], Session]:
-    def build(count: int) -> Session:
+def start(maker: Maker, tmp_path: Path) -> Callable[[int], MachineSession]:
+    def build(count: int) -> MachineSession:
         fleet = load.parse("{}", file="fleet.yaml", default_name=FLEET, cpus=2)
         machines = Machines("command", (maker.group(count),))
-        return Session(
+        return MachineSession(
             fleet, machines, tmp_path / "state", maker.open(FLEET), lambda: 0.0, lambda _: maker.give_addresses(), print
         )
 
     return build
 
 
-def list_actions(one: Session) -> list[tuple[str, Action]]:
+def list_actions(one: MachineSession) -> list[tuple[str, MachineAction]]:
     return [(step.name, step.action) for step in one.plan()]
 
 
@@ -100,16 +100,20 @@ def test_only_a_machine_with_this_key_is_destroyed_and_one_that_is_gone_is_no_er
     assert driver.list() == ()
 
 
-def test_a_fleet_from_nothing_to_nothing(maker: Maker, start: Callable[[int], Session]) -> None:
+def test_a_fleet_from_nothing_to_nothing(maker: Maker, start: Callable[[int], MachineSession]) -> None:
     both = start(2)
     both.apply()
-    assert list_actions(both) == [("web1", Action.KEEP), ("web2", Action.KEEP)]
+    assert list_actions(both) == [("web1", MachineAction.KEEP), ("web2", MachineAction.KEEP)]
     assert maker.count() == 2
     assert len({one.address for one in records.read(both.state).values()} - {""}) == 2
     stray = maker.open(FLEET).create("web7", OTHER_KEY, maker.group(1))
     one = start(1)
     one.apply()
-    assert list_actions(one) == [("web1", Action.KEEP), ("web2", Action.SURPLUS), ("web7", Action.ORPHAN)]
+    assert list_actions(one) == [
+        ("web1", MachineAction.KEEP),
+        ("web2", MachineAction.SURPLUS),
+        ("web7", MachineAction.ORPHAN),
+    ]
     with pytest.raises(UsageError, match="did not make web7"):
         one.destroy(("web7",))
     one.destroy(("web2", "web1"))
@@ -230,7 +234,7 @@ def test_machines_of_vsphere_are_sized_marked_kept_apart_and_told_their_name(kin
 
 @pytest.mark.parametrize("kind", ["vsphere"])
 def test_a_copy_of_a_machine_is_an_orphan_and_is_never_destroyed(
-    kind: str, maker: Vcenter, start: Callable[[int], Session]
+    kind: str, maker: Vcenter, start: Callable[[int], MachineSession]
 ) -> None:
     start(1).apply()
     [made] = maker.open(FLEET).list()
@@ -242,7 +246,7 @@ def test_a_copy_of_a_machine_is_an_orphan_and_is_never_destroyed(
         spec.config.extraConfig = marks
         spec.powerOn = spec.template = False
         driver._wait(vm.CloneVM_Task(folder=vm.parent, name="demo-copy", spec=spec))
-    assert list_actions(start(1)) == [("web1", Action.KEEP), ("copy", Action.ORPHAN)]
+    assert list_actions(start(1)) == [("web1", MachineAction.KEEP), ("copy", MachineAction.ORPHAN)]
     start(0).destroy(("web1",))
     [copy] = maker.open(FLEET).list()
     assert copy.key == ""

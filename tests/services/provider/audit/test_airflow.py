@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airfleet_provider.audit.login_limits import ADDRESS_AT_MOST
-from airfleet_provider.audit.requests import Kind, Rules
-from airfleet_provider.contract.audit_log import Source
+from airfleet_provider.audit.requests import AuditRules, RequestKind
+from airfleet_provider.contract.audit_log import AuditSource
 from airflow_programs import run
 from audited_site import GUESSES
 
@@ -46,21 +46,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_route_is_recorded_or_named_as_reading(site: dict[str, Any]) -> None:
     core = {
-        (method, path): Rules(Source.API).classify(method, path.replace("{map_index}", "-1"))
+        (method, path): AuditRules(AuditSource.API).classify(method, path.replace("{map_index}", "-1"))
         for method, path in site["routes"]["core"]
     }
     assert len(core) > 200
-    assert {one for one, kind in core.items() if one[0] != "GET" and kind is Kind.READING} == READING
-    assert {path for (method, path), kind in core.items() if method == "GET" and kind is not Kind.READING} == CHANGING
+    assert {one for one, kind in core.items() if one[0] != "GET" and kind is RequestKind.READING} == READING
+    assert {
+        path for (method, path), kind in core.items() if method == "GET" and kind is not RequestKind.READING
+    } == CHANGING
 
 
 def test_every_route_of_tasks_is_recorded_or_is_a_tasks_own_work(site: dict[str, Any]) -> None:
-    rules = Rules(Source.TASK, are_tasks=True)
+    rules = AuditRules(AuditSource.TASK, are_tasks=True)
     tasks = {(method, path): rules.classify(method, path) for method, path in site["routes"]["execution"]}
     assert len(tasks) > 40
-    unrecorded = {path for (method, path), kind in tasks.items() if method != "GET" and kind is Kind.READING}
+    unrecorded = {path for (method, path), kind in tasks.items() if method != "GET" and kind is RequestKind.READING}
     assert [path for path in unrecorded if not path.startswith(OWN_WORK)] == []
-    assert {path for (_, path), kind in tasks.items() if kind is Kind.SECRET} == SECRETS
+    assert {path for (_, path), kind in tasks.items() if kind is RequestKind.SECRET} == SECRETS
 
 
 def test_a_change_has_its_user_and_the_hashes_of_what_was_changed(site: dict[str, Any]) -> None:

@@ -18,18 +18,18 @@ from psycopg.rows import dict_row
 from airfleet.operations.audit import AuditLog
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import audit_log, audit_store
-from airfleet_provider.contract.audit_log import CUT, Entry, Head, Outcome, Row, Source
+from airfleet_provider.contract.audit_log import CUT, AuditEntry, AuditOutcome, AuditSource, Head, Row
 
 Database = psycopg.Connection[Any]
 KEY = audit_log.derive_key("a secret that signs tokens")
 
 
-def make(action: str, **more: Any) -> Entry:
-    words = {"source": Source.API, "actor": "alice", "outcome": Outcome.DONE, "status": 200, **more}
-    return Entry(id=str(uuid.uuid4()), action=action, **words)
+def make(action: str, **more: Any) -> AuditEntry:
+    words = {"source": AuditSource.API, "actor": "alice", "outcome": AuditOutcome.DONE, "status": 200, **more}
+    return AuditEntry(id=str(uuid.uuid4()), action=action, **words)
 
 
-def record(database: Database, *entries: Entry) -> None:
+def record(database: Database, *entries: AuditEntry) -> None:
     for one in entries:
         audit_store.record(database.execute, one)
 
@@ -192,13 +192,13 @@ def test_two_sessions_append_one_after_the_other(ten: Database, server: Any) -> 
 
 
 def test_an_intent_without_an_end_becomes_unknown_and_its_late_end_has_a_row_of_its_own(database: Database) -> None:
-    entry = make("DELETE /api/v2/dags/a", outcome=Outcome.BEGUN, status=None)
+    entry = make("DELETE /api/v2/dags/a", outcome=AuditOutcome.BEGUN, status=None)
     audit_store.begin(database.execute, entry)
     audit_store.expire(database.execute, after_s=3600)
     assert read(database) == []
     audit_store.expire(database.execute, after_s=0)
     assert [row.fields["outcome"] for row in read(database)] == ["unknown"]
-    ended = replace(entry, outcome=Outcome.DONE)
+    ended = replace(entry, outcome=AuditOutcome.DONE)
     for _ in range(2):  # the answer to the first may be lost
         audit_store.settle(database.execute, ended)
     assert [row.fields["outcome"] for row in read(database)] == ["unknown", "done"]

@@ -12,7 +12,7 @@ import pytest
 import servers
 from airfleet_provider.audit import login_limits
 from airfleet_provider.audit.login_limits import ADDRESS_AT_MOST, ADDRESS_S, NAME_AT_MOST, NAME_S, LimitedLoginError
-from airfleet_provider.contract.audit_log import Entry, Outcome, Source
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource
 
 
 class Door:
@@ -21,15 +21,15 @@ class Door:
     def __init__(self, connection: object) -> None:
         self._connection = connection
 
-    def try_login(self, name: str, address: str, outcome: Outcome = Outcome.REFUSED) -> bool:
+    def try_login(self, name: str, address: str, outcome: AuditOutcome = AuditOutcome.REFUSED) -> bool:
         """Try to log in, with an outcome if there is no limit; return whether there was none."""
-        entry = Entry(
+        entry = AuditEntry(
             id=str(uuid.uuid4()),
-            source=Source.API,
+            source=AuditSource.API,
             actor=name,
             address=address,
             action="POST /auth/token",
-            outcome=Outcome.BEGUN,
+            outcome=AuditOutcome.BEGUN,
         )
         with self._connection.cursor() as cursor:  # type: ignore[attr-defined]
             begun = login_limits.begin(entry)(cursor)
@@ -57,26 +57,26 @@ def door(server: servers.Server) -> Iterator[Door]:
 
 def test_an_address_that_guesses_waits_a_minute_and_others_do_not(door: Door) -> None:
     assert [door.try_login(f"user{n}", "10.0.0.1") for n in range(ADDRESS_AT_MOST + 2)] == [*[True] * 10, False, False]
-    assert not door.try_login("alice", "10.0.0.1", Outcome.DONE), "the right password does not help meanwhile"
-    assert door.try_login("alice", "10.0.0.2", Outcome.DONE)
+    assert not door.try_login("alice", "10.0.0.1", AuditOutcome.DONE), "the right password does not help meanwhile"
+    assert door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
     door.age(ADDRESS_S + 1)
-    assert door.try_login("alice", "10.0.0.1", Outcome.DONE)
+    assert door.try_login("alice", "10.0.0.1", AuditOutcome.DONE)
 
 
 def test_a_user_whose_password_is_guessed_from_many_addresses_is_locked(door: Door) -> None:
     assert all(door.try_login("alice", f"10.0.1.{n}") for n in range(NAME_AT_MOST))
-    assert not door.try_login("Alice", "10.0.0.2", Outcome.DONE)
-    assert door.try_login("bob", "10.0.0.2", Outcome.DONE)
+    assert not door.try_login("Alice", "10.0.0.2", AuditOutcome.DONE)
+    assert door.try_login("bob", "10.0.0.2", AuditOutcome.DONE)
     door.age(NAME_S + 1)
-    assert door.try_login("alice", "10.0.0.2", Outcome.DONE)
+    assert door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
 
 
 def test_logins_that_succeed_and_outages_never_count(door: Door) -> None:
-    assert all(door.try_login("alice", "10.0.0.1", Outcome.DONE) for _ in range(3 * NAME_AT_MOST))
-    assert all(door.try_login("alice", "10.0.0.1", Outcome.FAILED) for _ in range(3 * NAME_AT_MOST))
+    assert all(door.try_login("alice", "10.0.0.1", AuditOutcome.DONE) for _ in range(3 * NAME_AT_MOST))
+    assert all(door.try_login("alice", "10.0.0.1", AuditOutcome.FAILED) for _ in range(3 * NAME_AT_MOST))
 
 
 def test_a_slip_is_forgiven_after_the_right_password(door: Door) -> None:
     for _ in range(5):
         assert all(door.try_login("alice", "10.0.0.1") for _ in range(ADDRESS_AT_MOST - 1))
-        assert door.try_login("alice", "10.0.0.1", Outcome.DONE)
+        assert door.try_login("alice", "10.0.0.1", AuditOutcome.DONE)

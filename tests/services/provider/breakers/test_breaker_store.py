@@ -22,7 +22,7 @@ from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.breakers.gate import Gate
 from airfleet_provider.breakers.loop import BreakerLoop
-from airfleet_provider.breakers.messages import Answer, Failed, Starts, decode, encode
+from airfleet_provider.breakers.messages import Failed, GateAnswer, Starts, decode, encode
 from airfleet_provider.breakers.reports import Reports
 from airfleet_provider.breakers.stand_in import _Context
 from airfleet_provider.compat.patches import held_tasks
@@ -84,7 +84,7 @@ class Platform:
         connection.autocommit = True
         return connection
 
-    def fail(self, number: int) -> Answer:
+    def fail(self, number: int) -> GateAnswer:
         return self.reports.answer(self.tasks[number], AWAY)
 
     def age_failures(self) -> None:
@@ -384,7 +384,7 @@ def test_a_text_that_the_database_cannot_hold_is_cut(platform: Platform) -> None
 
 
 def test_many_tasks_that_report_at_once_open_it_once(platform: Platform) -> None:
-    def report(instance: str) -> Answer:
+    def report(instance: str) -> GateAnswer:
         return Reports(RULES, platform.connect).answer(instance, AWAY)
 
     with ThreadPoolExecutor(8) as pool:
@@ -403,19 +403,19 @@ def test_a_breaker_that_fleet_yaml_no_longer_names_keeps_nothing(platform: Platf
 
 def test_a_breaker_that_a_person_opened_never_probes_by_itself(platform: Platform) -> None:
     from airfleet.operations.breakers import Breakers  # noqa: PLC0415
-    from airfleet_provider.contract.breaker_rules import State  # noqa: PLC0415
+    from airfleet_provider.contract.breaker_rules import BreakerState  # noqa: PLC0415
     from places import parse  # noqa: PLC0415
 
     fleet = parse("breakers: {crm: {dag: sales}}")
     with psycopg.connect(platform.server.dsn, autocommit=True, row_factory=dict_row) as connection:
         breakers = Breakers(connection, fleet)
         assert [one.state for one in breakers.list_breakers()] == ["closed"]
-        breakers.move("crm", State.OPEN, reason="maintenance", actor="eve@desk")
+        breakers.move("crm", BreakerState.OPEN, reason="maintenance", actor="eve@desk")
         for _ in range(3):
             assert platform.turn()[0] == "open"
         [found] = breakers.list_breakers()
         assert (found.waiting, found.probe_at, found.actor) == (20, None, "eve@desk")
-        breakers.move("crm", State.CLOSED, reason="done", actor="eve@desk")
+        breakers.move("crm", BreakerState.CLOSED, reason="done", actor="eve@desk")
         assert platform.gate.find_held() == ()
         assert [one.state for one in breakers.list_events("crm", limit=9)] == ["closed", "open"]
     audit = platform.server.query("SELECT event, owner FROM log ORDER BY id DESC LIMIT 2")

@@ -19,7 +19,7 @@ from airfleet.runners.local import databases
 from airfleet_provider.contract import lease_schema, release_schema, result_schema
 from airfleet_provider.contract.locks import SCHEMA_LOCK
 from airfleet_provider.contract.migrations import runner
-from airfleet_provider.contract.migrations.runner import Database, Kind, Migration, MigrationError
+from airfleet_provider.contract.migrations.runner import MigratedDatabase, Migration, MigrationError, MigrationKind
 from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
 from deadline import wait_until
 from servers import Server, serve
@@ -83,7 +83,7 @@ def connect(server: Server, user: str = "airflow") -> Iterator[psycopg.Connectio
 
 
 def migrate(
-    server: Server, migrations: Sequence[Migration] = OWN, kinds: Sequence[Kind] = (Kind.PRE,)
+    server: Server, migrations: Sequence[Migration] = OWN, kinds: Sequence[MigrationKind] = (MigrationKind.PRE,)
 ) -> list[Migration]:
     with connect(server) as connection:
         return list(runner.migrate(runner.execute_on(connection), migrations, kinds=kinds))
@@ -144,11 +144,11 @@ def test_code_before_and_after_work_side_by_side_until_the_end_of_the_old(databa
     assert ask(database, "SELECT name, host FROM airfleet.job ORDER BY 1") == [
         *(("by new code", "data1"), ("by old code", None), ("kept", "here, 100%")),
     ]
-    assert [one.number for one in migrate(database, LATER, (Kind.PRE, Kind.POST))] == [9002]
+    assert [one.number for one in migrate(database, LATER, (MigrationKind.PRE, MigrationKind.POST))] == [9002]
 
 
 def test_an_older_version_is_refused_once_a_newer_one_has_removed_something(database: Server) -> None:
-    migrate(database, LATER, (Kind.PRE, Kind.POST))
+    migrate(database, LATER, (MigrationKind.PRE, MigrationKind.POST))
     with pytest.raises(MigrationError, match=r"newer version of airfleet .* 9002_drop_fingerprint\.post"):
         migrate(database, OWN)
 
@@ -242,9 +242,9 @@ def test_the_start_on_one_machine_applies_what_removes_something_too(
 # What a host without Python packages runs: the same migrations as one statement for psql.
 
 
-def run_script(server: Server, migrations: Sequence[Migration], *kinds: Kind) -> None:
+def run_script(server: Server, migrations: Sequence[Migration], *kinds: MigrationKind) -> None:
     with connect(server) as connection:
-        connection.execute(runner.render_script(migrations, kinds=kinds or (Kind.PRE,)).encode())
+        connection.execute(runner.render_script(migrations, kinds=kinds or (MigrationKind.PRE,)).encode())
 
 
 def test_a_script_leaves_the_database_that_the_runner_leaves(database: Server) -> None:
@@ -254,17 +254,17 @@ def test_a_script_leaves_the_database_that_the_runner_leaves(database: Server) -
     assert list_applied(database) == [*(one.number for one in OWN), 9001]
     assert migrate(database, LATER) == []
     assert ask(database, "SELECT name, host FROM airfleet.job") == [("kept", "here, 100%")]
-    run_script(database, LATER, Kind.POST)
-    assert migrate(database, LATER, (Kind.PRE, Kind.POST)) == []
+    run_script(database, LATER, MigrationKind.POST)
+    assert migrate(database, LATER, (MigrationKind.PRE, MigrationKind.POST)) == []
 
 
 def test_a_script_refuses_what_the_runner_refuses(database: Server) -> None:
-    migrate(database, LATER, (Kind.PRE, Kind.POST))
+    migrate(database, LATER, (MigrationKind.PRE, MigrationKind.POST))
     with pytest.raises(
         psycopg.errors.RaiseException, match=r"newer version of airfleet .* 9002_drop_fingerprint\.post"
     ):
         run_script(database, OWN)
-    changed = Migration(9001, "say_where", Kind.PRE, "SELECT 1")
+    changed = Migration(9001, "say_where", MigrationKind.PRE, "SELECT 1")
     with pytest.raises(psycopg.errors.RaiseException, match=r"9001_say_where\.pre is not the one"):
         run_script(database, (*OWN, changed, LATER[-1]))
     wrong = runner.parse({"9003_wrong.pre.sql": "CREATE TABLE airfleet.half (a int); SELECT 1 / 0;"})
@@ -278,7 +278,7 @@ def test_a_script_refuses_what_the_runner_refuses(database: Server) -> None:
 
 def test_the_results_of_an_earlier_version_are_taken_over_with_their_rows_and_rights(database: Server) -> None:
     database.query("CREATE ROLE airfleet_results_writer; CREATE ROLE airfleet_results_reader")
-    own = runner.read_own(Database.RESULTS)
+    own = runner.read_own(MigratedDatabase.RESULTS)
     rights = "SELECT relname, relacl::text FROM pg_class WHERE relname = 'task_result'"
     try:
         with connect(database, "postgres") as connection:
@@ -327,7 +327,7 @@ def test_the_tables_take_every_word_that_the_code_writes_and_announce_it(databas
 
 
 def test_every_migration_says_why_it_is_there() -> None:
-    for database in Database:
+    for database in MigratedDatabase:
         for one in runner.read_own(database):
             assert one.sql.startswith("-- Why: "), one.title
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from airfleet.components.postgresql import result_database as roles
 from airfleet.runners.local import databases
 from airfleet_provider.contract.result_schema import REFUSED
-from airfleet_provider.executors.celery_config import BrokerLogin, make_config
+from airfleet_provider.executors.celery_config import BrokerCredentials, make_config
 from airfleet_provider.executors.result_backend import REFUSED_S, PatientBackend
 from clocks import MadeUpClock
 from servers import Server, serve
@@ -47,7 +47,7 @@ def dsn(server: Server, role: str) -> str:
 
 def make_app(server: Server, role: str) -> Celery:
     """Celery as Airflow makes it in our processes, connected with one of the two logins."""
-    link = BrokerLogin("memory://", f"db+postgresql+psycopg2://{dsn(server, role)}", ("default",))
+    link = BrokerCredentials("memory://", f"db+postgresql+psycopg2://{dsn(server, role)}", ("default",))
     return Celery("test", config_source=make_config({}, link))
 
 

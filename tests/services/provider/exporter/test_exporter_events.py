@@ -11,15 +11,15 @@ import pytest
 from psycopg import Connection
 
 import servers
-from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError, Row, Term
+from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError, LeaseTerm, Row
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.metrics import OTHER
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.exporter.counters import Counters
-from airfleet_provider.exporter.events import Events
-from airfleet_provider.exporter.limits import Limits
+from airfleet_provider.exporter.events import EventsLoop
+from airfleet_provider.exporter.limits import LabelLimits
 from airfleet_provider.exporter.queues import Queues
 from clocks import MadeUpClock
 
@@ -55,11 +55,11 @@ class Bench:
             "UPDATE airfleet.lease SET epoch = epoch + 1, holder = %s WHERE name = 'agents' RETURNING epoch", holder
         )
         lease = AgentsLease(holder, clock=self.clock)
-        lease.note(Term(epoch, float("inf")))
+        lease.note(LeaseTerm(epoch, float("inf")))
         database = {"conninfo": self.server.dsn}
         self.context = Context("events", {}, lease, threading.Event(), lambda name: connect(database, name))
         waits = BreakerWaits([BreakerRule("crm", dag="sales")])
-        self.events = Events(self.board, Limits(), Queues(("default",), False), waits, clock=self.clock)
+        self.events = EventsLoop(self.board, LabelLimits(), Queues(("default",), False), waits, clock=self.clock)
 
     def turn(self) -> None:
         self.clock.now += 10

@@ -14,10 +14,10 @@ from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.contract.metrics import METRICS, OTHER
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.dags import Dags
-from airfleet_provider.exporter.database import Database
-from airfleet_provider.exporter.limits import Limits
+from airfleet_provider.exporter.database import DatabaseLoop
+from airfleet_provider.exporter.limits import LabelLimits
 from airfleet_provider.exporter.queues import Queues
-from airfleet_provider.exporter.state import State, Workers
+from airfleet_provider.exporter.state import StateLoop, Workers
 
 TASK = """
 INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
@@ -45,7 +45,7 @@ def database(server: servers.Server) -> servers.Server:
     return server
 
 
-def read(server: servers.Server, loop: State | Dags | Database, board: Board, name: str) -> Read:
+def read(server: servers.Server, loop: StateLoop | Dags | DatabaseLoop, board: Board, name: str) -> Read:
     database = {"conninfo": server.dsn}
     lease = AgentsLease("host:1")
     context = Context(name, {}, lease, threading.Event(), lambda own: connect(database, own))
@@ -64,7 +64,9 @@ def test_slots_queues_and_workers_add_up(database: servers.Server) -> None:
     database.query(TASK, "f", "success", "default_pool", "default", 5)
     board = Board()
     workers = [Workers("cpu", frozenset({"default"}), 8), Workers("idle", frozenset({"other"}), 2)]
-    found = read(database, State(board, Limits(), Queues(("default", "other"), False), workers), board, "state")
+    found = read(
+        database, StateLoop(board, LabelLimits(), Queues(("default", "other"), False), workers), board, "state"
+    )
     assert found("airfleet_pool_slots") == {("crm",): 9, ("default_pool",): 4}
     assert found("airfleet_pool_slots_used") == {("crm",): 8, ("default_pool",): 0}
     assert found("airfleet_pool_waiting_tasks") == {("crm",): 0, ("default_pool",): 3}
@@ -86,7 +88,7 @@ def test_heartbeats_and_releases_are_read(database: servers.Server) -> None:
         )
     database.query("INSERT INTO airfleet.pointer (bundle, live) VALUES ('own', 'abc')")
     board = Board()
-    found = read(database, State(board, Limits(), Queues(), []), board, "state")
+    found = read(database, StateLoop(board, LabelLimits(), Queues(), []), board, "state")
     assert 5 <= found("airfleet_scheduler_loop_age_seconds")[()] < 40
     assert found("airfleet_release_info") == {("own", "abc"): 1}
     assert ("scheduler", "h1") in found("airfleet_component_heartbeat_age_seconds")
@@ -104,7 +106,7 @@ def test_hosts_have_the_names_of_fleet_yaml(database: servers.Server) -> None:
     database.query(TASK, "r", "running", "crm", "default", 1)
     board = Board()
     hosts = {"10.0.0.7": "s1", "worker-1": "w1"}
-    found = read(database, State(board, Limits(), Queues(), [], hosts=hosts), board, "state")
+    found = read(database, StateLoop(board, LabelLimits(), Queues(), [], hosts=hosts), board, "state")
     assert list(found("airfleet_component_heartbeat_age_seconds")) == [("triggerer", "s1")], "one has left"
     assert found("airfleet_host_running_tasks") == {("w1",): 1}
 
@@ -120,7 +122,7 @@ def test_a_dag_that_should_have_run_and_did_not_is_overdue_whatever_the_reason(d
     ):
         database.query(DAG, name, paused, stale, full, broken, late)
     board = Board()
-    found = read(database, Dags(board, Limits()), board, "dags")
+    found = read(database, Dags(board, LabelLimits()), board, "dags")
     overdue = {labels[0]: value > 0 for labels, value in found("airfleet_dag_overdue_seconds").items()}
     assert overdue == {"late": True, "soon": False, "broken": True}
     assert found("airfleet_dags_overdue")[()] == 2
@@ -130,7 +132,7 @@ def test_a_dag_that_should_have_run_and_did_not_is_overdue_whatever_the_reason(d
 def test_catalogues_are_read_without_any_right(database: servers.Server) -> None:
     database.query("INSERT INTO airfleet.job VALUES ('backup', '', now() - interval '1 h') ON CONFLICT DO NOTHING")
     board = Board()
-    found = read(database, Database(board, Limits(), None), board, "database")
+    found = read(database, DatabaseLoop(board, LabelLimits(), None), board, "database")
     assert found("airfleet_database_size_bytes")[()] > 1_000_000
     assert found("airfleet_backup_timestamp_seconds")[()] > 0
     assert ("task_instance",) in found("airfleet_table_size_bytes")
@@ -141,7 +143,7 @@ def test_catalogues_are_read_without_any_right(database: servers.Server) -> None
 def test_promises_are_shown_for_each_rule_also_for_one_without_any(database: servers.Server) -> None:
     database.query("TRUNCATE airfleet.sla_instance, airfleet.sla_engine")
     board = Board()
-    assert read(database, State(board, Limits(), Queues(), []), board, "state")("airfleet_sla_instances") == {}
+    assert read(database, StateLoop(board, LabelLimits(), Queues(), []), board, "state")("airfleet_sla_instances") == {}
     rules = '[{"rule": {"name": "marts", "kind": "must-run"}}, {"rule": {"name": "idle", "kind": "fresh-by"}}]'
     database.query("INSERT INTO airfleet.sla_engine (rules) VALUES (%s)", rules)
     for number, state in enumerate(("late", "late", "due", "met")):
@@ -150,7 +152,7 @@ def test_promises_are_shown_for_each_rule_also_for_one_without_any(database: ser
             " ended_at) VALUES ('marts', 'must-run', 'd', %s, %s, now(), now(), now(), %s)",
             *(str(number), state, "2026-01-01" if state == "met" else None),
         )
-    found = read(database, State(board, Limits(), Queues(), []), board, "state")("airfleet_sla_instances")
+    found = read(database, StateLoop(board, LabelLimits(), Queues(), []), board, "state")("airfleet_sla_instances")
     assert {labels[2]: value for labels, value in found.items() if labels[0] == "marts"} == {
         "due": 1,
         "at-risk": 0,

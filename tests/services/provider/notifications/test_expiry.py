@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from airfleet.components.monitoring.alertmanager import GROUP_INTERVAL_S, REPEAT_S
 from airfleet_provider.notifications import alertmanager, expiry, watchdog
-from airfleet_provider.notifications.alertmanager import WATCHDOG_NAME, Report
+from airfleet_provider.notifications.alertmanager import WATCHDOG_NAME, AlertReport
 from airfleet_provider.notifications.expiry import UNREPORTED_S, UNWATCHED_S, end_unasserted
 from servers import Server
 
@@ -30,7 +30,7 @@ class Monitoring:
 
     def report(self, name: str, *, is_firing: bool = True) -> None:
         end = None if is_firing else datetime.now(UTC)
-        one = Report(f"prometheus:{name}", name, is_firing, "critical", {}, {}, BEGUN, end)
+        one = AlertReport(f"prometheus:{name}", name, is_firing, "critical", {}, {}, BEGUN, end)
         alertmanager.record(self.connection, (one,))
 
     def wait(self, seconds: float) -> None:

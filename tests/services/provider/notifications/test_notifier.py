@@ -11,9 +11,9 @@ import pytest
 from airfleet_provider.contract import alert_schema
 from airfleet_provider.contract.notification_policy import (
     EscalationRule,
+    EscalationStep,
     Matcher,
-    Policy,
-    Step,
+    NotificationPolicy,
 )
 from airfleet_provider.notifications import notifier as notifier_module
 from airfleet_provider.notifications import outbox
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("short_rests")
 
 
 def test_an_alert_reaches_a_person_and_so_does_its_end(database: Database, mail: MailReceiver) -> None:
-    notifier = Notifier(Policy(receivers=(mail_to(mail),)))
+    notifier = Notifier(NotificationPolicy(receivers=(mail_to(mail),)))
     fire(database, "DiskFull")
     settle(notifier, database)
     heal(database, "DiskFull")
@@ -43,7 +43,7 @@ def test_an_alert_reaches_a_person_and_so_does_its_end(database: Database, mail:
 def test_after_an_outage_everything_arrives_once_also_what_fired_and_healed_meanwhile(
     database: Database, http: HttpReceiver, mail: MailReceiver
 ) -> None:
-    notifier = Notifier(Policy(receivers=(webhook(http), mail_to(mail))), random_=random.Random(1))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http), mail_to(mail))), random_=random.Random(1))
     fire(database, "Before")
     settle(notifier, database)
     http.stop()
@@ -77,14 +77,14 @@ def test_after_an_outage_everything_arrives_once_also_what_fired_and_healed_mean
 def test_a_receiver_that_is_down_delays_no_other(database: Database, http: HttpReceiver) -> None:
     with serve_http() as down:
         down.stop()
-        notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
+        notifier = Notifier(NotificationPolicy(receivers=(webhook(down, "down"), webhook(http))))
         fire(database, "DiskFull")
         run_for_a_while(notifier, database)
         assert list_statuses(http) == {("DiskFull", "firing"): 1}
 
 
 def test_answers_that_leave_it_open_are_followed_by_the_same_message(database: Database, http: HttpReceiver) -> None:
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     http.answers = [Answer(500), Answer(is_silent=True), Answer(429), Answer(503, {"Retry-After": "0"})]
     fire(database, "DiskFull")
     settle(notifier, database)
@@ -96,7 +96,7 @@ def test_answers_that_leave_it_open_are_followed_by_the_same_message(database: D
 def test_a_receiver_of_single_events_gets_one_after_the_other_in_one_turn(
     database: Database, http: HttpReceiver
 ) -> None:
-    notifier = Notifier(Policy(receivers=(pager(http),)), clock=lambda: 0.0)
+    notifier = Notifier(NotificationPolicy(receivers=(pager(http),)), clock=lambda: 0.0)
     for number in range(30):
         fire(database, f"Alert{number}")
     notifier.once(database)
@@ -110,7 +110,7 @@ def test_a_message_that_never_gets_an_answer_lets_others_pass(
     def judge(body: dict[str, Any]) -> Answer:
         return Answer(500) if any(one["name"] == "Poison" for one in body["alerts"]) else Answer()
 
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     http.judge = judge
     fire(database, "Poison")
 
@@ -134,7 +134,7 @@ def test_a_message_that_never_gets_an_answer_lets_others_pass(
 
 def test_a_receiver_rests_as_long_as_it_asks_to(database: Database, http: HttpReceiver) -> None:
     now = [1000.0]
-    notifier = Notifier(Policy(receivers=(webhook(http),)), clock=lambda: now[0])
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)), clock=lambda: now[0])
     http.answers = [Answer(429, {"Retry-After": "30"})]
     fire(database, "DiskFull")
     run_for_a_while(notifier, database)
@@ -147,7 +147,7 @@ def test_a_receiver_rests_as_long_as_it_asks_to(database: Database, http: HttpRe
 
 
 def test_one_message_that_is_refused_holds_up_no_other(database: Database, http: HttpReceiver) -> None:
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     for name in ("A", "Poison", "B"):
         fire(database, name)
     http.judge = lambda body: Answer(400) if any(one["name"] == "Poison" for one in body["alerts"]) else Answer()
@@ -158,9 +158,9 @@ def test_one_message_that_is_refused_holds_up_no_other(database: Database, http:
 
 def test_the_second_person_is_notified_unless_the_first_acknowledges(database: Database, http: HttpReceiver) -> None:
     with serve_http() as lead:
-        policy = Policy(
+        policy = NotificationPolicy(
             receivers=(webhook(http, "team"), webhook(lead, "lead")),
-            escalation=(EscalationRule(steps=(Step(("team",)), Step(("lead",), after_s=3600.0))),),
+            escalation=(EscalationRule(steps=(EscalationStep(("team",)), EscalationStep(("lead",), after_s=3600.0))),),
         )
         notifier = Notifier(policy)
         fire(database, "Ignored")
@@ -183,7 +183,7 @@ def test_a_silence_in_the_database_holds(database: Database, http: HttpReceiver)
     )
     fire(database, "DiskFull")
     fire(database, "Other")
-    settle(Notifier(Policy(receivers=(webhook(http),))), database)
+    settle(Notifier(NotificationPolicy(receivers=(webhook(http),))), database)
     assert list_statuses(http) == {("Other", "firing"): 1}
 
 
@@ -194,7 +194,7 @@ def report_undelivered(
     monkeypatch.setattr(notifier_module, "OVERDUE_S", 0.05)
     monkeypatch.setattr(notifier_module, "CARE_EVERY_S", 0.0)
     down.stop()
-    notifier = Notifier(Policy(receivers=(webhook(down, "down"), webhook(http))))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(down, "down"), webhook(http))))
     fire(database, "DiskFull")
 
     def is_reported() -> bool:
@@ -224,8 +224,10 @@ def test_notifications_for_a_receiver_that_is_gone_from_fleet_yaml_are_given_up(
 ) -> None:
     http.stop()
     fire(database, "DiskFull")
-    run_for_a_while(Notifier(Policy(receivers=(webhook(http, "former"),))), database)
-    run_for_a_while(Notifier(Policy(receivers=(webhook(http, "other"),), escalation=(EscalationRule(),))), database)
+    run_for_a_while(Notifier(NotificationPolicy(receivers=(webhook(http, "former"),))), database)
+    run_for_a_while(
+        Notifier(NotificationPolicy(receivers=(webhook(http, "other"),), escalation=(EscalationRule(),))), database
+    )
     assert read_states(database) == {"failed": 1}
 
 
@@ -234,7 +236,7 @@ def test_the_alert_about_a_receiver_ends_when_fleet_yaml_has_the_receiver_no_mor
 ) -> None:
     with serve_http() as down:
         report_undelivered(down, database, http, monkeypatch)
-    repaired = Notifier(Policy(receivers=(webhook(http),)))
+    repaired = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     run_for_a_while(repaired, database)
     settle(repaired, database)
     assert list_statuses(http)["NotificationsUndelivered", "resolved"] == 1
@@ -252,8 +254,8 @@ def test_an_alert_that_was_repeated_for_weeks_costs_no_more_than_a_new_one(datab
 
 
 def test_matching_by_labels_and_source(database: Database, http: HttpReceiver) -> None:
-    rule = EscalationRule(match=Matcher(source="sla", labels={"team": "finance"}), steps=(Step(("hook",)),))
-    policy = Policy(receivers=(webhook(http),), escalation=(rule, EscalationRule()))
+    rule = EscalationRule(match=Matcher(source="sla", labels={"team": "finance"}), steps=(EscalationStep(("hook",)),))
+    policy = NotificationPolicy(receivers=(webhook(http),), escalation=(rule, EscalationRule()))
     for name, source, team in (("A", "sla", "finance"), ("B", "sla", "sales"), ("C", "test", "finance")):
         alert_schema.raise_alert(
             database.connection,

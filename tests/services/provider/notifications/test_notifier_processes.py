@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from airfleet_provider.contract.notification_policy import (
-    Policy,
+    NotificationPolicy,
 )
 from airfleet_provider.notifications import notifier as notifier_module
 from airfleet_provider.notifications import outbox
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("short_rests")
 
 
 def test_a_standby_process_sends_nothing_but_notes_what_it_has_sent(database: Database, http: HttpReceiver) -> None:
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     fire(database, "DiskFull")
     notifier.once(database)
     database.epoch = None
@@ -42,7 +42,7 @@ def test_a_standby_process_sends_nothing_but_notes_what_it_has_sent(database: Da
 def test_an_outcome_survives_an_outage_of_the_database(
     database: Database, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     fire(database, "DiskFull")
     with monkeypatch.context() as patch:
         patch.setattr(database, "share", lambda: (_ for _ in ()).throw(psycopg.OperationalError("down")))
@@ -62,7 +62,7 @@ def test_an_outcome_survives_an_outage_of_the_database(
 
 def test_two_processes_at_once_send_each_message_once(database: Database, server: Server, http: HttpReceiver) -> None:
     """As when a process that was suspended does not know yet that another is active."""
-    policy = Policy(receivers=(webhook(http),))
+    policy = NotificationPolicy(receivers=(webhook(http),))
     other = Database(server.dsn)
     with closing(other.connection):
         first, second = Notifier(policy), Notifier(policy)
@@ -89,13 +89,13 @@ def test_a_process_that_stops_notes_what_is_on_its_way(
     gate = threading.Event()
     http.before_answer = lambda: gate.wait(30)
     fire(database, "DiskFull")
-    notifier = Notifier(Policy(receivers=(webhook(http),)))
+    notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     notifier.once(database)
     assert read_states(database) == {"sending": 1}
     gate.set()
     notifier.finish(database)
     assert read_states(database) == {"sent": 1}
-    settle(Notifier(Policy(receivers=(webhook(http),))), database)
+    settle(Notifier(NotificationPolicy(receivers=(webhook(http),))), database)
     assert len(http.taken) == 1
 
 
@@ -116,7 +116,7 @@ def test_a_sender_that_is_killed_between_the_message_and_its_note_repeats_only_t
     database: Database, server: Server, http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while the receiver handles the request: nobody can know whether the receiver has it."""
-    policy = Policy(receivers=(pager(http),))
+    policy = NotificationPolicy(receivers=(pager(http),))
     for number in range(3):
         fire(database, f"Alert{number}")
     process = subprocess.Popen(

@@ -18,13 +18,13 @@ from airfleet_provider.agent_loops.server import Request
 from airfleet_provider.agent_loops.server import Server as HttpServer
 from airfleet_provider.contract import alert_links, alert_schema
 from airfleet_provider.contract.alert_links import Capability
-from airfleet_provider.contract.notification_policy import Policy
+from airfleet_provider.contract.notification_policy import NotificationPolicy
 from airfleet_provider.notifications import watchdog
 from airfleet_provider.notifications.requests import AlertRequests
 from receivers import Answer, serve_http
 from servers import Server
 
-POLICY = Policy(link_key="k3y", webhook_tokens=("new", "former"))
+POLICY = NotificationPolicy(link_key="k3y", webhook_tokens=("new", "former"))
 NOW = 1_800_000_000.0
 
 

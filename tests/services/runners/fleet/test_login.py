@@ -16,7 +16,7 @@ import loopback_sshd
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport import login
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError
-from airfleet.runners.fleet.transport.login import Policy
+from airfleet.runners.fleet.transport.login import HostKeyPolicy
 from airfleet.spec.topology import Host, Ssh
 from deadline import wait_until
 from loopback_sshd import USER, Server, make_key, serve
@@ -47,7 +47,7 @@ def host_of(server: Server, **ssh: str) -> Host:
 
 def enter(server: Server, folder: Path, *lines: str, told: list[str] | None = None, **ssh: str) -> None:
     """Log in and out again; with `told` new hosts are accepted."""
-    policy = Policy(welcome=None if told is None else told.append, config=write_config(folder, *lines))
+    policy = HostKeyPolicy(welcome=None if told is None else told.append, config=write_config(folder, *lines))
     login.open_login(host_of(server, **ssh), folder, policy).close()
 
 
@@ -226,7 +226,7 @@ def test_keys_of_the_agent_and_of_the_ssh_configuration_let_in(server: Server, t
     (tmp_path / "known").write_text(server.known)
     host = Host("h1", "127.0.0.1", ("web",), ssh=Ssh(USER, server.port))
     config = write_config(tmp_path, f"IdentityFile {server.client_key}")
-    login.open_login(host, tmp_path, Policy(config=config)).close()
+    login.open_login(host, tmp_path, HostKeyPolicy(config=config)).close()
     agent = tmp_path / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(agent)], stdout=subprocess.DEVNULL)
     try:
@@ -236,10 +236,10 @@ def test_keys_of_the_agent_and_of_the_ssh_configuration_let_in(server: Server, t
         public = server.client_key.with_name("client_key.pub")
         for lines in ((), ("IdentitiesOnly yes", f"IdentityFile {public}")):
             config = write_config(tmp_path, f"IdentityAgent {agent}", *lines)
-            login.open_login(host, tmp_path, Policy(config=config)).close()
+            login.open_login(host, tmp_path, HostKeyPolicy(config=config)).close()
         config = write_config(tmp_path, f"IdentityAgent {agent}", "IdentitiesOnly yes", "IdentityFile /nowhere")
         with pytest.raises(AirfleetError, match="there is no key to show"):
-            login.open_login(host, tmp_path, Policy(config=config))
+            login.open_login(host, tmp_path, HostKeyPolicy(config=config))
     finally:
         process.terminate()
         process.wait(10)
@@ -253,7 +253,7 @@ def test_a_port_where_nobody_listens_and_a_name_that_nobody_has_are_told(tmp_pat
     ):
         host = Host("h1", address, ("web",), ssh=Ssh(USER, 1))
         with pytest.raises(AirfleetError, match=what):
-            login.open_login(host, tmp_path, Policy(config=config))
+            login.open_login(host, tmp_path, HostKeyPolicy(config=config))
 
 
 @contextmanager
@@ -317,7 +317,7 @@ def test_a_host_behind_two_others_is_reached_through_both(server: Server, jump: 
             f"Host inner\n  HostName 127.0.0.1\n  Port {inner.port}\n  IdentityFile {inner.client_key}\n",
         )
         logins = [log.read_log().count("Accepted publickey") for log in (jump, inner, server)]
-        login.open_login(hidden(server), tmp_path, Policy(config=config)).close()
+        login.open_login(hidden(server), tmp_path, HostKeyPolicy(config=config)).close()
         assert [log.read_log().count("Accepted publickey") for log in (jump, inner, server)] == [n + 1 for n in logins]
 
 
@@ -325,9 +325,9 @@ def test_a_jump_host_is_known_too_or_refused(server: Server, jump: Server, tmp_p
     (tmp_path / "known").write_text(server.known)
     config = write_config(tmp_path, *lead_through(server, jump))
     with pytest.raises(AirfleetError, match=r"the jump host: the host key of 127.0.0.1:.* is not known"):
-        login.open_login(hidden(server), tmp_path, Policy(config=config))
+        login.open_login(hidden(server), tmp_path, HostKeyPolicy(config=config))
     told: list[str] = []
-    login.open_login(hidden(server), tmp_path, Policy(welcome=told.append, config=config)).close()
+    login.open_login(hidden(server), tmp_path, HostKeyPolicy(welcome=told.append, config=config)).close()
     assert [fingerprint(jump) in line for line in told] == [True]
 
 
@@ -351,7 +351,7 @@ def test_a_busy_jump_host_is_asked_again(server: Server, tmp_path: Path) -> None
             # As long as this one is not logged in, the server takes no other.
             leaves = threading.Timer(1.0, first.shutdown, [socket.SHUT_RDWR])
             leaves.start()
-            login.open_login(hidden(server), tmp_path, Policy(config=config)).close()
+            login.open_login(hidden(server), tmp_path, HostKeyPolicy(config=config)).close()
             leaves.join()
         assert "MaxStartups" in busy.read_log()
 
@@ -359,4 +359,4 @@ def test_a_busy_jump_host_is_asked_again(server: Server, tmp_path: Path) -> None
 def test_a_proxy_command_that_leads_nowhere_is_told(server: Server, tmp_path: Path) -> None:
     config = write_config(tmp_path, "Host 10.99.0.1\n  ProxyCommand false\n")
     with pytest.raises(AirfleetError, match="through the ProxyCommand"):
-        login.open_login(hidden(server), tmp_path, Policy(config=config))
+        login.open_login(hidden(server), tmp_path, HostKeyPolicy(config=config))

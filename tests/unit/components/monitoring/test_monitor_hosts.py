@@ -25,7 +25,7 @@ from airfleet.spec.secrets import Secret
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.metrics import METRICS, Scope
 from airfleet_provider.contract.notification_policy import (
-    Policy,
+    NotificationPolicy,
     Receiver,
     ReceiverType,
     derive_link_key,
@@ -187,7 +187,7 @@ def test_nothing_that_a_worker_host_has_signs_a_link_or_a_report_of_an_alert() -
 
 @pytest.mark.parametrize(("text", "host"), [(NINE, "sched1"), ("hosts: {one: {address: 10.0.0.1}}", "one")])
 def test_the_code_of_a_dag_cannot_read_the_secrets_of_receivers(text: str, host: str) -> None:
-    policy = Policy(receivers=(Receiver("page", ReceiverType.PAGERDUTY, secret="the-receiver-s-secret"),))
+    policy = NotificationPolicy(receivers=(Receiver("page", ReceiverType.PAGERDUTY, secret="the-receiver-s-secret"),))
     where = replace(place(parse(text), host), objects=replace(OBJECTS, notifications=policy))
     found = host_parts.describe(where, ssh_ports=(22,))
     services = [service for part in found for service in part.services]
@@ -284,5 +284,5 @@ def test_the_agents_expect_the_watchdog_where_a_monitor_host_is(
     text: str, written: float, silent_after_s: float
 ) -> None:
     where = place(parse(text), "sched1")
-    where = replace(where, objects=replace(OBJECTS, notifications=Policy(watchdog_s=written)))
+    where = replace(where, objects=replace(OBJECTS, notifications=NotificationPolicy(watchdog_s=written)))
     assert read(agents.describe(where), "agents.json")["notifications"]["watchdog_s"] == silent_after_s

@@ -16,8 +16,8 @@ from airfleet.errors import AirfleetError, SpecError, UsageError
 from airfleet.operations.machines import drivers, records, session, user_data
 from airfleet.operations.machines.command import CommandDriver
 from airfleet.operations.machines.driver import Machine
-from airfleet.operations.machines.rules import Action
-from airfleet.operations.machines.session import Session
+from airfleet.operations.machines.rules import MachineAction
+from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.machines import GIB, MachineGroup, size_of_roles
@@ -78,33 +78,33 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def start(tmp_path: Path, cloud: Cloud) -> Callable[[str], Session]:
-    def build(text: str) -> Session:
+def start(tmp_path: Path, cloud: Cloud) -> Callable[[str], MachineSession]:
+    def build(text: str) -> MachineSession:
         fleet = parse(text)
         assert fleet.machines is not None
         ticks = iter(range(0, 10_000, 100))
-        return Session(
+        return MachineSession(
             fleet, fleet.machines, tmp_path, cloud, lambda: float(next(ticks)), lambda _: None, lambda _: None
         )
 
     return build
 
 
-def list_actions(session: Session) -> list[tuple[str, Action]]:
+def list_actions(session: MachineSession) -> list[tuple[str, MachineAction]]:
     return [(step.name, step.action) for step in session.plan()]
 
 
-def test_an_apply_makes_what_is_missing_and_the_plan_is_empty_after_it(start: Callable[[str], Session]) -> None:
+def test_an_apply_makes_what_is_missing_and_the_plan_is_empty_after_it(start: Callable[[str], MachineSession]) -> None:
     session = start(describe())
-    assert list_actions(session) == [("worker1", Action.CREATE), ("worker2", Action.CREATE)]
+    assert list_actions(session) == [("worker1", MachineAction.CREATE), ("worker2", MachineAction.CREATE)]
     session.apply()
-    assert list_actions(session) == [("worker1", Action.KEEP), ("worker2", Action.KEEP)]
+    assert list_actions(session) == [("worker1", MachineAction.KEEP), ("worker2", MachineAction.KEEP)]
 
 
 @pytest.mark.parametrize("what", ["driver", "record"])
 @pytest.mark.parametrize("number", range(1, 9))
 def test_an_apply_that_was_killed_at_any_step_goes_on(
-    start: Callable[[str], Session], cloud: Cloud, monkeypatch: pytest.MonkeyPatch, what: str, number: int
+    start: Callable[[str], MachineSession], cloud: Cloud, monkeypatch: pytest.MonkeyPatch, what: str, number: int
 ) -> None:
     session = start(describe())
     if what == "driver":
@@ -124,11 +124,11 @@ def test_an_apply_that_was_killed_at_any_step_goes_on(
         cloud.dies_at = None
         session.apply()
     assert sorted(one.name for one in cloud.list()) == ["worker1", "worker2"]
-    assert {action for _, action in list_actions(session)} == {Action.KEEP}
+    assert {action for _, action in list_actions(session)} == {MachineAction.KEEP}
 
 
 def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
-    start: Callable[[str], Session], cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    start: Callable[[str], MachineSession], cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing cuts the power here, and a disk that others use makes a hundred commands wait for a minute.
     monkeypatch.setattr(os, "fsync", lambda _: None)
@@ -146,7 +146,7 @@ def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
         run_until(lambda: apply(2), line, records, session)
         apply(2)
         assert sorted(one.name for one in cloud.list()) == ["worker1", "worker2"]
-        assert list_actions(start(describe())) == [("worker1", Action.KEEP), ("worker2", Action.KEEP)]
+        assert list_actions(start(describe())) == [("worker1", MachineAction.KEEP), ("worker2", MachineAction.KEEP)]
         destroy()
     for line in gone:
         apply(2)
@@ -157,7 +157,7 @@ def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
 
 
 def test_a_machine_that_shows_late_is_destroyed_after_an_apply_that_was_killed(
-    start: Callable[[str], Session], cloud: Cloud
+    start: Callable[[str], MachineSession], cloud: Cloud
 ) -> None:
     cloud.dies_at = 2
     with pytest.raises(KilledError):
@@ -173,39 +173,41 @@ def test_a_machine_that_shows_late_is_destroyed_after_an_apply_that_was_killed(
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_destruction_that_was_killed_goes_on(start: Callable[[str], Session], cloud: Cloud, number: int) -> None:
+def test_a_destruction_that_was_killed_goes_on(
+    start: Callable[[str], MachineSession], cloud: Cloud, number: int
+) -> None:
     start(describe()).apply()
     session = start(describe(count=1))
     cloud.dies_at = cloud.deeds + number
     with pytest.raises(KilledError):
         session.destroy(("worker2",))
-    assert ("worker2", Action.END) in list_actions(session)
+    assert ("worker2", MachineAction.END) in list_actions(session)
     session.apply()
     assert [one.name for one in cloud.list()] == ["worker1"]
-    assert list_actions(session) == [("worker1", Action.KEEP)]
+    assert list_actions(session) == [("worker1", MachineAction.KEEP)]
 
 
-def test_a_smaller_count_destroys_nothing(start: Callable[[str], Session], cloud: Cloud) -> None:
+def test_a_smaller_count_destroys_nothing(start: Callable[[str], MachineSession], cloud: Cloud) -> None:
     start(describe()).apply()
     session = start(describe(count=1))
     session.apply()
     assert len(cloud.list()) == 2
-    assert ("worker2", Action.SURPLUS) in list_actions(session)
+    assert ("worker2", MachineAction.SURPLUS) in list_actions(session)
 
 
 def test_a_machine_that_airfleet_did_not_make_is_named_and_never_destroyed(
-    start: Callable[[str], Session], cloud: Cloud
+    start: Callable[[str], MachineSession], cloud: Cloud
 ) -> None:
     cloud.machines["vm-9"] = Machine("vm-9", "worker3", "someone-elses", "10.0.0.9")
     session = start(describe())
     session.apply()
-    assert ("worker3", Action.ORPHAN) in list_actions(session)
+    assert ("worker3", MachineAction.ORPHAN) in list_actions(session)
     with pytest.raises(UsageError, match="did not make worker3"):
         session.destroy(("worker1", "worker3"))
     assert len(cloud.list()) == 3
 
 
-def test_a_machine_that_is_a_host_is_not_destroyed(start: Callable[[str], Session], cloud: Cloud) -> None:
+def test_a_machine_that_is_a_host_is_not_destroyed(start: Callable[[str], MachineSession], cloud: Cloud) -> None:
     start(describe()).apply()
     session = start(describe(more="hosts:\n  all: {address: 10.0.0.2}\n"))
     with pytest.raises(UsageError, match="worker2 is the host all"):
@@ -214,7 +216,7 @@ def test_a_machine_that_is_a_host_is_not_destroyed(start: Callable[[str], Sessio
 
 
 def test_a_machine_that_the_driver_does_not_see_is_not_made_twice(
-    start: Callable[[str], Session], cloud: Cloud
+    start: Callable[[str], MachineSession], cloud: Cloud
 ) -> None:
     session = start(describe(count=1))
     session.apply()
@@ -222,11 +224,11 @@ def test_a_machine_that_the_driver_does_not_see_is_not_made_twice(
     session.apply()
     assert cloud.list() == ()
     cloud.machines["vm-1"] = hidden
-    assert list_actions(session) == [("worker1", Action.KEEP)]
+    assert list_actions(session) == [("worker1", MachineAction.KEEP)]
 
 
 def test_a_machine_without_an_address_is_an_error_and_the_next_apply_waits_for_it(
-    start: Callable[[str], Session], cloud: Cloud
+    start: Callable[[str], MachineSession], cloud: Cloud
 ) -> None:
     session = start(describe(count=1))
     cloud.has_addresses = False
@@ -235,10 +237,10 @@ def test_a_machine_without_an_address_is_an_error_and_the_next_apply_waits_for_i
     [made] = cloud.list()
     cloud.machines[made.id] = Machine(made.id, made.name, made.key, "10.0.0.7")
     session.apply()
-    assert list_actions(session) == [("worker1", Action.KEEP)]
+    assert list_actions(session) == [("worker1", MachineAction.KEEP)]
 
 
-def test_two_machines_with_one_key_stop_everything(start: Callable[[str], Session], cloud: Cloud) -> None:
+def test_two_machines_with_one_key_stop_everything(start: Callable[[str], MachineSession], cloud: Cloud) -> None:
     start(describe(count=1)).apply()
     [made] = cloud.list()
     cloud.machines["vm-8"] = Machine("vm-8", "copy", made.key, "10.0.0.8")

@@ -13,7 +13,7 @@ from airfleet.errors import UsageError
 from airfleet.operations.migration import assessment, metadata, packages, report, settings
 from airfleet.operations.migration.assessment import Assessment
 from airfleet.operations.migration.metadata import Metadata
-from airfleet.operations.migration.packages import Source
+from airfleet.operations.migration.packages import PackageOrigin
 from airfleet.operations.migration.settings import Fate
 from airfleet.spec import load
 from command_line import invoke
@@ -193,9 +193,9 @@ def test_packages_come_from_the_lock_or_stay_without_the_pins_of_airflow_2(old: 
     providers = [f"apache-airflow-providers-{name}" for name in ("amazon", "http", "snowflake")]
     assert found.requirements.split() == [*providers, "my-lib==1.0"]
     by_name = {one.name: one.source for one in found.packages}
-    assert by_name["pandas"] is Source.LOCK
-    assert by_name["apache-airflow-providers-standard"] is Source.LOCK
-    assert by_name["apache-airflow"] is Source.DROPPED
+    assert by_name["pandas"] is PackageOrigin.LOCK
+    assert by_name["apache-airflow-providers-standard"] is PackageOrigin.LOCK
+    assert by_name["apache-airflow"] is PackageOrigin.DROPPED
 
 
 def test_the_work_of_each_dag_is_its_own_findings_and_its_share_of_the_files(old: Path) -> None:

@@ -12,8 +12,14 @@ import pytest
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.migration.cutover import journal, session
-from airfleet.operations.migration.cutover.journal import Phase
-from airfleet.operations.migration.cutover.platform import DagState, Run, describe_schedule, find_needs, find_partners
+from airfleet.operations.migration.cutover.journal import CutoverPhase
+from airfleet.operations.migration.cutover.platform import (
+    DagState,
+    EndedRun,
+    describe_schedule,
+    find_needs,
+    find_partners,
+)
 from airfleet.operations.migration.cutover.session import Cutover, list_groups
 from killed_lines import run_until
 
@@ -26,7 +32,7 @@ class Airflow:
     """One platform with hourly Dags. `tick` is what its scheduler does in an hour: the run after the last one."""
 
     name: str
-    runs: dict[str, list[Run]] = field(default_factory=dict)
+    runs: dict[str, list[EndedRun]] = field(default_factory=dict)
     paused: dict[str, bool] = field(default_factory=dict)
     active: dict[str, int] = field(default_factory=dict)
     partners: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -43,7 +49,7 @@ class Airflow:
             # As Airflow does: 2 names a run by its logical date, 3 by the moment from which it may run.
             run_id = f"scheduled__{moment if self.name == 'old' else moment + HOUR}"
             assert run_id not in {one.run_id for one in known}
-            known.append(Run(run_id, moment, moment, moment + HOUR, "success", None, None))
+            known.append(EndedRun(run_id, moment, moment, moment + HOUR, "success", None, None))
 
     def read(self, dag_id: str) -> DagState | None:
         if dag_id not in self.paused:
@@ -66,15 +72,15 @@ class Airflow:
             self.on_pause()
         self.paused[dag_id] = pause
 
-    def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[Run]:
+    def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[EndedRun]:
         return [one for one in self.runs[dag_id] if moment is None or one.logical_date > moment]
 
-    def seed(self, dag_id: str, runs: Sequence[Run]) -> None:
+    def seed(self, dag_id: str, runs: Sequence[EndedRun]) -> None:
         known = {one.logical_date for one in self.runs[dag_id]}
         self.runs[dag_id] += [one for one in runs if one.logical_date not in known]
 
 
-def is_seeded(run: Run) -> bool:
+def is_seeded(run: EndedRun) -> bool:
     return run.run_id.endswith(("__old", "__new"))
 
 
@@ -225,7 +231,7 @@ def test_a_dag_is_refused_before_anything_is_done(world: World) -> None:
     world.old.partners["sales"] = frozenset({"third"})
     refuse("tied to third")
     world.old.partners.clear()
-    world.new.seed("sales", [Run("x", BEGIN + 99 * HOUR, BEGIN, BEGIN, "success", None, None)])
+    world.new.seed("sales", [EndedRun("x", BEGIN + 99 * HOUR, BEGIN, BEGIN, "success", None, None)])
     refuse("has run here")
     world.new.runs["sales"].clear()
     world.old.events["sales"] = 1
@@ -296,7 +302,7 @@ def test_a_move_that_was_killed_lets_no_dag_run_on_both_sides(world: World) -> N
     # Killed before it was written down that the Dag runs here. Then somebody triggers a run in Airflow 2.
     world.open().move(["sales"])
     [moved] = journal.read(world.folder).values()
-    journal.write(world.folder, {"sales": replace(moved, phase=Phase.SEEDING)})
+    journal.write(world.folder, {"sales": replace(moved, phase=CutoverPhase.SEEDING)})
     world.old.active["sales"] = 1
     world.open().move(["sales"])
     assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, False)
@@ -326,7 +332,7 @@ def test_one_schedule_reads_the_same_in_both_versions() -> None:
 def test_the_record_says_how_far_a_dag_is(world: World) -> None:
     world.open().move(["sales"])
     [record] = journal.read(world.folder).values()
-    assert (record.phase, record.last) == (Phase.MOVED, (BEGIN + 4 * HOUR).isoformat())
+    assert (record.phase, record.last) == (CutoverPhase.MOVED, (BEGIN + 4 * HOUR).isoformat())
     (world.folder / journal.NAME).write_text("{")
     with pytest.raises(AirfleetError, match="cannot be read"):
         world.open().move(["sales"])

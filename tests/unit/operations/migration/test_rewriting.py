@@ -11,7 +11,7 @@ import pytest
 
 from airfleet.errors import UsageError
 from airfleet.operations.migration import rewriting, source_rules, templates
-from airfleet.operations.migration.findings import Finding, Verdict
+from airfleet.operations.migration.findings import Handling, MigrationFinding
 from airfleet.operations.migration.rewriting import Rewrite
 from airfleet.releases.checks.source import SourceFile
 
@@ -30,38 +30,38 @@ def test_names_of_users_own_in_templates_stay(text: str) -> None:
     assert templates.rewrite(text) == text
 
 
-def find(code: str) -> list[tuple[str, Verdict, int]]:
+def find(code: str) -> list[tuple[str, Handling, int]]:
     return [(one.rule, one.verdict, one.line) for one in source_rules.find(SourceFile("dags/a.py", code))]
 
 
 @pytest.mark.parametrize(
     ("code", "rule", "verdict"),
     [
-        ("T(sla=timedelta(hours=1))", "sla", Verdict.MOVED),
-        ("DAG('a', sla_miss_callback=tell)", "sla", Verdict.MOVED),
-        ("T(on_failure_callback=tell)", "callback", Verdict.REVIEW),
-        ("a = {'email_on_failure': True}", "email", Verdict.MOVED),
-        ("SubDagOperator(task_id='x')", "subdag", Verdict.BROKEN),
-        ("T(sql='{{ next_execution_date }}')", "template", Verdict.BROKEN),
-        ("T(sql='{{ execution_date }}')", "template", Verdict.REWRITTEN),
-        ("def f(**context):\n    return context['execution_date']", "context", Verdict.BROKEN),
-        ("x = context.get('next_ds')", "context", Verdict.BROKEN),
-        ("x = dag_run.execution_date", "context", Verdict.BROKEN),
-        ("TriggerDagRunOperator(execution_date='x')", "context", Verdict.BROKEN),
-        ("from airflow.utils.session import provide_session", "database", Verdict.BROKEN),
-        ("from airflow.settings import Session", "database", Verdict.BROKEN),
-        ("DagRun.find(dag_id='x')", "database", Verdict.BROKEN),
-        ("session.query(TaskInstance)", "database", Verdict.BROKEN),
-        ("SqlSensor(conn_id='airflow_db')", "database", Verdict.BROKEN),
-        ("from airflow.providers.qubole.operators.qubole import QuboleOperator", "ended-provider", Verdict.BROKEN),
-        ("T(trigger_rule='dummy')", "trigger-rule", Verdict.REWRITTEN),
-        ("BashOperator(bash_command='airflow dags trigger x')", "command", Verdict.BROKEN),
-        ("get('https://airflow.example.com/api/v1/dags')", "rest-api", Verdict.BROKEN),
-        ("class A(AirflowPlugin):\n    flask_blueprints = [b]", "plugin", Verdict.BROKEN),
-        ("class A(AirflowPlugin):\n    timetables = [T]", "plugin", Verdict.REVIEW),
+        ("T(sla=timedelta(hours=1))", "sla", Handling.MOVED),
+        ("DAG('a', sla_miss_callback=tell)", "sla", Handling.MOVED),
+        ("T(on_failure_callback=tell)", "callback", Handling.REVIEW),
+        ("a = {'email_on_failure': True}", "email", Handling.MOVED),
+        ("SubDagOperator(task_id='x')", "subdag", Handling.BROKEN),
+        ("T(sql='{{ next_execution_date }}')", "template", Handling.BROKEN),
+        ("T(sql='{{ execution_date }}')", "template", Handling.REWRITTEN),
+        ("def f(**context):\n    return context['execution_date']", "context", Handling.BROKEN),
+        ("x = context.get('next_ds')", "context", Handling.BROKEN),
+        ("x = dag_run.execution_date", "context", Handling.BROKEN),
+        ("TriggerDagRunOperator(execution_date='x')", "context", Handling.BROKEN),
+        ("from airflow.utils.session import provide_session", "database", Handling.BROKEN),
+        ("from airflow.settings import Session", "database", Handling.BROKEN),
+        ("DagRun.find(dag_id='x')", "database", Handling.BROKEN),
+        ("session.query(TaskInstance)", "database", Handling.BROKEN),
+        ("SqlSensor(conn_id='airflow_db')", "database", Handling.BROKEN),
+        ("from airflow.providers.qubole.operators.qubole import QuboleOperator", "ended-provider", Handling.BROKEN),
+        ("T(trigger_rule='dummy')", "trigger-rule", Handling.REWRITTEN),
+        ("BashOperator(bash_command='airflow dags trigger x')", "command", Handling.BROKEN),
+        ("get('https://airflow.example.com/api/v1/dags')", "rest-api", Handling.BROKEN),
+        ("class A(AirflowPlugin):\n    flask_blueprints = [b]", "plugin", Handling.BROKEN),
+        ("class A(AirflowPlugin):\n    timetables = [T]", "plugin", Handling.REVIEW),
     ],
 )
-def test_each_rule_finds_what_it_is_for(code: str, rule: str, verdict: Verdict) -> None:
+def test_each_rule_finds_what_it_is_for(code: str, rule: str, verdict: Handling) -> None:
     assert (rule, verdict) in [(found, how) for found, how, _ in find(code)]
 
 
@@ -88,7 +88,7 @@ def rewrite(folder: Path, **files: str) -> Rewrite:
     return rewriting.rewrite(folder)
 
 
-def select(found: Rewrite, rule: str) -> list[Finding]:
+def select(found: Rewrite, rule: str) -> list[MigrationFinding]:
     return [one for one in found.findings if one.rule == rule]
 
 
@@ -127,15 +127,15 @@ def test_an_import_that_fails_is_removed_when_the_rewrite_left_it_without_a_use(
     assert "airflow.datasets" not in new
     assert "from airflow.providers.standard.utils.weekday import WeekDay" in new
     assert {(one.line, one.verdict) for one in select(found, "import")} == {
-        (2, Verdict.REWRITTEN),
-        (4, Verdict.REWRITTEN),
+        (2, Handling.REWRITTEN),
+        (4, Handling.REWRITTEN),
     }
 
 
 def test_an_import_that_fails_and_is_used_is_for_a_person(tmp_path: Path) -> None:
     code = "from airflow.operators.python import PythonOperator as P, is_venv_installed\nis_venv_installed()\nP()\n"
     found = rewrite(tmp_path, a=code)
-    assert [(one.verdict, one.line) for one in select(found, "import")] == [(Verdict.BROKEN, 1)]
+    assert [(one.verdict, one.line) for one in select(found, "import")] == [(Handling.BROKEN, 1)]
     assert "is_venv_installed()" in found.new["dags/a.py"]
 
 
@@ -185,8 +185,8 @@ def test_files_that_airflow_renders_are_rewritten_too(tmp_path: Path) -> None:
     found = rewrite(tmp_path, a="x = 1\n")
     assert found.new["load.sql"] == "select '{{ logical_date }}';\nselect '{{ next_ds }}';\n"
     assert [(one.line, one.verdict) for one in select(found, "template")] == [
-        (1, Verdict.REWRITTEN),
-        (2, Verdict.BROKEN),
+        (1, Handling.REWRITTEN),
+        (2, Handling.BROKEN),
     ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from airfleet_provider.agent_loops.lease import AgentsLease, Term
+from airfleet_provider.agent_loops.lease import AgentsLease, LeaseTerm
 from airfleet_provider.agent_loops.loop import LONGEST_WAIT_S, STUCK_S, Context, Loop, LoopThread, TimedConnection
 from clocks import MadeUpClock
 from deadline import wait_until
@@ -44,7 +44,7 @@ def test_only_the_active_process_does_what_is_done_once_in_the_fleet() -> None:
     with running(make(lambda _: turns.append(1), clock)) as one:
         wait_until(lambda: one.state.is_waiting, "the loop waits")
         assert not turns
-        one.lease.note(Term(1, clock.now + 5))
+        one.lease.note(LeaseTerm(1, clock.now + 5))
         wait_until(lambda: bool(turns), "a turn")
         clock.now += 6
         wait_until(lambda: one.state.is_waiting, "the loop waits again")

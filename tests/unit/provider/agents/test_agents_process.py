@@ -19,7 +19,7 @@ from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
 from airfleet_provider.agent_loops import server as server_module
 from airfleet_provider.agent_loops.loop import Context, Loop
-from airfleet_provider.agent_loops.server import Answer, Server, Tls
+from airfleet_provider.agent_loops.server import HttpAnswer, Server, ServerTls
 from airfleet_provider.agents.process import AgentsProcess, read_config
 from deadline import wait_until
 
@@ -126,8 +126,8 @@ def serve_tls(folder: Path, *, is_required: bool) -> Iterator[Secured]:
     authority = certificate_authority.load(certificate_authority.create("flights", now), where="here")
     secured = Secured(folder, ports.find_free(), authority)
     secured.renew()
-    tls = Tls(folder / "host.pem", folder / "host.key", is_required=is_required)
-    server = Server("127.0.0.2", secured.port, {"/health": lambda accept: Answer.of_json({})}, tls=tls)
+    tls = ServerTls(folder / "host.pem", folder / "host.key", is_required=is_required)
+    server = Server("127.0.0.2", secured.port, {"/health": lambda accept: HttpAnswer.of_json({})}, tls=tls)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield secured

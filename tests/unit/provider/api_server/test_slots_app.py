@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from airfleet_provider.api_server.slots_app import app
 from airfleet_provider.executors import slot_limit
-from airfleet_provider.executors.slot_limit import Report, SlotReports
+from airfleet_provider.executors.slot_limit import SlotReport, SlotReports
 from airfleet_provider.network import signed_requests
 from airfleet_provider.slots import reports
 
@@ -46,7 +46,7 @@ def test_a_worker_understands_the_answer_to_its_report(noted: list[object], monk
     assert noted == [{"pool": "cpu", "host": "a", "held": 2, "in_force": 8, "takes": True}]
     worker = SlotReports("http://web/airfleet/workers/cpu/a", "k")
     monkeypatch.setattr(worker, "_send", lambda _: TestClient(app).get(f"/cpu/a?{QUERY}", headers=sign()).json())
-    worker.report = Report(2, 8, takes=True)
+    worker.report = SlotReport(2, 8, takes=True)
     assert (worker.turn(), worker.slots) == (1.0, 8)
 
 

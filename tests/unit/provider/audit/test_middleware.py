@@ -15,8 +15,8 @@ from werkzeug.wrappers import Request
 
 from airfleet_provider.audit import current_user, login_limits, middleware
 from airfleet_provider.audit.middleware import KEPT_BYTES, OF_A_TASK_AT_MOST, UNKNOWN_AT_MOST, Audit
-from airfleet_provider.audit.requests import Rules
-from airfleet_provider.contract.audit_log import Source
+from airfleet_provider.audit.requests import AuditRules
+from airfleet_provider.contract.audit_log import AuditSource
 
 INSTANCE = "0199a1b2-0000-7000-8000-000000000001"
 
@@ -70,14 +70,14 @@ class Recorder:
 class Site:
     """An application behind the audit log, and the answers that clients get."""
 
-    def __init__(self, *, source: Source = Source.API, subject: str = "7") -> None:
+    def __init__(self, *, source: AuditSource = AuditSource.API, subject: str = "7") -> None:
         self.recorder = Recorder()
         self.subject = subject
         self.status = 200
         self.user = ""
         self.calls = 0
         self.seen_at_call: list[str] = []
-        rules = Rules(source, are_tasks=source is Source.TASK)
+        rules = AuditRules(source, are_tasks=source is AuditSource.TASK)
         self._audit = Audit(
             self._serve,
             rules,
@@ -204,7 +204,7 @@ PARTS = b"""--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n&username=n
     ],
 )
 def test_a_name_is_read_as_the_application_reads_it(path: str, body: bytes, name: str) -> None:
-    assert Rules(Source.API).find_name(path, body, FORM) == name
+    assert AuditRules(AuditSource.API).find_name(path, body, FORM) == name
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_a_name_is_read_as_the_application_reads_it(path: str, body: bytes, name
 def test_a_login_that_the_page_reads_in_another_way_counts_for_no_chosen_name(
     kinds: tuple[bytes, ...], body: bytes
 ) -> None:
-    assert Rules(Source.API).find_name("/auth/login/", body, kinds) == ""
+    assert AuditRules(AuditSource.API).find_name("/auth/login/", body, kinds) == ""
     request = Request.from_values(data=body, method="POST", content_type=b",".join(kinds).decode())
     assert request.form.get("username") in ("bob", None)
 
@@ -248,7 +248,7 @@ def test_the_session_of_a_page_goes_before_a_token() -> None:
 
 
 def test_a_secret_that_a_task_reads_is_recorded_once_under_the_name_of_the_task() -> None:
-    site = Site(source=Source.TASK, subject=INSTANCE)
+    site = Site(source=AuditSource.TASK, subject=INSTANCE)
     for _ in range(3):
         assert site.ask("GET", "/execution/connections/crm") == 200
     site.ask("GET", "/execution/variables/key")
@@ -257,13 +257,13 @@ def test_a_secret_that_a_task_reads_is_recorded_once_under_the_name_of_the_task(
 
 
 def test_a_secret_is_not_given_out_without_its_row() -> None:
-    site = Site(source=Source.TASK, subject=INSTANCE)
+    site = Site(source=AuditSource.TASK, subject=INSTANCE)
     site.recorder.is_away = True
     assert site.ask("GET", "/execution/connections/crm") == 503
 
 
 def test_a_task_with_a_bad_token_gets_the_answer_of_the_application() -> None:
-    site = Site(source=Source.TASK, subject="")
+    site = Site(source=AuditSource.TASK, subject="")
     site.status = 401
     assert site.ask("GET", "/execution/connections/crm") == 401
     assert [(row.get("actor"), row["outcome"]) for row in site.rows] == [(None, "refused")]
@@ -279,7 +279,7 @@ def test_a_task_with_a_bad_token_gets_the_answer_of_the_application() -> None:
     ],
 )
 def test_the_own_work_of_a_task_costs_nothing(method: str, path: str) -> None:
-    site = Site(source=Source.TASK, subject=INSTANCE)
+    site = Site(source=AuditSource.TASK, subject=INSTANCE)
     site.ask(method, path)
     assert site.recorder.written == []
 
@@ -289,13 +289,13 @@ def test_neither_strangers_nor_a_task_fill_the_database() -> None:
     stranger.status = 401
     answers = [stranger.ask("POST", "/api/v2/pools") for _ in range(UNKNOWN_AT_MOST + 5)]
     assert answers.count(429) == 5
-    task = Site(source=Source.TASK, subject=INSTANCE)
+    task = Site(source=AuditSource.TASK, subject=INSTANCE)
     answers = [task.ask("GET", f"/execution/variables/{number}") for number in range(OF_A_TASK_AT_MOST + 3)]
     assert answers.count(429) == 3
 
 
 def test_a_secret_that_has_its_row_may_be_read_as_often_as_a_task_wants() -> None:
-    site = Site(source=Source.TASK, subject=INSTANCE)
+    site = Site(source=AuditSource.TASK, subject=INSTANCE)
     answers = [site.ask("GET", "/execution/variables/key") for _ in range(OF_A_TASK_AT_MOST + 3)]
     assert set(answers) == {200}
     assert len(site.rows) == 1

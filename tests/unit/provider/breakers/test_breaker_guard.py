@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
-from airfleet_provider.breakers.guard import Guard
-from airfleet_provider.breakers.messages import Answer, Failed, Request, Starts, decode, encode, encode_answer
+from airfleet_provider.breakers.guard import BreakerGuard
+from airfleet_provider.breakers.messages import Failed, GateAnswer, Request, Starts, decode, encode, encode_answer
 from airfleet_provider.contract.breaker_rules import BreakerRule
 
 NOW = datetime(2026, 11, 29, 6, tzinfo=UTC)
@@ -28,13 +28,13 @@ class BusyError(RuntimeError):
 class Platform:
     """Records what tasks say, and gives these answers in turn."""
 
-    def __init__(self, *answers: Answer | Exception) -> None:
+    def __init__(self, *answers: GateAnswer | Exception) -> None:
         self.heard: list[Request] = []
         self.answers = list(answers)
 
     def ask(self, name: str) -> str | None:
         self.heard.append(decode(name))
-        answer = self.answers.pop(0) if self.answers else Answer()
+        answer = self.answers.pop(0) if self.answers else GateAnswer()
         if isinstance(answer, Exception):
             raise answer
         return encode_answer(answer)
@@ -60,7 +60,7 @@ def execute(
     task = SimpleNamespace(dag=SimpleNamespace(tags=set(tags)), **declared)
     ti = SimpleNamespace(task=task, dag_id=dag, task_id="load")
     ti._ti_context_from_server = SimpleNamespace(next_method=next_method)
-    guard = Guard([BY_DAG, BY_TAG, BY_CONNECTION, BY_CODE, OWN_ERRORS], platform.ask, lambda: NOW)
+    guard = BreakerGuard([BY_DAG, BY_TAG, BY_CONNECTION, BY_CODE, OWN_ERRORS], platform.ask, lambda: NOW)
     return guard.execute(ti, Log(), run)
 
 
@@ -80,7 +80,7 @@ def test_a_task_that_no_rule_is_about_asks_nothing() -> None:
 
 
 def test_an_open_breaker_keeps_a_task_before_it_calls_the_service() -> None:
-    platform = Platform(Answer("crm", "it is open", 5.0))
+    platform = Platform(GateAnswer("crm", "it is open", 5.0))
     with pytest.raises(AirflowRescheduleException) as waits:
         execute(platform, lambda: pytest.fail("it ran"))
     assert waits.value.reschedule_date == NOW + timedelta(seconds=5)
@@ -88,20 +88,20 @@ def test_an_open_breaker_keeps_a_task_before_it_calls_the_service() -> None:
 
 
 def test_a_task_that_was_deferred_goes_on_while_the_breaker_is_open() -> None:
-    platform = Platform(Answer("crm", "it is open", 5.0))
+    platform = Platform(GateAnswer("crm", "it is open", 5.0))
     assert execute(platform, lambda: "the result of the job", next_method="execute_complete") == "the result of the job"
     assert platform.heard == []
 
 
 def test_a_task_that_was_deferred_reports_a_service_that_is_away() -> None:
-    platform = Platform(Answer("crm", "it opens", 4.0))
+    platform = Platform(GateAnswer("crm", "it opens", 4.0))
     with pytest.raises(AirflowRescheduleException):
         execute(platform, raises(ConnectionRefusedError()), next_method="execute_complete")
     assert platform.heard == [Failed(("crm",), ("warehouse",), "ConnectionRefusedError")]
 
 
 def test_a_service_that_is_away_costs_a_wait_and_no_try() -> None:
-    platform = Platform(Answer(), Answer("crm", "it opens", 4.0))
+    platform = Platform(GateAnswer(), GateAnswer("crm", "it opens", 4.0))
     with pytest.raises(AirflowRescheduleException) as waits:
         execute(platform, raises(ConnectionRefusedError(111, "refused")))
     assert isinstance(waits.value.__cause__, ConnectionRefusedError)
@@ -109,7 +109,7 @@ def test_a_service_that_is_away_costs_a_wait_and_no_try() -> None:
 
 
 def test_the_task_fails_as_ever_if_the_platform_says_so_or_says_nothing() -> None:
-    for answers in ((), (Answer(), OSError("away")), (OSError("away"), OSError("away"))):
+    for answers in ((), (GateAnswer(), OSError("away")), (OSError("away"), OSError("away"))):
         with pytest.raises(ConnectionRefusedError):
             execute(Platform(*answers), raises(ConnectionRefusedError()))
 

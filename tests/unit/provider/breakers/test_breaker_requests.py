@@ -11,7 +11,7 @@ import pytest
 
 from airfleet_provider.breakers import api
 from airfleet_provider.breakers.api import BreakerRequests
-from airfleet_provider.breakers.messages import Answer, Failed, Request, encode
+from airfleet_provider.breakers.messages import Failed, GateAnswer, Request, encode
 from airfleet_provider.contract.breaker_rules import BreakerRule
 
 RULES = {"dwh": BreakerRule("dwh", connection="dwh_.*")}
@@ -26,10 +26,10 @@ class SlowReports:
         self.is_open = threading.Event()
         self.asked: list[str] = []
 
-    def answer(self, instance: str, request: Request) -> Answer:
+    def answer(self, instance: str, request: Request) -> GateAnswer:
         self.asked.append(instance)
         self.is_open.wait(30)
-        return Answer()
+        return GateAnswer()
 
     def add_user(self, instance: str, connection: str) -> None:
         self.asked.append(instance)

@@ -10,7 +10,7 @@ from celery import Celery
 
 from airfleet_provider.compat.calls import celery_publishing
 from airfleet_provider.executors import consumer as consuming
-from airfleet_provider.executors.celery_config import BrokerLogin, make_config
+from airfleet_provider.executors.celery_config import BrokerCredentials, make_config
 from airfleet_provider.executors.message_signing import Verifier
 from airfleet_provider.network import keepalive
 
@@ -40,7 +40,7 @@ def test_a_worker_that_comes_back_does_nothing_that_no_task_needs_before_it_take
     app = Celery(broker="amqp://guest@127.0.0.1//")
     app.conf.task_default_queue_type = "quorum"  # which is what brings the queues for delays
     found = {}
-    for consumer in ("celery.worker.consumer:Consumer", make_config({}, BrokerLogin())["worker_consumer"]):
+    for consumer in ("celery.worker.consumer:Consumer", make_config({}, BrokerCredentials())["worker_consumer"]):
         app.conf.worker_consumer = consumer
         worker = app.WorkController(pool_cls="solo")
         (step,) = [step for step in worker.steps if type(step).__name__ == "Consumer"]

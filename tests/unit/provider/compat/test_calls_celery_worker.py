@@ -100,10 +100,10 @@ def test_a_worker_of_a_host_without_memory_takes_nothing_until_that_has_eased(
     monkeypatch.setenv(environment.RELEASES, "http://127.0.0.1:1")
     note = request.getfixturevalue("note")
     wait_for(note, "serving")
-    monkeypatch.setattr(memory_pressure, "measure", lambda: memory_pressure.Memory(50.0, 0.01))
+    monkeypatch.setattr(memory_pressure, "measure", lambda: memory_pressure.MemoryPressure(50.0, 0.01))
     wait_for(note, "pressed")
     waiting = request.getfixturevalue("app").tasks["say"].delay("two")
-    monkeypatch.setattr(memory_pressure, "measure", lambda: memory_pressure.Memory(0.0, 0.5))
+    monkeypatch.setattr(memory_pressure, "measure", lambda: memory_pressure.MemoryPressure(0.0, 0.5))
     assert waiting.get(timeout=20) == "two"
     wait_for(note, "serving")
 

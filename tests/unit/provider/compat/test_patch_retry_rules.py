@@ -11,7 +11,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision
 from airflow.sdk.execution_time import task_runner
 
 from airfleet_provider.compat.patches import retry_rules
-from airfleet_provider.compat.patches.retry_rules import Decision
+from airfleet_provider.compat.patches.retry_rules import RuleDecision
 
 
 class Log:
@@ -36,11 +36,11 @@ def evaluate(decide: retry_rules.Decide, policy: object = None) -> tuple[Any, Lo
 @pytest.mark.parametrize(
     ("decision", "action", "delay"),
     [
-        (Decision(2.5, "busy"), RetryAction.RETRY, timedelta(seconds=2.5)),
-        (Decision(None, "no use"), RetryAction.FAIL, None),
+        (RuleDecision(2.5, "busy"), RetryAction.RETRY, timedelta(seconds=2.5)),
+        (RuleDecision(None, "no use"), RetryAction.FAIL, None),
     ],
 )
-def test_a_rule_decides_and_its_reason_is_kept(decision: Decision, action: RetryAction, delay: timedelta) -> None:
+def test_a_rule_decides_and_its_reason_is_kept(decision: RuleDecision, action: RetryAction, delay: timedelta) -> None:
     found, log = evaluate(lambda *_: decision)
     assert (found.action, found.retry_delay, found.reason) == (action, delay, decision.reason)
     assert log.lines
@@ -52,19 +52,19 @@ def test_without_a_rule_airflow_decides() -> None:
 
 def test_a_policy_of_the_author_wins() -> None:
     own = SimpleNamespace(evaluate=lambda **_: RetryDecision.fail("the author's"))
-    found, _ = evaluate(lambda *_: Decision(1.0, "the rule's"), own)
+    found, _ = evaluate(lambda *_: RuleDecision(1.0, "the rule's"), own)
     assert found.reason == "the author's"
 
 
 @pytest.mark.parametrize("delay_s", [float("nan"), float("inf"), 1e300])
 def test_a_delay_that_is_no_time_leaves_the_task_to_airflow(delay_s: float) -> None:
-    found, log = evaluate(lambda *_: Decision(delay_s, "busy"))
+    found, log = evaluate(lambda *_: RuleDecision(delay_s, "busy"))
     assert found is None
     assert "Airflow decides" in log.lines[0]
 
 
 def test_rules_that_fail_leave_the_task_to_airflow() -> None:
-    def decide(*_: object) -> Decision:
+    def decide(*_: object) -> RuleDecision:
         raise RuntimeError("broken")
 
     found, log = evaluate(decide)

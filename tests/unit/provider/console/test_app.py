@@ -17,7 +17,7 @@ from airfleet_provider.compat.calls import logins, metadata_db
 from airfleet_provider.console import views
 from airfleet_provider.console.app import Desk, make_app
 from airfleet_provider.console.cache import Cache
-from airfleet_provider.console.readings import Activity, AlertBoard, BreakerBoard, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import alert_list, alert_schema, release_list
 from airfleet_provider.contract.audit_log import Row
@@ -43,7 +43,7 @@ class InventedReadings:
         self.has_tables = True
         self.forgotten: list[str] = []
 
-    def read_activity(self) -> Activity:
+    def read_activity(self) -> PlatformActivity:
         self._answer()
         return invented_fleet.make_activity()
 

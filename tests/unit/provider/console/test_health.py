@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import invented_fleet
 from airfleet_provider.console import health
-from airfleet_provider.console.health import Level, Signals
+from airfleet_provider.console.health import HealthSignals, Level
 
 
 def judge(**signals: object) -> list[tuple[Level, str]]:
-    quiet = Signals(invented_fleet.make_quiet_activity().overview)
+    quiet = HealthSignals(invented_fleet.make_quiet_activity().overview)
     return [(one.level, one.what) for one in health.judge(replace(quiet, **signals))]  # type: ignore[arg-type]
 
 
@@ -21,7 +21,7 @@ def test_a_platform_that_works_is_well() -> None:
 
 def test_a_silent_scheduler_is_broken_and_comes_first() -> None:
     seen = replace(invented_fleet.make_activity().overview, platform=invented_fleet.make_platform(age_s=95))
-    problems = health.judge(Signals(seen, late=2))
+    problems = health.judge(HealthSignals(seen, late=2))
     assert problems[0].level is Level.BROKEN
     assert "No scheduler is at work" in problems[0].what
     assert [one.what.split()[1] for one in problems[1:3]] == ["triggerer", "dag-processor"]

@@ -36,7 +36,7 @@ def test_what_is_written_is_read_and_removed(place: str) -> None:
 
 
 def test_a_folder_that_is_not_mounted_is_not_an_empty_one(tmp_path: Path) -> None:
-    with pytest.raises(archive_store.StoreError, match="its folder is not there") as caught:
+    with pytest.raises(archive_store.ArchiveStoreError, match="its folder is not there") as caught:
         archive_store.read(f"{tmp_path}/not/mounted/r1.tar")
     assert not isinstance(caught.value, archive_store.MissingError)
 
@@ -49,7 +49,7 @@ def test_a_write_that_breaks_off_leaves_nothing_to_be_found(tmp_path: Path, monk
     location = archive_store.locate(str(tmp_path), "shop", "r1")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", break_off)
-        with pytest.raises(archive_store.StoreError, match="disk full"):
+        with pytest.raises(archive_store.ArchiveStoreError, match="disk full"):
             archive_store.write(location, b"archive")
     assert not archive_store.holds(location)
     assert list((tmp_path / "shop").iterdir()) == []
@@ -70,7 +70,7 @@ def test_a_store_whose_rename_fails_is_left_without_a_draft(tmp_path: Path, monk
     location = archive_store.locate(f"fileserver://{tmp_path}", "shop", "r1")
     with monkeypatch.context() as patch:
         patch.setattr(FileServer, "mv", break_off)
-        with pytest.raises(archive_store.StoreError, match="disk full"):
+        with pytest.raises(archive_store.ArchiveStoreError, match="disk full"):
             archive_store.write(location, b"archive")
     assert list((tmp_path / "shop").iterdir()) == []
     archive_store.write(location, b"archive")
@@ -89,5 +89,5 @@ def test_a_private_file_is_for_its_user_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["nope://bucket/r1.tar", "s3://bucket/r1.tar"])
 def test_a_store_without_a_driver_says_what_is_missing(location: str) -> None:
-    with pytest.raises(archive_store.StoreError, match=r"Protocol not known|Install s3fs"):
+    with pytest.raises(archive_store.ArchiveStoreError, match=r"Protocol not known|Install s3fs"):
         archive_store.read(location)

@@ -14,16 +14,16 @@ from airfleet_provider.contract.explanation import model, structure
 from airfleet_provider.contract.explanation.catalogue import MEANINGS
 from airfleet_provider.contract.explanation.explain import explain
 from airfleet_provider.contract.explanation.facts import (
-    Activity,
     BrokerState,
     DagFacts,
     Facts,
-    Holder,
     JobFacts,
     OpenBreaker,
     PlatformFacts,
     PoolFacts,
+    QueueActivity,
     RunFacts,
+    SlotHolder,
     TaskCount,
     TaskFacts,
     WorkerState,
@@ -96,7 +96,7 @@ SCHEDULER = JobFacts(4, "SchedulerJob", "s1", 2.0, ago(2))
 def explain_queued(workers: Sequence[WorkerState] | None, broker: BrokerState | None = None) -> Explanation:
     platform = PlatformFacts(
         jobs=(SCHEDULER,),
-        activity=(Activity("io", "queued", 7, ago(120)),),
+        activity=(QueueActivity("io", "queued", 7, ago(120)),),
         executor="celery",
         workers=None if workers is None else tuple(workers),
         broker=broker,
@@ -161,7 +161,7 @@ def test_a_queue_without_readers_is_said_though_its_worker_is_up() -> None:
 def test_with_several_tasks_in_one_slot_pool_the_cause_is_told_once_with_their_number() -> None:
     tasks = tuple(replace(TASK, task=f"t{number}", state="scheduled") for number in range(3))
     pool = PoolFacts("slow", 2, False, 2, 0, 0, 3)
-    held = Holder("slow", "other", "r9", "copy", -1, "running", 2, ago(840), "w1")
+    held = SlotHolder("slow", "other", "r9", "copy", -1, "running", 2, ago(840), "w1")
     counts = (TaskCount("t0", "scheduled", 3),)
     facts = Facts(NOW, Subject("sales", "r1"), PlatformFacts(jobs=(SCHEDULER,)), DAG, RUN, counts=counts, tasks=tasks)
     explained = explain(replace(facts, pools={"slow": pool}, holders=(held,)))

@@ -8,16 +8,16 @@ import pytest
 
 from airfleet.cli import options
 from airfleet.errors import UsageError
-from airfleet_provider.contract.incident.events import Event, TimeLine, list_lines, merge, to_json, to_markdown
+from airfleet_provider.contract.incident.events import IncidentEvent, TimeLine, list_lines, merge, to_json, to_markdown
 
 BEGIN = datetime(2026, 11, 29, 6, tzinfo=UTC)
 
 
-def event(second: int, what: str, subject: str = "sales", **more: bool | str) -> Event:
-    return Event(BEGIN + timedelta(seconds=second), "change", subject, what, **more)  # type: ignore[arg-type]
+def event(second: int, what: str, subject: str = "sales", **more: bool | str) -> IncidentEvent:
+    return IncidentEvent(BEGIN + timedelta(seconds=second), "change", subject, what, **more)  # type: ignore[arg-type]
 
 
-def make_line(*events: Event) -> TimeLine:
+def make_line(*events: IncidentEvent) -> TimeLine:
     return TimeLine(BEGIN, BEGIN + timedelta(hours=2), merge(events))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from airfleet.cli.trace import list_lines
-from airfleet_provider.contract.run_trace.spans import Part, Run, Try, build, list_spans, tell_wait, to_json
+from airfleet_provider.contract.run_trace.spans import SpanPart, TracedRun, Try, build, list_spans, tell_wait, to_json
 
 BEGIN = datetime(2026, 11, 29, 6, tzinfo=UTC)
 CHAIN = {"a": frozenset[str](), "b": frozenset({"a"}), "c": frozenset({"b"})}
@@ -40,8 +40,8 @@ def make_try(
     )
 
 
-def make_run(*tries: Try, end: float | None = 100, upstream: dict[str, frozenset[str]] | None = None) -> Run:
-    return Run(
+def make_run(*tries: Try, end: float | None = 100, upstream: dict[str, frozenset[str]] | None = None) -> TracedRun:
+    return TracedRun(
         "sales", "r", "success", BEGIN, BEGIN, at(end), BEGIN + timedelta(seconds=200), tries, upstream=upstream or {}
     )
 
@@ -80,12 +80,12 @@ def test_without_the_structure_of_the_dag_times_decide() -> None:
 
 def test_a_task_that_came_back_from_a_deferral_has_no_time_that_is_not_known() -> None:
     [span] = list_spans(make_try("a", 50, 51, 10, 60), BEGIN)
-    assert (span.part, span.seconds) == (Part.RUNNING, 50)
+    assert (span.part, span.seconds) == (SpanPart.RUNNING, 50)
 
 
 def test_clocks_that_differ_make_no_negative_part() -> None:
     spans = list_spans(make_try("a", 5, 4, 6, 10), BEGIN)
-    assert [(one.part, one.seconds) for one in spans] == [(Part.QUEUED, 2), (Part.RUNNING, 4)]
+    assert [(one.part, one.seconds) for one in spans] == [(SpanPart.QUEUED, 2), (SpanPart.RUNNING, 4)]
 
 
 def test_a_run_that_goes_on_ends_now() -> None:

@@ -15,8 +15,8 @@ from airfleet_provider.contract.slot_rules import (
     SILENT_S,
     Demand,
     Hours,
-    Inputs,
     Peak,
+    SlotInputs,
     SlotRule,
     Waiting,
     WorkerReport,
@@ -30,7 +30,7 @@ RULE = SlotRule("cpu", ("cpu",), ("a", "b", "c"), per_host=8)
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
 
 
-def invent(seed: int) -> Inputs:
+def invent(seed: int) -> SlotInputs:
     """Return any inputs at all, the same for the same seed."""
     dice = random.Random(seed)
     hosts = dice.randint(0, 6)
@@ -46,7 +46,7 @@ def invent(seed: int) -> Inputs:
         for number in range(hosts)
     )
     most = dice.randint(max(1, hosts), max(1, hosts * per_host))
-    return Inputs(
+    return SlotInputs(
         least=dice.randint(max(1, hosts), most) if most >= hosts else most,
         most=most,
         per_host=per_host,
@@ -58,12 +58,12 @@ def invent(seed: int) -> Inputs:
 
 
 @pytest.fixture(params=[range(0, 400), range(400, 800)], ids=["some", "others"])
-def many(request: pytest.FixtureRequest) -> Iterator[Inputs]:
+def many(request: pytest.FixtureRequest) -> Iterator[SlotInputs]:
     return map(invent, request.param)
 
 
 def test_whatever_happens_each_worker_that_takes_tasks_has_a_slot_and_no_more_than_it_has_processes(
-    many: Iterator[Inputs],
+    many: Iterator[SlotInputs],
 ) -> None:
     for inputs in many:
         found = decide(inputs)
@@ -71,7 +71,7 @@ def test_whatever_happens_each_worker_that_takes_tasks_has_a_slot_and_no_more_th
         assert all(1 <= slots <= inputs.per_host for slots in found.slots.values()), inputs
 
 
-def test_the_sum_is_what_was_wanted_as_far_as_the_workers_that_are_there_allow(many: Iterator[Inputs]) -> None:
+def test_the_sum_is_what_was_wanted_as_far_as_the_workers_that_are_there_allow(many: Iterator[SlotInputs]) -> None:
     for inputs in many:
         found = decide(inputs)
         there = len(found.slots)
@@ -81,16 +81,16 @@ def test_the_sum_is_what_was_wanted_as_far_as_the_workers_that_are_there_allow(m
             assert found.wanted >= min(inputs.demand.tasks, inputs.most), "no task waits for a slot that could be there"
 
 
-def test_more_tasks_never_mean_fewer_slots(many: Iterator[Inputs]) -> None:
+def test_more_tasks_never_mean_fewer_slots(many: Iterator[SlotInputs]) -> None:
     for inputs in many:
         more = replace(inputs, demand=replace(inputs.demand, admissible=inputs.demand.admissible + 7))
         assert decide(more).wanted >= decide(inputs).wanted
 
 
-def test_a_decision_is_the_same_again_from_what_was_stored_and_settles_at_once(many: Iterator[Inputs]) -> None:
+def test_a_decision_is_the_same_again_from_what_was_stored_and_settles_at_once(many: Iterator[SlotInputs]) -> None:
     for inputs in many:
         found = decide(inputs)
-        assert decide(Inputs.from_json(json.loads(json.dumps(inputs.to_json())))) == found
+        assert decide(SlotInputs.from_json(json.loads(json.dumps(inputs.to_json())))) == found
         settled = tuple(replace(one, slots=found.slots.get(one.host)) for one in inputs.workers)
         assert decide(replace(inputs, workers=settled)).slots == found.slots, "slots do not wander between hosts"
 
@@ -101,20 +101,20 @@ def report(host: str, slots: int | None, held: int = 0) -> WorkerReport:
 
 def test_the_emptiest_host_loses_its_slots_first_so_that_hosts_become_empty() -> None:
     workers = (report("a", 8, 2), report("b", 8, 7), report("c", 8, 0))
-    found = decide(Inputs(3, 24, 8, Demand(running=9), workers))
+    found = decide(SlotInputs(3, 24, 8, Demand(running=9), workers))
     assert found.slots == {"b": 7, "a": 1, "c": 1}
 
 
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
-        (Inputs(1, 8, 8, Demand(2, 1, 500), ()), "503 tasks need a slot, and 8 is the most"),
-        (Inputs(4, 8, 8, Demand(1), ()), "1 tasks need a slot, and 4 is the least"),
-        (Inputs(1, 8, 8, Demand(2), (), peak=5), "2 tasks need a slot, and 5 did a moment ago"),
-        (Inputs(1, 8, 8, Demand(5), (), fixed=2), "set by hand"),
+        (SlotInputs(1, 8, 8, Demand(2, 1, 500), ()), "503 tasks need a slot, and 8 is the most"),
+        (SlotInputs(4, 8, 8, Demand(1), ()), "1 tasks need a slot, and 4 is the least"),
+        (SlotInputs(1, 8, 8, Demand(2), (), peak=5), "2 tasks need a slot, and 5 did a moment ago"),
+        (SlotInputs(1, 8, 8, Demand(5), (), fixed=2), "set by hand"),
     ],
 )
-def test_a_decision_says_what_it_depended_on(inputs: Inputs, reason: str) -> None:
+def test_a_decision_says_what_it_depended_on(inputs: SlotInputs, reason: str) -> None:
     assert decide(inputs).reason == reason
 
 

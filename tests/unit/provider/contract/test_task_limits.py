@@ -7,7 +7,7 @@ import pytest
 from airfleet.errors import SpecError
 from airfleet.spec import load
 from airfleet_provider.contract import task_limits
-from airfleet_provider.contract.task_limits import Limits, find_limits, parse, render
+from airfleet_provider.contract.task_limits import TaskLimits, find_limits, parse, render
 
 TEXT = """
 task_limits:
@@ -24,24 +24,24 @@ def read(text: str) -> tuple[task_limits.LimitRule, ...]:
 
 def test_the_first_rule_that_fits_decides() -> None:
     rules = parse(render(read(TEXT)))
-    assert find_limits(rules, "memory", "sales_eu", "load") == Limits(4 * G, 3 * G)
-    assert find_limits(rules, "cpu", "sales_eu", "load") == Limits(2 * G, pids=200)
-    assert find_limits(rules, "", "lake", "fill") == Limits(512 << 20, cpu_weight=50)
-    assert find_limits((), "cpu", "lake", "fill") == Limits()
+    assert find_limits(rules, "memory", "sales_eu", "load") == TaskLimits(4 * G, 3 * G)
+    assert find_limits(rules, "cpu", "sales_eu", "load") == TaskLimits(2 * G, pids=200)
+    assert find_limits(rules, "", "lake", "fill") == TaskLimits(512 << 20, cpu_weight=50)
+    assert find_limits((), "cpu", "lake", "fill") == TaskLimits()
 
 
 @pytest.mark.parametrize(
     ("hint", "limits"),
     [
-        ({"memory": "1G", "pids": 50}, Limits(1 * G, pids=50)),
-        ({"memory": "64G", "pids": 10_000, "cpu_weight": 10}, Limits(2 * G, cpu_weight=10, pids=200)),
-        ({"memory": "1M"}, Limits(task_limits.LEAST_MEMORY, pids=200)),
-        ({"pool": "memory", "memory": -1, "pids": True, "cpu_weight": "all"}, Limits(2 * G, pids=200)),
-        ("memory", Limits(2 * G, pids=200)),
-        (None, Limits(2 * G, pids=200)),
+        ({"memory": "1G", "pids": 50}, TaskLimits(1 * G, pids=50)),
+        ({"memory": "64G", "pids": 10_000, "cpu_weight": 10}, TaskLimits(2 * G, cpu_weight=10, pids=200)),
+        ({"memory": "1M"}, TaskLimits(task_limits.LEAST_MEMORY, pids=200)),
+        ({"pool": "memory", "memory": -1, "pids": True, "cpu_weight": "all"}, TaskLimits(2 * G, pids=200)),
+        ("memory", TaskLimits(2 * G, pids=200)),
+        (None, TaskLimits(2 * G, pids=200)),
     ],
 )
-def test_a_task_can_ask_for_less_and_never_for_more(hint: object, limits: Limits) -> None:
+def test_a_task_can_ask_for_less_and_never_for_more(hint: object, limits: TaskLimits) -> None:
     assert find_limits(read(TEXT), "cpu", "sales_eu", "load", hint) == limits
 
 

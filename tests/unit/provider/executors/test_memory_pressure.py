@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider.executors.memory_pressure import Memory, is_short, measure
+from airfleet_provider.executors.memory_pressure import MemoryPressure, is_short, measure
 
 PRESSURE = "some avg10=34.50 avg60=11.00 avg300=2.10 total=99\nfull avg10=20.00 avg60=6.00 avg300=1.00 total=60\n"
 MEMORY = "MemTotal:       10000 kB\nMemFree:          100 kB\nMemAvailable:     500 kB\nHugePages_Total:       0\n"
@@ -15,7 +15,7 @@ MEMORY = "MemTotal:       10000 kB\nMemFree:          100 kB\nMemAvailable:     
 def test_it_is_read_from_the_kernel_s_files(tmp_path: Path) -> None:
     (tmp_path / "pressure").write_text(PRESSURE)
     (tmp_path / "memory").write_text(MEMORY)
-    assert measure(tmp_path / "pressure", tmp_path / "memory") == Memory(34.5, 0.05)
+    assert measure(tmp_path / "pressure", tmp_path / "memory") == MemoryPressure(34.5, 0.05)
 
 
 def test_where_the_kernel_does_not_tell_it_is_not_short(tmp_path: Path) -> None:
@@ -38,4 +38,4 @@ def test_where_the_kernel_does_not_tell_it_is_not_short(tmp_path: Path) -> None:
 def test_it_is_short_when_processes_wait_and_little_is_left(
     pressure: float, available: float, was_short: bool, short: bool
 ) -> None:
-    assert is_short(Memory(pressure, available), was_short=was_short) is short
+    assert is_short(MemoryPressure(pressure, available), was_short=was_short) is short

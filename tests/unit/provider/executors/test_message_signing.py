@@ -15,7 +15,7 @@ from kombu.messaging import Consumer as KombuConsumer
 from airfleet.components.signing import derive_private, list_public
 from airfleet.spec.secrets import Secret
 from airfleet_provider.executors import celery_config, consumer
-from airfleet_provider.executors.celery_config import BrokerLogin, make_config
+from airfleet_provider.executors.celery_config import BrokerCredentials, make_config
 from airfleet_provider.executors.celery_executor import sign_messages
 from airfleet_provider.executors.message_signing import HEADER, UnsignedMessageError, Verifier
 
@@ -35,7 +35,7 @@ class Message:
 
 @pytest.fixture
 def message() -> Message:
-    link = BrokerLogin(broker_url="memory://", queues=("cpu", "io"), signing_key=PRIVATE)
+    link = BrokerCredentials(broker_url="memory://", queues=("cpu", "io"), signing_key=PRIVATE)
     app = Celery("test", config_source=make_config({}, link))
     sign_messages(link)
     got: list[Any] = []
@@ -103,14 +103,14 @@ def test_while_keys_are_rotated_workers_know_both(message: Message) -> None:
 
 
 def test_a_worker_without_keys_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "read_link", BrokerLogin)
+    monkeypatch.setattr(consumer, "read_link", BrokerCredentials)
     with pytest.raises(Exception, match="public keys"):
         consumer.make_verifier()
 
 
 def test_a_scheduler_without_its_key_does_not_start() -> None:
     with pytest.raises(Exception, match="the key that signs tasks"):
-        sign_messages(BrokerLogin())
+        sign_messages(BrokerCredentials())
 
 
 def nest(depth: int) -> list[Any]:

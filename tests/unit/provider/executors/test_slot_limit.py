@@ -15,7 +15,7 @@ import pytest
 
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.executors import slot_limit
-from airfleet_provider.executors.slot_limit import Grant, Report, SlotLimit, SlotReports, find_credits
+from airfleet_provider.executors.slot_limit import Grant, SlotLimit, SlotReport, SlotReports, find_credits
 from airfleet_provider.network import signed_requests
 
 
@@ -126,7 +126,7 @@ def test_the_last_answer_holds_until_there_is_another_and_ends_with_the_rule() -
         url, seen = at
         reports = SlotReports(url, "k", clock=lambda: 1000.0)
         assert reports.turn() < 1, "before the worker has told anything, there is nothing to report"
-        reports.report = Report(2, 8, takes=True)
+        reports.report = SlotReport(2, 8, takes=True)
         assert (reports.turn(), reports.slots) == (1.0, 3)
         for _ in range(3):
             assert (reports.turn(), reports.slots) == (slot_limit.RETRY_S, 3)
@@ -140,7 +140,7 @@ def test_no_web_host_leaves_everything_as_it_is() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     reports = SlotReports(f"http://127.0.0.1:{port}/x", "k")
-    reports.report = Report(0, 8, takes=True)
+    reports.report = SlotReport(0, 8, takes=True)
     assert (reports.turn(), reports.slots) == (slot_limit.RETRY_S, None)
     with pytest.raises(urllib.error.URLError):
         reports._ask(reports.report)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from airfleet_provider.contract.metrics import METRICS, OTHER
 from airfleet_provider.exporter.counters import Counters
-from airfleet_provider.exporter.limits import LONGEST, Limits
+from airfleet_provider.exporter.limits import LONGEST, LabelLimits
 
 RUNS = "airfleet_dag_runs_total"
 OVERDUE = "airfleet_dag_overdue_seconds"
 
 
 def test_ten_thousand_dags_keep_the_sum_and_not_the_names() -> None:
-    counters = Counters(Limits())
+    counters = Counters(LabelLimits())
     for number in range(10_000):
         counters.add(RUNS, f"dag_{number}", "success")
     series = counters.values[RUNS]
@@ -21,7 +21,7 @@ def test_ten_thousand_dags_keep_the_sum_and_not_the_names() -> None:
 
 
 def test_who_came_first_keeps_the_name_when_somebody_makes_many_more() -> None:
-    limits = Limits()
+    limits = LabelLimits()
     assert limits.fold(OVERDUE, {("own",): 7.0}) == {("own",): 7.0}
     flood: dict[tuple[str, ...], float] = {(f"dag_{number}",): float(number) for number in range(5000)}
     folded = limits.fold(OVERDUE, {**flood, ("own",): 8.0})
@@ -31,7 +31,7 @@ def test_who_came_first_keeps_the_name_when_somebody_makes_many_more() -> None:
 
 
 def test_dags_that_are_gone_give_up_their_places() -> None:
-    limits = Limits()
+    limits = LabelLimits()
     limits.fold(OVERDUE, {(f"dag_{number}",): 0.0 for number in range(5000)})
     assert limits.fold(OVERDUE, {("new",): 3.0}) == {("new",): 3.0}
     assert limits.count_refused() == {}
@@ -46,4 +46,4 @@ def test_dags_that_are_gone_give_up_their_places() -> None:
 
 
 def test_a_name_has_no_more_letters_than_an_id() -> None:
-    assert Limits().admit(OVERDUE, ("x" * 5000,)) == ("x" * LONGEST,)
+    assert LabelLimits().admit(OVERDUE, ("x" * 5000,)) == ("x" * LONGEST,)

@@ -9,12 +9,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from airfleet_provider.agent_loops.lease import AgentsLease, Term
+from airfleet_provider.agent_loops.lease import AgentsLease, LeaseTerm
 from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread
 from airfleet_provider.contract.metrics import METRICS, START_BUCKETS
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.counters import Counters
-from airfleet_provider.exporter.limits import Limits
+from airfleet_provider.exporter.limits import LabelLimits
 from airfleet_provider.exporter.render import STALE_S, UP_S, MetricsRoute, PlatformMetrics, name_loop
 from clocks import MadeUpClock
 
@@ -27,9 +27,9 @@ class Shown:
 
     def __init__(self, *, active: bool = True) -> None:
         self.clock = MadeUpClock(now=1000)
-        self.board, self.limits = Board(clock=self.clock), Limits()
+        self.board, self.limits = Board(clock=self.clock), LabelLimits()
         lease = AgentsLease("host:1", clock=self.clock)
-        lease.note(Term(1, float("inf")) if active else None)
+        lease.note(LeaseTerm(1, float("inf")) if active else None)
         threads = []
         for name, every_s in (("lease", 2.5), (name_loop("dags"), 30.0)):
             context = Context(name, {}, lease, threading.Event(), lambda _: pytest.fail("a scrape reads nothing"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet_provider.log_agent.journal import JournalError
-from airfleet_provider.log_index.store import StoreError
+from airfleet_provider.log_index.store import LogStoreError
 from deadline import wait_until
 from log_hosts import LogHost
 
@@ -108,7 +108,7 @@ def test_each_entry_is_kept_once_over_failures_and_deaths(host: JournalHost) -> 
     host.log("two")
     host.writer.fail_before_commit = True
     host.agent.give_up()
-    with pytest.raises(StoreError):
+    with pytest.raises(LogStoreError):
         host.take_all(2)
     # What the process does after a turn that failed.
     host.writer.close()

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from airfleet_provider.log_agent.discovery import LogTree
-from airfleet_provider.log_agent.positions import Position
+from airfleet_provider.log_agent.positions import FilePosition
 from airfleet_provider.log_agent.process import LogAgentProcess
-from airfleet_provider.log_index.lines import Origin
-from airfleet_provider.log_index.store import LEFT_OUT, StoreError, read_whole
+from airfleet_provider.log_index.lines import LineOrigin
+from airfleet_provider.log_index.store import LEFT_OUT, LogStoreError, read_whole
 from log_hosts import TRY, LogHost, make_event
 
 
@@ -102,7 +102,7 @@ def test_no_line_is_lost_or_doubled_when_the_agent_is_killed(host: LogHost, mome
     if moment == "after the turn":
         host.take()
     else:
-        with pytest.raises((StoreError, KeyboardInterrupt)):
+        with pytest.raises((LogStoreError, KeyboardInterrupt)):
             host.take()
     host.restart()
     host.print(*(f"number {number}" for number in range(20, 30)))
@@ -116,7 +116,7 @@ def test_an_outage_of_the_index_costs_no_line(host: LogHost) -> None:
     host.writer.fail_before_commit = True
     for number in range(5):
         host.print(f"number {number}")
-        with pytest.raises(StoreError):
+        with pytest.raises(LogStoreError):
             host.agent.turn()
     host.writer.fail_before_commit = False
     host.take()
@@ -340,7 +340,7 @@ def test_the_log_of_a_trigger_belongs_to_its_try(host: LogHost) -> None:
     host.print("runs")
     host.print("waits", relative=f"{TRY}.trigger.7.log")
     host.take()
-    attempt = Origin("", "task", "sales", "load", "manual__1", -1, 1)
+    attempt = LineOrigin("", "task", "sales", "load", "manual__1", -1, 1)
     sources = host.reader.find_sources(attempt)
     lines = [json.loads(line)["event"] for source in sources for line in read_whole(host.reader, attempt, source)]
     assert sorted(lines) == ["runs", "waits"]
@@ -383,7 +383,7 @@ def test_lines_of_components_wait_for_each_other_and_lines_of_tasks_do_not(host:
     assert sorted(host.texts()) == ["first", "of a task", "second"]
 
 
-def _refuse(positions: Iterable[Position], gone: Iterable[tuple[int, int]] = ()) -> None:
+def _refuse(positions: Iterable[FilePosition], gone: Iterable[tuple[int, int]] = ()) -> None:
     if [*positions, *gone]:
         raise sqlite3.OperationalError("database or disk is full")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
-from airfleet_provider.log_index.lines import Line, Origin, show_moment
-from airfleet_provider.log_index.store import LEFT_OUT, Question, StoreError, read_whole
+from airfleet_provider.log_index.lines import Line, LineOrigin, show_moment
+from airfleet_provider.log_index.store import LEFT_OUT, LogQuery, LogStoreError, read_whole
 from log_hosts import make_event, make_line
 
 DAY_S = 86_400.0
@@ -40,7 +40,7 @@ def reader(tmp_path: Path) -> DayIndexReader:
 
 
 def _write(writer: DayIndexWriter, *texts: str) -> None:
-    origin = Origin("host1", "task", "sales", "load", "r")
+    origin = LineOrigin("host1", "task", "sales", "load", "r")
     writer.add(
         [
             Line("host1:a", number, number, "info", text, make_event(text), origin)
@@ -70,13 +70,13 @@ def _write(writer: DayIndexWriter, *texts: str) -> None:
 )
 def test_words_are_found(writer: DayIndexWriter, reader: DayIndexReader, text: str, found: list[int]) -> None:
     _write(writer, "connection was refused: Connection refused", "connection to db7.example.com", "connect_timeout=5")
-    assert [hit.offset for hit in reader.search(Question(text=text), 10).hits] == found
+    assert [hit.offset for hit in reader.search(LogQuery(text=text), 10).hits] == found
 
 
 def test_a_line_is_found_by_the_names_of_its_task(writer: DayIndexWriter, reader: DayIndexReader) -> None:
     writer.add([make_line(1), make_line(2, dag="orders"), make_line(3, map_index=4), make_line(4, host="host2")])
     writer.commit()
-    wanted = [Question(dag="orders"), Question(map_index=4), Question(host="host2"), Question(dag="none")]
+    wanted = [LogQuery(dag="orders"), LogQuery(map_index=4), LogQuery(host="host2"), LogQuery(dag="none")]
     assert [[hit.offset for hit in reader.search(one, 9).hits] for one in wanted] == [[2], [3], [4], []]
 
 
@@ -89,10 +89,10 @@ def test_the_newest_lines_of_all_days_are_shown_in_their_order(
     # These were written before, and arrive late.
     writer.add([make_line(number, "host2:b") for number in (3, 4, 6)])
     writer.commit()
-    answer = reader.search(Question(), 4)
+    answer = reader.search(LogQuery(), 4)
     assert ([hit.offset for hit in answer.hits], answer.is_cut) == ([3, 4, 5, 6], True)
     second = 1_000_000
-    assert [hit.offset for hit in reader.search(Question(since=2 * second, until=4 * second), 9).hits] == [2, 3]
+    assert [hit.offset for hit in reader.search(LogQuery(since=2 * second, until=4 * second), 9).hits] == [2, 3]
 
 
 def test_a_line_that_is_added_again_is_there_once(tmp_path: Path, writer: DayIndexWriter, clock: Clock) -> None:
@@ -133,9 +133,9 @@ def test_tries_whose_joined_names_are_one_text_are_apart(writer: DayIndexWriter,
 def test_a_line_that_the_index_refuses_does_not_stop_the_others(writer: DayIndexWriter, reader: DayIndexReader) -> None:
     assert writer.add([make_line(1), replace(make_line(2), at=2**70), make_line(3, dag="sal\udcffes")]) == 1
     writer.commit()
-    found = reader.search(Question(), 9).hits
+    found = reader.search(LogQuery(), 9).hits
     assert {hit.offset: hit.text for hit in found} == {1: "line 1", 2: LEFT_OUT, 3: "line 3"}
-    assert [hit.offset for hit in reader.search(Question(dag="sal\udcffes"), 9).hits] == [3]
+    assert [hit.offset for hit in reader.search(LogQuery(dag="sal\udcffes"), 9).hits] == [3]
 
 
 def test_a_moment_that_cannot_be_shown_is_shown_as_the_nearest() -> None:
@@ -150,15 +150,15 @@ def test_old_days_are_forgotten_and_younger_ones_stay(
         writer.add([make_line(number)])
         writer.commit()
         clock.now += DAY_S
-    assert len(reader.search(Question(), 9).hits) == 3
+    assert len(reader.search(LogQuery(), 9).hits) == 3
     writer.forget_before(int((clock.now - 2 * DAY_S) * 1_000_000))
-    assert [hit.offset for hit in reader.search(Question(), 9).hits] == [2, 3]
+    assert [hit.offset for hit in reader.search(LogQuery(), 9).hits] == [2, 3]
 
 
 def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path: Path, writer: DayIndexWriter, clock: Clock) -> None:
     writer.add([make_line(1)])
     writer.commit()
-    with pytest.raises(StoreError):
+    with pytest.raises(LogStoreError):
         DayIndexWriter(tmp_path, clock).add([make_line(2)])
     writer.add([make_line(3)])
     writer.commit()
@@ -192,7 +192,7 @@ def test_the_index_leaves_room_on_the_disk_to_the_database(
         if is_kept:
             writer.commit()
         else:
-            with pytest.raises(StoreError, match="MiB free"):
+            with pytest.raises(LogStoreError, match="MiB free"):
                 writer.commit()
     assert reader.count() == int(is_kept)
     writer.add([make_line(1), make_line(2)])

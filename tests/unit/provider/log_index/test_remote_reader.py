@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet_provider.log_index import remote, wire
-from airfleet_provider.log_index.store import StoreError
+from airfleet_provider.log_index.store import LogStoreError
 from airfleet_provider.log_search.task_logs import IndexedTaskLogs
 from log_hosts import TRY
 
@@ -22,7 +22,7 @@ class Stores:
 
     def ask(self, address: str, path: str, body: bytes) -> bytes:
         if address in self.down:
-            raise StoreError(f"{address} is down")
+            raise LogStoreError(f"{address} is down")
         if path == wire.SOURCES:
             return json.dumps([f"host1:{address}"]).encode()
         _, source, after = wire.read_attempt(json.loads(body))

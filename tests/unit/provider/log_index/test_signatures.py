@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airfleet_provider.log_index.lines import Origin
+from airfleet_provider.log_index.lines import LineOrigin
 from airfleet_provider.log_index.signatures import group, make_signature
 from airfleet_provider.log_index.store import Hit
 
@@ -40,7 +40,9 @@ def test_lines_of_two_kinds_have_two_signatures(one: str, other: str) -> None:
 
 
 def _hit(at: int, text: str, dag: str, task: str, host: str = "h1") -> Hit:
-    return Hit("s", at, at, "error", text, Origin(host, "task" if dag else "scheduler", dag, task, f"run{at}", -1, 1))
+    return Hit(
+        "s", at, at, "error", text, LineOrigin(host, "task" if dag else "scheduler", dag, task, f"run{at}", -1, 1)
+    )
 
 
 def test_the_error_of_the_most_tasks_comes_first() -> None:

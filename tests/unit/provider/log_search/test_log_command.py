@@ -9,7 +9,7 @@ import pytest
 
 from airfleet_provider.compat.calls import config
 from airfleet_provider.log_index.signatures import group
-from airfleet_provider.log_index.store import Question
+from airfleet_provider.log_index.store import LogQuery
 from airfleet_provider.log_search import command
 from log_hosts import LogHost
 
@@ -34,7 +34,7 @@ def test_a_level_means_all_above_it_too() -> None:
 def test_following_shows_each_new_line_once(host: LogHost) -> None:
     host.print("before")
     host.take()
-    shown = host.reader.search(Question(), 10)
+    shown = host.reader.search(LogQuery(), 10)
     news = iter([["one", "two"], [], ["three"], [], ["end"]])
 
     def sleep(seconds: float) -> None:
@@ -42,7 +42,7 @@ def test_following_shows_each_new_line_once(host: LogHost) -> None:
         host.take()
 
     # The lines say that they were written at this moment.
-    found = command.follow(host.reader, Question(), shown, lambda: 1_795_926_973.0, sleep)
+    found = command.follow(host.reader, LogQuery(), shown, lambda: 1_795_926_973.0, sleep)
     assert [hit.text for hit in itertools.takewhile(lambda hit: hit.text != "end", found)] == ["one", "two", "three"]
 
 
@@ -92,4 +92,4 @@ def test_no_index_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_an_empty_index_has_no_line(tmp_path: Path) -> None:
-    assert LogHost(tmp_path).reader.search(Question(text="x"), 5).hits == []
+    assert LogHost(tmp_path).reader.search(LogQuery(text="x"), 5).hits == []

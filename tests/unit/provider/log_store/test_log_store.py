@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from airfleet.workspace import certificate_authority
-from airfleet_provider.agent_loops.server import Server, Tls
+from airfleet_provider.agent_loops.server import Server, ServerTls
 from airfleet_provider.log_index import wire
 from airfleet_provider.log_index.day_indexes import DayIndexReader
 from airfleet_provider.log_index.opensearch import name_index
 from airfleet_provider.log_index.remote import Proof, RemoteLogReader, RemoteLogWriter
-from airfleet_provider.log_index.store import Question, StoreError, read_whole
+from airfleet_provider.log_index.store import LogQuery, LogStoreError, read_whole
 from airfleet_provider.log_store import keeper as keeping
 from airfleet_provider.log_store.keeper import Keeper
 from airfleet_provider.log_store.process import BOUNDS, Committer
-from airfleet_provider.log_store.service import Service
+from airfleet_provider.log_store.service import LogStoreService
 from log_hosts import BrokenWriter, LogHost, make_line
 
 TOKEN = "token-of-the-fleet"
@@ -46,8 +46,8 @@ class Store:
         self.writer = BrokenWriter(self.root / "store-index")
         keeper = Keeper(self.writer)
         self.committer = Committer(keeper, keep_days=30)
-        service = Service(keeper, lambda: DayIndexReader(self.root / "store-index"), [TOKEN])
-        tls = Tls(self.root / "store.pem", self.root / "store.key", authorities=self.root / "ca.pem")
+        service = LogStoreService(keeper, lambda: DayIndexReader(self.root / "store-index"), [TOKEN])
+        tls = ServerTls(self.root / "store.pem", self.root / "store.key", authorities=self.root / "ca.pem")
         self.server = Server("127.0.0.1", self.port, {}, service.handlers, tls, BOUNDS)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -80,7 +80,7 @@ class Store:
         return RemoteLogReader(urls, Proof(self.root / "ca.pem"), token)
 
     def texts(self) -> list[str]:
-        return [hit.text for hit in self.search().search(Question(), 1000).hits]
+        return [hit.text for hit in self.search().search(LogQuery(), 1000).hits]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_lines_of_a_host_are_found_on_others_as_they_were_written(store: Store) 
     lines = [make_line(number) for number in range(1, 6)]
     writer.add(lines)
     writer.commit()
-    found = store.search().search(Question(text="line", dag="sales"), 3)
+    found = store.search().search(LogQuery(text="line", dag="sales"), 3)
     assert [(hit.text, hit.at, hit.origin) for hit in found.hits] == [
         (line.text, line.at, line.origin) for line in lines[2:]
     ]
@@ -116,20 +116,20 @@ def test_lines_that_are_sent_again_are_kept_once(store: Store) -> None:
 def test_a_host_speaks_only_for_itself(store: Store) -> None:
     writer = store.connect("host2")
     writer.add([make_line(1, "host1:a")])
-    with pytest.raises(StoreError, match="another host"):
+    with pytest.raises(LogStoreError, match="another host"):
         writer.commit()
     lied = replace(make_line(1, "host2:a"), origin=replace(make_line(1).origin, host="host1"))
     writer.close()
     writer.add([lied])
     writer.commit()
-    [hit] = store.search().search(Question(), 10).hits
+    [hit] = store.search().search(LogQuery(), 10).hits
     assert hit.origin.host == "host2"
 
 
 def test_who_is_no_host_of_the_fleet_sends_nothing(store: Store) -> None:
     writer = RemoteLogWriter(store.url, Proof(store.root / "ca.pem"))
     writer.add([make_line(1)])
-    with pytest.raises(StoreError, match="403"):
+    with pytest.raises(LogStoreError, match="403"):
         writer.commit()
 
 
@@ -137,7 +137,7 @@ def test_a_long_body_is_read_from_hosts_of_the_fleet_only(store: Store) -> None:
     lines = [replace(make_line(number), raw=secrets.token_hex(40_000)) for number in range(1, 4)]
     writer = RemoteLogWriter(store.url, Proof(store.root / "ca.pem"))
     writer.add(lines)
-    with pytest.raises(StoreError, match=r"413|Broken pipe|reset|EOF"):
+    with pytest.raises(LogStoreError, match=r"413|Broken pipe|reset|EOF"):
         writer.commit()
     writer = store.connect("host1")
     writer.add(lines)
@@ -146,15 +146,15 @@ def test_a_long_body_is_read_from_hosts_of_the_fleet_only(store: Store) -> None:
 
 def test_who_has_no_token_finds_nothing(store: Store) -> None:
     for token in ("", "other"):
-        with pytest.raises(StoreError, match="403"):
-            store.search(token).search(Question(), 10)
+        with pytest.raises(LogStoreError, match="403"):
+            store.search(token).search(LogQuery(), 10)
 
 
 def test_a_store_that_cannot_write_is_sent_the_lines_again(store: Store) -> None:
     writer = store.connect("host1")
     store.writer.fail_before_commit = True
     writer.add([make_line(1)])
-    with pytest.raises(StoreError, match="no space left"):
+    with pytest.raises(LogStoreError, match="no space left"):
         writer.commit()
     store.writer.fail_before_commit = False
     writer.close()
@@ -169,7 +169,7 @@ def test_an_agent_delivers_each_line_once_over_deaths_of_the_store_and_of_itself
     host.take()
     store.kill()
     path = host.print("while it is down")
-    with pytest.raises(StoreError):
+    with pytest.raises(LogStoreError):
         host.take()
     host.restart()
     store.start()
@@ -182,7 +182,7 @@ def test_an_agent_delivers_each_line_once_over_deaths_of_the_store_and_of_itself
     host.take()
     assert store.texts() == ["before", "while it is down", "after", "in the end"]
     path.unlink()
-    [origin] = {hit.origin for hit in store.search().search(Question(), 10).hits}
+    [origin] = {hit.origin for hit in store.search().search(LogQuery(), 10).hits}
     [source] = store.search().find_sources(origin)
     assert len(list(read_whole(store.search(), origin, source))) == 4
 
@@ -200,7 +200,7 @@ def test_a_store_that_is_down_is_passed_over(store: Store) -> None:
     writer = store.connect("host1")
     writer.add([make_line(1)])
     writer.commit()
-    found = store.search(first="https://127.0.0.1:1").search(Question(), 10)
+    found = store.search(first="https://127.0.0.1:1").search(LogQuery(), 10)
     assert len(found.hits) == 1
 
 
@@ -219,7 +219,7 @@ def test_an_error_that_nobody_foresaw_is_told_to_the_agents_and_stops_nothing(
     commit = store.writer.commit
     monkeypatch.setattr(store.writer, "commit", lambda: 1 // 0)
     writer.add([make_line(1)])
-    with pytest.raises(StoreError, match="ZeroDivisionError"):
+    with pytest.raises(LogStoreError, match="ZeroDivisionError"):
         writer.commit()
     monkeypatch.setattr(store.writer, "commit", commit)
     writer.commit()

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from airfleet_provider.notifications import alertmanager
-from airfleet_provider.notifications.alertmanager import Report
+from airfleet_provider.notifications.alertmanager import AlertReport
 
 
-def read(**annotations: str) -> Report:
+def read(**annotations: str) -> AlertReport:
     alert: dict[str, Any] = {
         "fingerprint": "1",
         "status": "firing",

@@ -14,19 +14,19 @@ import pytest
 from airfleet_provider.contract.alert_schema import NotificationKind, Severity
 from airfleet_provider.contract.notification_policy import (
     EscalationRule,
+    EscalationStep,
     Matcher,
-    Policy,
+    NotificationPolicy,
     QuietHours,
     Receiver,
     ReceiverType,
-    Step,
     read,
 )
 from airfleet_provider.notifications.escalation import (
     Acknowledgement,
-    Alert,
+    ActiveSilence,
     Notification,
-    Silence,
+    OpenAlert,
     decide,
     find_due,
 )
@@ -37,11 +37,11 @@ BERLIN = QuietHours("22:00", "07:00", "Europe/Berlin")
 RECEIVERS = tuple(Receiver(name, ReceiverType.WEBHOOK) for name in ("team", "lead", "pager"))
 CHAIN = EscalationRule(
     match=Matcher(severity=Severity.WARNING),
-    steps=(Step(("team",)), Step(("lead", "pager"), after_s=600)),
+    steps=(EscalationStep(("team",)), EscalationStep(("lead", "pager"), after_s=600)),
     repeat_s=3600,
     quiet_hours=BERLIN,
 )
-POLICY = Policy(
+POLICY = NotificationPolicy(
     receivers=RECEIVERS,
     escalation=(EscalationRule(match=Matcher(labels={"dag_id": "test_.*"})), CHAIN, EscalationRule()),
 )
@@ -49,19 +49,19 @@ POLICY = Policy(
 
 def make_alert(
     number: int = 1, *, severity: Severity = Severity.WARNING, since: datetime = NOON, **labels: str
-) -> Alert:
-    return Alert(number, "prometheus", "DiskFull", severity, labels, since)
+) -> OpenAlert:
+    return OpenAlert(number, "prometheus", "DiskFull", severity, labels, since)
 
 
 @dataclass
 class Play:
     """The rows of a database, to which `tick` adds what is decided at a moment."""
 
-    alerts: dict[int, Alert] = field(default_factory=dict)
+    alerts: dict[int, OpenAlert] = field(default_factory=dict)
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
-    silences: list[Silence] = field(default_factory=list)
+    silences: list[ActiveSilence] = field(default_factory=list)
     written: list[Notification] = field(default_factory=list)
-    policy: Policy = POLICY
+    policy: NotificationPolicy = POLICY
 
     def tick(self, now: datetime) -> list[tuple[str, NotificationKind]]:
         decided = self.decide(now)
@@ -76,7 +76,7 @@ class Play:
         self.alerts[number] = replace(self.alerts[number], resolved_at=at)
 
 
-def start(alert: Alert | None = None, **more: Any) -> Play:  # noqa: ANN401
+def start(alert: OpenAlert | None = None, **more: Any) -> Play:  # noqa: ANN401
     return Play(alerts={1: alert or make_alert()}, **more)
 
 
@@ -129,14 +129,14 @@ def test_after_a_pause_of_the_notifier_the_first_still_has_the_time_to_acknowled
 
 def test_a_silence_begins_no_step_and_what_still_fires_at_its_end_is_reported() -> None:
     play = start()
-    play.silences.append(Silence(Matcher(name="Disk.*"), NOON, NOON + 30 * MINUTE))
+    play.silences.append(ActiveSilence(Matcher(name="Disk.*"), NOON, NOON + 30 * MINUTE))
     assert play.tick(NOON + MINUTE) == []
     assert play.tick(NOON + 30 * MINUTE) == [("team", FIRING)]
 
 
 def test_what_fired_and_healed_in_a_silence_is_not_reported() -> None:
     play = start()
-    play.silences.append(Silence(Matcher(), NOON, NOON + 30 * MINUTE))
+    play.silences.append(ActiveSilence(Matcher(), NOON, NOON + 30 * MINUTE))
     play.end(1, NOON + MINUTE)
     assert play.tick(NOON + 2 * MINUTE) == []
 
@@ -176,7 +176,7 @@ def test_the_first_rule_that_fits_decides_and_may_notify_nobody() -> None:
 
 
 def test_without_a_rule_that_fits_every_receiver_learns_of_warnings() -> None:
-    policy = Policy(receivers=RECEIVERS)
+    policy = NotificationPolicy(receivers=RECEIVERS)
     assert {name for name, _ in start(policy=policy).tick(NOON)} == {"team", "lead", "pager"}
     assert start(make_alert(severity=Severity.INFO), policy=policy).tick(NOON) == []
 
@@ -196,7 +196,7 @@ def test_the_policy_survives_its_way_through_json() -> None:
 def test_a_policy_prints_no_secret() -> None:
     receiver = Receiver("team", ReceiverType.SLACK, url="https://hooks/S3CRET", secret="S3CRET")
     assert "S3CRET" not in repr(
-        Policy(receivers=(receiver,), link_key="S3CRET", webhook_tokens=("S3CRET",), ping_url="S3CRET")
+        NotificationPolicy(receivers=(receiver,), link_key="S3CRET", webhook_tokens=("S3CRET",), ping_url="S3CRET")
     )
 
 

@@ -12,18 +12,18 @@ import pytest
 from airfleet_provider.contract import alert_links
 from airfleet_provider.contract.alert_links import BadLinkError, Capability
 from airfleet_provider.contract.alert_schema import NotificationKind
-from airfleet_provider.contract.notification_policy import Policy, Receiver, ReceiverType
+from airfleet_provider.contract.notification_policy import NotificationPolicy, Receiver, ReceiverType
 from airfleet_provider.notifications import formats
-from airfleet_provider.notifications.messages import Entry, Message, Status, compose
+from airfleet_provider.notifications.messages import Message, MessageEntry, Status, compose
 from invented_alerts import NOON, make_entry
 
-POLICY = Policy(fleet="flights", base_url="https://airflow.example.com", link_key="a key")
+POLICY = NotificationPolicy(fleet="flights", base_url="https://airflow.example.com", link_key="a key")
 MAIL = Receiver("team", ReceiverType.EMAIL, to=("team@example.com",), sender="airfleet@example.com", host="smtp")
 PAGER = Receiver("pager", ReceiverType.PAGERDUTY, secret="R0UTING")
 HOSTILE = 'x\r\nBcc: all@example.com\r\n\r\n<script>alert(1)</script> <!channel> <@U123> & "q" [a](http://evil)'
 
 
-def make_message(*entries: Entry, is_repeated: bool = False) -> Message:
+def make_message(*entries: MessageEntry, is_repeated: bool = False) -> Message:
     return compose(entries or (make_entry(),), POLICY, MAIL, now=NOON.timestamp(), is_repeated=is_repeated)
 
 

@@ -6,36 +6,36 @@ from dataclasses import replace
 
 from airfleet_provider.contract.notification_policy import (
     EscalationRule,
+    EscalationStep,
     Matcher,
-    Policy,
+    NotificationPolicy,
     Receiver,
     ReceiverType,
-    Step,
 )
 from airfleet_provider.notifications import formats
-from airfleet_provider.notifications.channels import Outcome, Verdict
+from airfleet_provider.notifications.channels import DeliveryOutcome, DeliveryVerdict
 from airfleet_provider.notifications.messages import Message
 from airfleet_provider.notifications.outage import AFTER_S, OutageWatch
 
 TEAM = Receiver("team", ReceiverType.SLACK, url="https://hooks.example.com")
 PAGER = Receiver("pager", ReceiverType.PAGERDUTY, secret="k3y")
-POLICY = Policy(fleet="flights", receivers=(TEAM, PAGER))
+POLICY = NotificationPolicy(fleet="flights", receivers=(TEAM, PAGER))
 
 
 class Play:
     """The watch, with a clock, and what was sent."""
 
-    def __init__(self, policy: Policy = POLICY) -> None:
+    def __init__(self, policy: NotificationPolicy = POLICY) -> None:
         self.now = 0.0
         self.sent: list[tuple[str, Message]] = []
-        self.verdicts: dict[str, Verdict] = {}
+        self.verdicts: dict[str, DeliveryVerdict] = {}
         self.watch = OutageWatch(
             policy, "web1", send=self.send, clock=lambda: self.now, wall=lambda: self.now + 1_800_000_000.0
         )
 
-    def send(self, message: Message, receiver: Receiver) -> Outcome:
+    def send(self, message: Message, receiver: Receiver) -> DeliveryOutcome:
         self.sent.append((receiver.name, message))
-        return Outcome(self.verdicts.get(receiver.name, Verdict.SENT))
+        return DeliveryOutcome(self.verdicts.get(receiver.name, DeliveryVerdict.SENT))
 
     def pass_time(self, seconds: float, *, is_reached: bool) -> list[str]:
         """Return who got a message, in turns of ten seconds."""
@@ -68,17 +68,19 @@ def test_an_outage_and_its_end_are_reported_once_to_each() -> None:
 
 def test_who_was_not_reached_gets_it_later() -> None:
     play = Play()
-    play.verdicts["team"] = Verdict.UNSENT
+    play.verdicts["team"] = DeliveryVerdict.UNSENT
     play.pass_time(300, is_reached=False)
     play.verdicts.clear()
     assert play.pass_time(300, is_reached=False) == ["team"]
 
 
 def test_the_first_step_of_the_rule_that_fits_says_who() -> None:
-    rule = EscalationRule(match=Matcher(source="airfleet"), steps=(Step(("pager",)), Step(("team",), 60.0)))
+    rule = EscalationRule(
+        match=Matcher(source="airfleet"), steps=(EscalationStep(("pager",)), EscalationStep(("team",), 60.0))
+    )
     assert Play(replace(POLICY, escalation=(rule,))).pass_time(900, is_reached=False) == ["pager"]
     assert Play(replace(POLICY, escalation=(EscalationRule(),))).pass_time(900, is_reached=False) == []
-    assert Play(Policy()).pass_time(900, is_reached=False) == []
+    assert Play(NotificationPolicy()).pass_time(900, is_reached=False) == []
 
 
 def test_an_agents_process_that_was_restarted_closes_the_incident_of_the_one_before() -> None:

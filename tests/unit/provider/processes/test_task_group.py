@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from airfleet_provider.contract.task_limits import Limits
+from airfleet_provider.contract.task_limits import TaskLimits
 from airfleet_provider.processes import task_group
 from airfleet_provider.processes.memory_group import LEAF
 from airfleet_provider.processes.task_group import Leftovers, TaskGroup, VersionOne, VersionTwo, find_groups
 
-LIMITS = Limits(memory=64 << 20, memory_high=48 << 20, cpu_weight=50, pids=20)
+LIMITS = TaskLimits(memory=64 << 20, memory_high=48 << 20, cpu_weight=50, pids=20)
 UNIT = "system.slice/airfleet-worker-cpu.service"
 
 
@@ -87,7 +87,7 @@ def test_version_one_makes_a_group_for_each_controller_that_is_needed(tmp_path: 
     assert names == ["memory/a/airfleet-task-41-1", "pids/b/airfleet-task-41-2", "cpu/airfleet-task-41-3"]
     assert (group.folders[0] / "memory.limit_in_bytes").read_text() == str(64 << 20)
     assert (group.folders[2] / "cpu.shares").read_text() == "512"
-    [alone] = groups.make(Limits(memory=64 << 20)).folders
+    [alone] = groups.make(TaskLimits(memory=64 << 20)).folders
     assert alone.parent == tree / "memory" / "a"
 
 
@@ -132,7 +132,7 @@ def test_the_kernel_of_this_machine_kills_a_task_at_its_limit_and_says_so() -> N
     groups = find_groups()
     if groups is None:
         pytest.skip("no cgroup can be made here")
-    group = groups.make(Limits(memory=64 << 20))
+    group = groups.make(TaskLimits(memory=64 << 20))
 
     def eat() -> None:
         group.join()
@@ -149,7 +149,7 @@ def test_the_kernel_of_this_machine_kills_a_task_at_its_limit_and_says_so() -> N
 
 def test_without_a_cgroup_a_limit_on_data_makes_a_memory_error() -> None:
     def eat() -> None:
-        task_group.limit_data(Limits(memory=64 << 20))
+        task_group.limit_data(TaskLimits(memory=64 << 20))
         bytearray(16 << 20)
         bytearray(500 << 20)
 

@@ -60,8 +60,8 @@ def test_a_database_that_is_away_is_no_error_of_a_file() -> None:
 
 def test_such_a_file_is_named_so_that_all_others_can_be_published(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "run", lambda *_, **__: [])
-    dag = publish.Dag("b", "dags/b.py", "h", 0.1)
-    release = publish.Release("shop", None, Path("/project"), (dag,), {}, None, None)
+    dag = publish.ReleasedDag("b", "dags/b.py", "h", 0.1)
+    release = publish.PublishedRelease("shop", None, Path("/project"), (dag,), {}, None, None)
     with pytest.raises(publish.NotStoredError) as refusal:
         publish.publish(release, lambda _: [make("b", "Absent")], lambda *_: None, has_fab_roles=True)
     assert refusal.value.errors.keys() == {"dags/b.py"}
@@ -91,8 +91,8 @@ def test_a_dag_that_the_database_refuses_is_named_though_all_are_written_togethe
     monkeypatch.setattr(metadata_db, "open_session", open_session)
     monkeypatch.setattr(publish, "run", lambda *_, **__: [])
     monkeypatch.setattr(dag_publishing, "write_dags", write)
-    dags = tuple(publish.Dag(name, f"dags/{name}.py", "h", 0.1) for name in "abc")
-    release = publish.Release("shop", None, Path("/project"), dags, {}, None, None)
+    dags = tuple(publish.ReleasedDag(name, f"dags/{name}.py", "h", 0.1) for name in "abc")
+    release = publish.PublishedRelease("shop", None, Path("/project"), dags, {}, None, None)
     with pytest.raises(publish.NotStoredError) as refusal:
         publish.publish(
             release, lambda some: [make(one.dag_id, None) for one in some], lambda *_: None, has_fab_roles=False

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from airfleet_provider.contract import retry_rules
-from airfleet_provider.contract.retry_rules import Action, RetryRule
+from airfleet_provider.contract.retry_rules import FailureAction, RetryRule
 from airfleet_provider.retries.decisions import Decisions
 
 NOW = datetime(2026, 11, 29, 6, tzinfo=UTC)
 RULES = (
-    RetryRule("typo", errors=(r"builtins\.(KeyError|NameError)",), action=Action.FAIL),
+    RetryRule("typo", errors=(r"builtins\.(KeyError|NameError)",), action=FailureAction.FAIL),
     RetryRule("away", errors=("default",), delay_s=10, at_most_s=60),
     RetryRule("slow", dag="etl_.*", operator="SQL.*", tag="big", delay_s=600, growth=1),
 )

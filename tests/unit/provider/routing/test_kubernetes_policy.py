@@ -9,7 +9,7 @@ import pytest
 
 from airfleet.operations.kubernetes import routing
 from airfleet.spec import load
-from airfleet_provider.routing.rules import Routing, Rule
+from airfleet_provider.routing.rules import Routing, RoutingRule
 
 FLEET = """\
 name: sales_fleet
@@ -46,7 +46,7 @@ def run_policy(code: str, **task: Any) -> Any:  # noqa: ANN401 - an operator of 
 )
 def test_a_task_gets_the_queue_that_it_gets_on_the_fleet(task: dict[str, Any]) -> None:
     fleet = load.parse(FLEET, file="fleet.yaml", default_name="", cpus=4)
-    rules = tuple(Rule(one.queue, one.dag, one.task, one.operator) for one in fleet.routing)
+    rules = tuple(RoutingRule(one.queue, one.dag, one.task, one.operator) for one in fleet.routing)
     here = Routing({pool.name: pool.queues[0] for pool in fleet.pools}, rules).choose(
         queue=task.get("queue", "default"),
         default="default",

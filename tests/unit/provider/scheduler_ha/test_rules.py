@@ -13,10 +13,10 @@ from airfleet_provider.scheduler_ha.rules import (
     PATIENCE_S,
     RENEW_EVERY_S,
     TTL_S,
-    HeldLease,
     LeaseAction,
+    LeaseObservation,
     LeaseRow,
-    Observation,
+    OwnedLease,
     ProcessState,
     decide,
 )
@@ -25,7 +25,7 @@ NOW = 1000.0
 THEIRS = LeaseRow(epoch=4, holder="b:1", renewed=900.0, expires=NOW + 3)
 FREE = LeaseRow(epoch=4, holder="", renewed=900.0, expires=NOW - 50)
 EXPIRED = replace(THEIRS, expires=NOW - 0.1)
-STANDBY = Observation(
+STANDBY = LeaseObservation(
     now=NOW,
     child=ProcessState.READY,
     connected=True,
@@ -35,15 +35,15 @@ STANDBY = Observation(
     proven=True,
     tried=NOW,
 )
-HELD = HeldLease(
+HELD = OwnedLease(
     epoch=5, sure_until=NOW + 4, renewed=NOW, fenced=True, running_since=NOW - 100, beat="b", beat_seen=NOW - 1
 )
-ACTIVE = Observation(
+ACTIVE = LeaseObservation(
     now=NOW, child=ProcessState.RUNNING, held=HELD, connected=True, row=THEIRS, looked=NOW - 200, locked=True
 )
 
 
-def held(**changes: object) -> HeldLease:
+def held(**changes: object) -> OwnedLease:
     return replace(HELD, **changes)  # type: ignore[arg-type]
 
 
@@ -132,13 +132,13 @@ ACTIVE_CASES = {
 
 
 @pytest.mark.parametrize(("seen", "do"), STANDBY_CASES.values(), ids=STANDBY_CASES.keys())
-def test_a_standby(seen: Observation, do: LeaseAction) -> None:
+def test_a_standby(seen: LeaseObservation, do: LeaseAction) -> None:
     decision = decide(seen)
     assert decision.do is do, decision.why
 
 
 @pytest.mark.parametrize(("seen", "do"), ACTIVE_CASES.values(), ids=ACTIVE_CASES.keys())
-def test_an_active_one(seen: Observation, do: LeaseAction) -> None:
+def test_an_active_one(seen: LeaseObservation, do: LeaseAction) -> None:
     decision = decide(seen)
     assert decision.do is do, decision.why
 

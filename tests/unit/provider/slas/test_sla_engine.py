@@ -7,15 +7,15 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from airfleet_provider.contract.sla_rules import Calendar, Kind, Rule, State
+from airfleet_provider.contract.sla_rules import Calendar, PromiseKind, PromiseState, SlaRule
 from airfleet_provider.slas.engine import evaluate
-from airfleet_provider.slas.instances import Instance, Key, Subject
-from airfleet_provider.slas.observations import Asset, Dag, Observations, Run, Task
+from airfleet_provider.slas.instances import Instance, InstanceKey, PromiseSubject
+from airfleet_provider.slas.observations import Asset, Observations, ObservedDag, ObservedRun, Task
 from airfleet_provider.slas.prediction import Profile, TaskProfile
 
 DAY = datetime(2026, 3, 3, tzinfo=UTC)
-BY_SIX = Rule("marts", Kind.FINISHED_BY, dag="marts", at=time(6))
-MARTS = Dag("marts", tasks=frozenset({"load", "publish"}), next_run=DAY + timedelta(days=1, hours=3))
+BY_SIX = SlaRule("marts", PromiseKind.FINISHED_BY, dag="marts", at=time(6))
+MARTS = ObservedDag("marts", tasks=frozenset({"load", "publish"}), next_run=DAY + timedelta(days=1, hours=3))
 
 
 def at(hours: float, minutes: float = 0, seconds: float = 0) -> datetime:
@@ -25,18 +25,18 @@ def at(hours: float, minutes: float = 0, seconds: float = 0) -> datetime:
 class Platform:
     """Observations that a test changes, and the instances that the engine has made of them."""
 
-    def __init__(self, *rules: Rule, dags: tuple[Dag, ...] = (MARTS,)) -> None:
+    def __init__(self, *rules: SlaRule, dags: tuple[ObservedDag, ...] = (MARTS,)) -> None:
         self.rules = rules
         self.seen = Observations(
             dags={dag.dag_id: dag for dag in dags}, rules_since={(one.name, one.kind): DAY for one in rules}
         )
-        self.instances: dict[Key, Instance] = {}
+        self.instances: dict[InstanceKey, Instance] = {}
         self.log: list[tuple[str, str]] = []
 
-    def have(self, *runs: Run) -> None:
+    def have(self, *runs: ObservedRun) -> None:
         self.seen = replace(self.seen, runs={(run.dag_id, run.run_id): run for run in runs})
 
-    def change(self, dag: Dag) -> None:
+    def change(self, dag: ObservedDag) -> None:
         self.seen = replace(self.seen, dags={**self.seen.dags, dag.dag_id: dag})
 
     def evaluate(self, now: datetime) -> None:
@@ -66,9 +66,9 @@ def make_run(
     state: str = "",
     kind: str = "scheduled",
     **tasks: Task,
-) -> Run:
+) -> ObservedRun:
     state = state or ("success" if end else "running" if start else "queued")
-    return Run("marts", name, kind, due, state, start, end, tasks)
+    return ObservedRun("marts", name, kind, due, state, start, end, tasks)
 
 
 def working(start: datetime) -> Task:
@@ -85,12 +85,14 @@ WAITING = Task({"null": 1})
 def test_a_run_in_time_meets_the_promise() -> None:
     platform = Platform(BY_SIX)
     platform.evaluate(at(1))
-    assert (platform.only.state, platform.only.due_at) == (State.DUE, at(6))
+    assert (platform.only.state, platform.only.due_at) == (PromiseState.DUE, at(6))
     platform.have(make_run(start=at(3), end=at(4)))
     platform.evaluate(at(4, 1))
-    assert (platform.only.state, platform.only.fulfilled_at) == (State.MET, at(4))
+    assert (platform.only.state, platform.only.fulfilled_at) == (PromiseState.MET, at(4))
     platform.evaluate(at(6, 1))
-    assert sorted(one.state for one in platform.instances.values()) == [State.DUE, State.MET], "the next day is open"
+    assert sorted(one.state for one in platform.instances.values()) == [PromiseState.DUE, PromiseState.MET], (
+        "the next day is open"
+    )
 
 
 def test_a_late_run_is_late_while_it_runs_and_missed_when_it_ends() -> None:
@@ -99,53 +101,55 @@ def test_a_late_run_is_late_while_it_runs_and_missed_when_it_ends() -> None:
     platform.have(make_run(start=at(3)))
     platform.evaluate(at(5, 59))
     platform.evaluate(at(6, 0, 2))
-    key = Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")
-    assert platform.instances[key].state is State.DUE, "a run that ended at the last moment is seen a moment later"
+    key = InstanceKey("marts", PromiseKind.FINISHED_BY, PromiseSubject("marts"), "2026-03-03")
+    assert platform.instances[key].state is PromiseState.DUE, (
+        "a run that ended at the last moment is seen a moment later"
+    )
     platform.evaluate(at(6, 0, 4))
     late = platform.instances[key]
-    assert (late.state, late.is_alerting) == (State.LATE, True)
+    assert (late.state, late.is_alerting) == (PromiseState.LATE, True)
     platform.have(make_run(start=at(3), end=at(6, 23)))
     platform.evaluate(at(6, 24))
     missed = platform.instances[late.key]
-    assert (missed.state, missed.fulfilled_at, missed.is_alerting) == (State.MISSED, at(6, 23), False)
+    assert (missed.state, missed.fulfilled_at, missed.is_alerting) == (PromiseState.MISSED, at(6, 23), False)
 
 
 def test_nobody_ran_it() -> None:
     platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=None, is_paused=True),))
     platform.evaluate(at(1))
     platform.evaluate(at(6, 1))
-    key = Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")
+    key = InstanceKey("marts", PromiseKind.FINISHED_BY, PromiseSubject("marts"), "2026-03-03")
     assert "the Dag is paused" in platform.instances[key].reason
     platform.evaluate(at(30, 1))
-    assert (platform.instances[key].state, platform.instances[key].is_alerting) == (State.MISSED, True)
+    assert (platform.instances[key].state, platform.instances[key].is_alerting) == (PromiseState.MISSED, True)
     next_key = replace(key, occasion="2026-03-05")
     platform.have(make_run("r3", due=at(33), start=at(33), end=at(34)))
     platform.evaluate(at(34, 1))
     assert not platform.instances[key].is_alerting, "a later success heals it"
-    assert platform.instances[next_key].state is State.MET
+    assert platform.instances[next_key].state is PromiseState.MET
 
 
 def test_an_earlier_run_of_the_day_does_not_stand_for_the_last_one() -> None:
     platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=at(5)),))
     platform.have(make_run("r4", due=at(4), start=at(4), end=at(4, 10)))
     platform.evaluate(at(4, 30))
-    assert platform.only.state is State.DUE
+    assert platform.only.state is PromiseState.DUE
     platform.have(*platform.seen.runs.values(), make_run("r5", due=at(5), start=at(5), state="failed", end=at(5, 1)))
     platform.change(replace(MARTS, next_run=at(29)))
     platform.evaluate(at(5, 2))
-    assert (platform.only.state, platform.only.reason) == (State.AT_RISK, "the last run failed: r5")
+    assert (platform.only.state, platform.only.reason) == (PromiseState.AT_RISK, "the last run failed: r5")
     platform.have(
         *platform.seen.runs.values(), make_run("hand", due=at(5, 5), start=at(5, 5), kind="manual", end=at(5, 30))
     )
     platform.evaluate(at(5, 31))
-    assert (platform.only.state, platform.only.fulfilled_at) == (State.MET, at(5, 30))
+    assert (platform.only.state, platform.only.fulfilled_at) == (PromiseState.MET, at(5, 30))
 
 
 def test_a_backfill_keeps_no_promise() -> None:
     platform = Platform(BY_SIX)
     platform.have(make_run(start=at(3), end=at(4), kind="backfill"))
     platform.evaluate(at(4, 1))
-    assert platform.only.state is State.DUE
+    assert platform.only.state is PromiseState.DUE
 
 
 PROFILE = Profile(3600, 9, {"load": TaskProfile(2400, 1200, 2400), "publish": TaskProfile(1200, 0, 3600)})
@@ -156,7 +160,7 @@ def test_lateness_is_predicted_with_the_task_that_causes_it() -> None:
     platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
     platform.have(make_run(due=at(4), start=at(5, 30), load=working(at(5, 30)), publish=WAITING))
     platform.evaluate(at(5, 31))
-    assert (platform.only.state, platform.only.expected_at) == (State.AT_RISK, at(6, 30))
+    assert (platform.only.state, platform.only.expected_at) == (PromiseState.AT_RISK, at(6, 30))
     assert "load" in platform.only.reason
     assert platform.only.is_alerting
 
@@ -165,9 +169,9 @@ def test_without_a_run_it_is_at_risk_when_a_run_would_end_too_late() -> None:
     platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=None),))
     platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
     platform.evaluate(at(4, 59))
-    assert platform.only.state is State.DUE
+    assert platform.only.state is PromiseState.DUE
     platform.evaluate(at(5, 1))
-    assert platform.only.state is State.AT_RISK
+    assert platform.only.state is PromiseState.AT_RISK
 
 
 def test_a_prediction_that_wavers_changes_nothing() -> None:
@@ -186,44 +190,44 @@ def test_a_run_that_catches_up_heals_the_warning() -> None:
     platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
     platform.have(make_run(start=at(5, 10), load=working(at(5, 10)), publish=WAITING))
     platform.evaluate(at(5, 11))
-    assert platform.only.state is State.AT_RISK
+    assert platform.only.state is PromiseState.AT_RISK
     platform.have(make_run(start=at(5, 10), load=done(at(5, 10), at(5, 15)), publish=working(at(5, 15))))
     platform.evaluate(at(5, 16))
-    assert platform.only.state is State.AT_RISK, "not at once"
+    assert platform.only.state is PromiseState.AT_RISK, "not at once"
     platform.evaluate(at(5, 22))
-    assert (platform.only.state, platform.only.is_alerting) == (State.DUE, False)
+    assert (platform.only.state, platform.only.is_alerting) == (PromiseState.DUE, False)
 
 
 def test_a_task_by_a_time() -> None:
     platform = Platform(replace(BY_SIX, task="load"))
     platform.have(make_run(start=at(3), load=done(at(3), at(4)), publish=working(at(4))))
     platform.evaluate(at(5))
-    assert (platform.only.key.subject, platform.only.state) == (Subject("marts", "load"), State.MET)
+    assert (platform.only.key.subject, platform.only.state) == (PromiseSubject("marts", "load"), PromiseState.MET)
 
 
 def test_a_run_longer_than_promised() -> None:
-    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
     platform.have(make_run(start=at(3)))
     platform.evaluate(at(3, 1))
     platform.evaluate(at(4, 1))
-    assert (platform.only.state, platform.only.due_at) == (State.LATE, at(4))
+    assert (platform.only.state, platform.only.due_at) == (PromiseState.LATE, at(4))
     platform.have(make_run(start=at(3), end=at(4, 30), state="failed"))
     platform.evaluate(at(4, 31))
-    assert (platform.only.state, platform.only.is_alerting) == (State.MISSED, False)
+    assert (platform.only.state, platform.only.is_alerting) == (PromiseState.MISSED, False)
 
 
 def test_a_short_run_that_nobody_saw_running_counts_too() -> None:
-    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
     platform.evaluate(at(3))
     platform.have(make_run(start=at(3), end=at(3, 0, 2)))
     platform.evaluate(at(3, 0, 10))
-    assert platform.only.state is State.MET
+    assert platform.only.state is PromiseState.MET
     platform.evaluate(at(3, 0, 20))
     assert platform.log == [("-", "met")]
 
 
 def test_a_run_that_is_deleted_owes_nothing() -> None:
-    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
     platform.have(make_run(start=at(3)))
     platform.evaluate(at(3, 1))
     platform.have()
@@ -232,8 +236,8 @@ def test_a_run_that_is_deleted_owes_nothing() -> None:
 
 
 def test_a_cleared_run_does_not_begin_its_ended_promise_again() -> None:
-    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", limit_s=3600))
-    key = Key("short", Kind.NO_LONGER_THAN, Subject("marts"), "r1")
+    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    key = InstanceKey("short", PromiseKind.NO_LONGER_THAN, PromiseSubject("marts"), "r1")
     platform.seen = replace(platform.seen, closed=frozenset({key}))
     platform.have(make_run(start=at(3)))
     platform.evaluate(at(5))
@@ -241,17 +245,17 @@ def test_a_cleared_run_does_not_begin_its_ended_promise_again() -> None:
 
 
 def test_a_mapped_task_is_as_long_as_all_its_instances() -> None:
-    platform = Platform(Rule("short", Kind.NO_LONGER_THAN, dag="marts", task="load", limit_s=600))
+    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", task="load", limit_s=600))
     some = Task({"success": 3, "running": 1}, at(3), at(3), at(3, 5))
     platform.have(make_run(start=at(3), load=some))
     platform.evaluate(at(3, 6))
-    assert platform.only.state is State.DUE
+    assert platform.only.state is PromiseState.DUE
     platform.have(make_run(start=at(3), load=replace(some, states={"success": 4}, ended_at=at(3, 9))))
     platform.evaluate(at(3, 10))
-    assert platform.only.state is State.MET
+    assert platform.only.state is PromiseState.MET
 
 
-STARTS = Rule("prompt", Kind.STARTS_WITHIN, dag="marts", limit_s=300)
+STARTS = SlaRule("prompt", PromiseKind.STARTS_WITHIN, dag="marts", limit_s=300)
 
 
 def test_a_run_that_should_have_been_made_and_was_not_is_late() -> None:
@@ -260,19 +264,21 @@ def test_a_run_that_should_have_been_made_and_was_not_is_late() -> None:
     assert platform.instances == {}
     platform.evaluate(at(3, 1))
     platform.evaluate(at(3, 6))
-    assert platform.only.state is State.LATE
+    assert platform.only.state is PromiseState.LATE
     assert "the scheduler has not made the run of 03:00 UTC" in platform.only.reason
     platform.change(MARTS)
     platform.have(make_run(start=at(3, 7)))
     platform.evaluate(at(3, 8))
-    assert (platform.only.state, "no task has started" in platform.only.reason) == (State.LATE, True)
+    assert (platform.only.state, "no task has started" in platform.only.reason) == (PromiseState.LATE, True)
     platform.have(make_run(start=at(3, 7), load=working(at(3, 9))))
     platform.evaluate(at(3, 10))
-    assert (platform.only.state, platform.only.fulfilled_at) == (State.MISSED, at(3, 9))
+    assert (platform.only.state, platform.only.fulfilled_at) == (PromiseState.MISSED, at(3, 9))
 
 
 def test_a_period_before_the_next_run_says_when_it_comes() -> None:
-    platform = Platform(Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=3600), dags=(replace(MARTS, next_run=at(4)),))
+    platform = Platform(
+        SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=3600), dags=(replace(MARTS, next_run=at(4)),)
+    )
     platform.evaluate(at(3))
     platform.evaluate(at(3, 30))
     assert platform.only.reason == "the next run is at 04:00 UTC"
@@ -289,40 +295,40 @@ def test_a_task_starts_within_a_time_of_being_ready() -> None:
     platform.have(make_run(start=at(3), load=Task({"queued": 1}, at(3))))
     platform.evaluate(at(3, 1))
     platform.evaluate(at(3, 6))
-    assert platform.only.state is State.LATE
+    assert platform.only.state is PromiseState.LATE
 
 
 def test_an_asset_that_is_not_fresh() -> None:
-    rule = Rule("fresh", Kind.FRESH_BY, asset="sales", at=time(7))
+    rule = SlaRule("fresh", PromiseKind.FRESH_BY, asset="sales", at=time(7))
     platform = Platform(rule)
     # The run of yesterday made its update after yesterday's deadline: it is none of today's.
     yesterday = (at(-16.5), at(-20))
     platform.seen = replace(platform.seen, assets={"sales": Asset("sales", "s3://sales", updates=(yesterday,))})
     platform.evaluate(at(1))
-    assert platform.only.state is State.DUE
+    assert platform.only.state is PromiseState.DUE
     platform.evaluate(at(7, 1))
-    late = platform.instances[Key("fresh", Kind.FRESH_BY, Subject(asset="sales"), "2026-03-03")]
-    assert late.state is State.LATE
+    late = platform.instances[InstanceKey("fresh", PromiseKind.FRESH_BY, PromiseSubject(asset="sales"), "2026-03-03")]
+    assert late.state is PromiseState.LATE
     updates = (yesterday, (at(7, 30), at(4)))
     platform.seen = replace(platform.seen, assets={"sales": Asset("sales", "s3://sales", updates=updates)})
     platform.evaluate(at(7, 31))
     assert platform.instances[late.key].fulfilled_at == at(7, 30)
 
 
-MUST = Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=3600)
+MUST = SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=3600)
 
 
 def test_each_period_without_a_success_is_missed_once_and_a_success_begins_a_new_one() -> None:
     platform = Platform(MUST)
     platform.evaluate(at(3))
     platform.evaluate(at(4, 1))
-    assert platform.only.state is State.LATE
+    assert platform.only.state is PromiseState.LATE
     platform.evaluate(at(5, 1))
-    assert sorted(one.state for one in platform.instances.values()) == [State.LATE, State.MISSED]
+    assert sorted(one.state for one in platform.instances.values()) == [PromiseState.LATE, PromiseState.MISSED]
     platform.seen = replace(platform.seen, successes={("marts", ""): (at(5, 30),)})
     platform.evaluate(at(5, 31))
     states = {one.starts_at: one.state for one in platform.instances.values()}
-    assert states == {at(3): State.MISSED, at(4): State.MISSED, at(5, 30): State.DUE}
+    assert states == {at(3): PromiseState.MISSED, at(4): PromiseState.MISSED, at(5, 30): PromiseState.DUE}
     assert not any(one.is_alerting for one in platform.instances.values())
 
 
@@ -331,7 +337,7 @@ def test_successes_while_no_engine_ran_are_counted_one_by_one() -> None:
     platform.evaluate(at(3))
     platform.seen = replace(platform.seen, successes={("marts", ""): tuple(at(3, 50 * n) for n in range(1, 5))})
     platform.evaluate(at(3, 205))
-    assert [one.state for one in platform.instances.values()].count(State.MET) == 4
+    assert [one.state for one in platform.instances.values()].count(PromiseState.MET) == 4
 
 
 def test_a_rule_that_is_removed_withdraws_its_promises() -> None:
@@ -341,12 +347,12 @@ def test_a_rule_that_is_removed_withdraws_its_promises() -> None:
     platform.rules = ()
     platform.evaluate(at(6, 2))
     assert all(one.ended_at and not one.is_alerting for one in platform.instances.values())
-    assert State.DUE not in {one.state for one in platform.instances.values()}
+    assert PromiseState.DUE not in {one.state for one in platform.instances.values()}
 
 
 def test_a_new_rule_and_a_new_dag_have_missed_nothing() -> None:
     platform = Platform(BY_SIX)
-    platform.seen = replace(platform.seen, rules_since={("marts", Kind.FINISHED_BY): at(10)})
+    platform.seen = replace(platform.seen, rules_since={("marts", PromiseKind.FINISHED_BY): at(10)})
     platform.evaluate(at(10))
     assert platform.only.due_at == at(30)
     new = Platform(BY_SIX, dags=(replace(MARTS, known_since=at(5)),))
@@ -360,14 +366,14 @@ def test_deadlines_that_passed_while_no_engine_ran_are_evaluated() -> None:
     platform.have(make_run(start=at(3), end=at(5, 55)))
     platform.evaluate(at(9))
     states = {key.occasion: one.state for key, one in platform.instances.items()}
-    assert states == {"2026-03-03": State.MET, "2026-03-04": State.DUE}
+    assert states == {"2026-03-03": PromiseState.MET, "2026-03-04": PromiseState.DUE}
 
 
 def test_the_deadline_is_local_on_the_day_when_clocks_change() -> None:
     rule = replace(BY_SIX, calendar=Calendar("Europe/Berlin"))
     platform = Platform(rule)
     sunday = datetime(2026, 3, 29, tzinfo=UTC)
-    platform.seen = replace(platform.seen, rules_since={("marts", Kind.FINISHED_BY): sunday - timedelta(days=1)})
+    platform.seen = replace(platform.seen, rules_since={("marts", PromiseKind.FINISHED_BY): sunday - timedelta(days=1)})
     platform.evaluate(sunday)
     assert platform.only.due_at == datetime(2026, 3, 29, 4, tzinfo=UTC)
 
@@ -382,7 +388,7 @@ def test_the_deadline_is_local_on_the_day_when_clocks_change() -> None:
     ids=["deadline", "selector", "period"],
 )
 def test_a_rule_that_was_changed_owes_nothing_of_what_it_promised_before(
-    before: Rule, after: Rule, due: datetime | None
+    before: SlaRule, after: SlaRule, due: datetime | None
 ) -> None:
     platform = Platform(before)
     platform.evaluate(at(0))
@@ -390,7 +396,9 @@ def test_a_rule_that_was_changed_owes_nothing_of_what_it_promised_before(
     platform.seen = replace(platform.seen, rules_since={(after.name, after.kind): at(0, 30)})
     platform.evaluate(at(0, 30))
     platform.evaluate(at(6, 1))
-    assert [(one.state, one.due_at) for one in platform.instances.values()] == ([(State.DUE, due)] if due else [])
+    assert [(one.state, one.due_at) for one in platform.instances.values()] == (
+        [(PromiseState.DUE, due)] if due else []
+    )
 
 
 def test_a_late_instance_of_a_rule_that_was_changed_is_missed_and_alerts_no_more() -> None:
@@ -400,8 +408,8 @@ def test_a_late_instance_of_a_rule_that_was_changed_is_missed_and_alerts_no_more
     platform.rules = (replace(BY_SIX, at=time(8)),)
     platform.seen = replace(platform.seen, rules_since={(BY_SIX.name, BY_SIX.kind): at(7)})
     platform.evaluate(at(7))
-    today = platform.instances[Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")]
-    assert (today.state, today.is_alerting) == (State.MISSED, False)
+    today = platform.instances[InstanceKey("marts", PromiseKind.FINISHED_BY, PromiseSubject("marts"), "2026-03-03")]
+    assert (today.state, today.is_alerting) == (PromiseState.MISSED, False)
 
 
 def test_of_many_missed_periods_only_the_last_alerts() -> None:
@@ -410,7 +418,7 @@ def test_of_many_missed_periods_only_the_last_alerts() -> None:
     for hour in range(50):
         platform.evaluate(at(hour, 1))
     missed = sorted(
-        (one for one in platform.instances.values() if one.state is State.MISSED), key=lambda one: one.due_at
+        (one for one in platform.instances.values() if one.state is PromiseState.MISSED), key=lambda one: one.due_at
     )
     assert [one.is_alerting for one in missed] == [*[False] * (len(missed) - 1), True]
     platform.change(MARTS)
@@ -421,27 +429,27 @@ def test_of_many_missed_periods_only_the_last_alerts() -> None:
 
 def test_a_dag_that_left_the_release_is_told_of_for_one_period_and_then_no_more() -> None:
     """A Dag may leave by accident, so the promise that is open counts. Nothing could ever heal a later one."""
-    rule = Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=3600)
+    rule = SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=3600)
     platform = Platform(rule)
     platform.evaluate(at(0))
     platform.change(replace(MARTS, is_stale=True))
     platform.evaluate(at(1, 1))
-    assert (platform.only.state, platform.only.is_alerting) == (State.LATE, True)
+    assert (platform.only.state, platform.only.is_alerting) == (PromiseState.LATE, True)
     platform.evaluate(at(2, 1))
-    assert (platform.only.state, platform.only.is_alerting) == (State.MISSED, False)
+    assert (platform.only.state, platform.only.is_alerting) == (PromiseState.MISSED, False)
     platform.evaluate(at(20))
-    assert platform.only.state is State.MISSED, "no period follows"
+    assert platform.only.state is PromiseState.MISSED, "no period follows"
     platform.change(MARTS)
     platform.evaluate(at(21))
-    assert sorted(one.state for one in platform.instances.values()) == [State.DUE, State.MISSED]
+    assert sorted(one.state for one in platform.instances.values()) == [PromiseState.DUE, PromiseState.MISSED]
 
 
 def test_a_missed_day_alerts_no_more_once_its_dag_left_the_release() -> None:
     platform = Platform(BY_SIX)
     platform.evaluate(at(1))
     platform.evaluate(at(30, 1))
-    key = Key("marts", Kind.FINISHED_BY, Subject("marts"), "2026-03-03")
-    assert (platform.instances[key].state, platform.instances[key].is_alerting) == (State.MISSED, True)
+    key = InstanceKey("marts", PromiseKind.FINISHED_BY, PromiseSubject("marts"), "2026-03-03")
+    assert (platform.instances[key].state, platform.instances[key].is_alerting) == (PromiseState.MISSED, True)
     platform.change(replace(MARTS, is_stale=True))
     platform.evaluate(at(30, 2))
     assert not platform.instances[key].is_alerting

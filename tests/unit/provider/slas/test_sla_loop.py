@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from airfleet_provider.contract.agents_config import Key
-from airfleet_provider.contract.sla_rules import Kind, Rule
+from airfleet_provider.contract.agents_config import AgentsKey
+from airfleet_provider.contract.sla_rules import PromiseKind, SlaRule
 from airfleet_provider.slas.loop import SlaLoop, make_loop
 
 
@@ -36,8 +36,8 @@ def test_an_engine_forgets_when_another_may_have_worked() -> None:
 
 
 def test_rules_come_from_the_configuration_of_the_agents() -> None:
-    rule = Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=60)
-    busy = make_loop({Key.SLAS: {"rules": [rule.to_json()]}})
+    rule = SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=60)
+    busy = make_loop({AgentsKey.SLAS: {"rules": [rule.to_json()]}})
     idle = make_loop({})
     assert busy.every_s < idle.every_s
     assert busy.only_active

@@ -10,8 +10,8 @@ import pytest
 from airfleet_provider.slas.prediction import (
     Measure,
     Profile,
-    Span,
     TaskProfile,
+    TaskSpan,
     find_quantile,
     measure,
     predict_end,
@@ -28,8 +28,8 @@ def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def ran(**spans: tuple[float, float]) -> Mapping[str, Span]:
-    return {name: Span(at(start), at(end), True) for name, (start, end) in spans.items()}
+def ran(**spans: tuple[float, float]) -> Mapping[str, TaskSpan]:
+    return {name: TaskSpan(at(start), at(end), True) for name, (start, end) in spans.items()}
 
 
 NORMAL = ran(extract=(0, 10), slow=(11, 41), quick=(11, 13), join=(42, 47))
@@ -45,13 +45,13 @@ def test_a_task_is_measured_with_the_longest_chain_after_it() -> None:
 
 
 def test_a_task_that_never_ran_has_no_measure() -> None:
-    spans = {**NORMAL, "quick": Span(None, None, True)}
+    spans = {**NORMAL, "quick": TaskSpan(None, None, True)}
     measured = measure(spans, BELOW, START)
     assert "quick" not in measured
     assert measured["extract"].rest_s == 37 * 60
 
 
-def learn(*runs: Mapping[str, Span]) -> Profile:
+def learn(*runs: Mapping[str, TaskSpan]) -> Profile:
     measures: dict[str, list[Measure]] = {}
     for run in runs:
         for name, one in measure(run, BELOW, START).items():
@@ -68,10 +68,10 @@ def test_nothing_is_said_after_two_runs() -> None:
 def test_a_run_ends_when_its_remaining_critical_path_does() -> None:
     profile = learn(NORMAL, NORMAL, NORMAL)
     spans = {
-        "extract": Span(at(0), at(10), True),
-        "slow": Span(at(11), None, False),
-        "quick": Span(at(11), at(13), True),
-        "join": Span(None, None, False),
+        "extract": TaskSpan(at(0), at(10), True),
+        "slow": TaskSpan(at(11), None, False),
+        "quick": TaskSpan(at(11), at(13), True),
+        "join": TaskSpan(None, None, False),
     }
     found = predict_end(spans, profile, now=at(21))
     assert (found.ends_at, found.task_id) == (at(47), "slow")
@@ -82,10 +82,10 @@ def test_a_run_ends_when_its_remaining_critical_path_does() -> None:
 def test_slack_of_a_side_branch_is_not_lateness() -> None:
     profile = learn(NORMAL, NORMAL, NORMAL)
     spans = {
-        "extract": Span(at(0), at(10), True),
-        "slow": Span(at(11), None, False),
-        "quick": Span(at(38), None, False),
-        "join": Span(None, None, False),
+        "extract": TaskSpan(at(0), at(10), True),
+        "slow": TaskSpan(at(11), None, False),
+        "quick": TaskSpan(at(38), None, False),
+        "join": TaskSpan(None, None, False),
     }
     found = predict_end(spans, profile, now=at(38))
     assert found.ends_at <= at(47)
@@ -94,13 +94,13 @@ def test_slack_of_a_side_branch_is_not_lateness() -> None:
 def test_a_run_that_has_not_begun_takes_what_runs_take() -> None:
     profile = learn(NORMAL, NORMAL, NORMAL)
     assert predict_end({}, profile, now=at(0)).ends_at == at(47)
-    assert predict_end({"extract": Span(None, None, False)}, profile, now=at(5)).ends_at == at(5 + 47)
+    assert predict_end({"extract": TaskSpan(None, None, False)}, profile, now=at(5)).ends_at == at(5 + 47)
 
 
 def test_one_task_of_a_run() -> None:
     profile = learn(NORMAL, NORMAL, NORMAL)
     waiting = predict_task_end("slow", None, profile, run_started_at=at(0), now=at(5))
-    running = predict_task_end("slow", Span(at(20), None, False), profile, run_started_at=at(0), now=at(30))
+    running = predict_task_end("slow", TaskSpan(at(20), None, False), profile, run_started_at=at(0), now=at(30))
     assert waiting and waiting.ends_at == at(41)
     assert running and running.ends_at == at(50)
     assert predict_task_end("unknown", None, profile, run_started_at=None, now=at(0)) is None
@@ -113,4 +113,4 @@ def test_the_quantile(values: list[float], found: float) -> None:
 
 def test_a_new_task_says_nothing_yet() -> None:
     profile = Profile(60, 3, {"old": TaskProfile(60, 0, 60)})
-    assert predict_end({"new": Span(at(0), None, False)}, profile, now=at(1)).ends_at == at(1)
+    assert predict_end({"new": TaskSpan(at(0), None, False)}, profile, now=at(1)).ends_at == at(1)

@@ -9,10 +9,10 @@ from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
-from airfleet_provider.contract.sla_rules import ENDED, Calendar, Kind, Rule, State
+from airfleet_provider.contract.sla_rules import ENDED, Calendar, PromiseKind, PromiseState, SlaRule
 from airfleet_provider.slas.engine import CALM, evaluate
-from airfleet_provider.slas.instances import Instance, Key, Transition
-from airfleet_provider.slas.observations import Dag, Observations, Run, Task
+from airfleet_provider.slas.instances import Instance, InstanceKey, Transition
+from airfleet_provider.slas.observations import Observations, ObservedDag, ObservedRun, Task
 from airfleet_provider.slas.prediction import Profile, TaskProfile
 
 ZONE = Calendar("Europe/Berlin")
@@ -20,10 +20,10 @@ ZONE = Calendar("Europe/Berlin")
 STARTS = (datetime(2026, 3, 27, tzinfo=UTC), datetime(2026, 10, 23, tzinfo=UTC))
 DAYS = 5
 RULES = (
-    Rule("by", Kind.FINISHED_BY, dag="marts", at=time(2, 30), since=time(20), calendar=ZONE),
-    Rule("long", Kind.NO_LONGER_THAN, dag="marts", limit_s=5400),
-    Rule("prompt", Kind.STARTS_WITHIN, dag="marts", limit_s=600),
-    Rule("alive", Kind.MUST_RUN, dag="marts", limit_s=26 * 3600),
+    SlaRule("by", PromiseKind.FINISHED_BY, dag="marts", at=time(2, 30), since=time(20), calendar=ZONE),
+    SlaRule("long", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=5400),
+    SlaRule("prompt", PromiseKind.STARTS_WITHIN, dag="marts", limit_s=600),
+    SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=26 * 3600),
 )
 PROFILE = Profile(5400, 9, {"load": TaskProfile(5400, 0, 5400)})
 
@@ -60,12 +60,12 @@ def observe(runs: list[Past], now: datetime, evaluated_at: datetime | None, star
         states = {"success" if one.is_success else "failed": 1} if ended else {"running" if begun else "null": 1}
         task = Task(states, one.due, one.start if begun else None, one.end if ended else None)
         state = ("success" if one.is_success else "failed") if ended else "running" if begun else "queued"
-        seen["marts", one.run_id] = Run(
+        seen["marts", one.run_id] = ObservedRun(
             "marts", one.run_id, "scheduled", one.due, state, task.started_at, task.ended_at, {"load": task}
         )
     after = [one.due for one in runs if one.due > now]
     return Observations(
-        dags={"marts": Dag("marts", tasks=frozenset({"load"}), next_run=min(after, default=None))},
+        dags={"marts": ObservedDag("marts", tasks=frozenset({"load"}), next_run=min(after, default=None))},
         runs=seen,
         profiles={"marts": PROFILE},
         successes={("marts", ""): tuple(sorted(one.end for one in made if one.is_success and one.end <= now))},
@@ -76,9 +76,9 @@ def observe(runs: list[Past], now: datetime, evaluated_at: datetime | None, star
 
 def live(
     runs: list[Past], start: datetime, moments: list[datetime], kills: random.Random | None = None
-) -> tuple[dict[Key, Instance], list[tuple[datetime, Transition]]]:
+) -> tuple[dict[InstanceKey, Instance], list[tuple[datetime, Transition]]]:
     """Evaluate at these moments. A kill loses the transitions of an evaluation; the next one begins from the rows."""
-    rows: dict[Key, Instance] = {}
+    rows: dict[InstanceKey, Instance] = {}
     log, evaluated_at = [], None
     for now in moments:
         transitions = evaluate(RULES, observe(runs, now, evaluated_at, start), rows.values(), now)
@@ -100,7 +100,7 @@ def list_moments(start: datetime, step_s: float) -> list[datetime]:
     return [*(start + timedelta(seconds=step_s * number) for number in range(count)), last]
 
 
-def conclude(rows: dict[Key, Instance]) -> dict[Key, tuple[object, ...]]:
+def conclude(rows: dict[InstanceKey, Instance]) -> dict[InstanceKey, tuple[object, ...]]:
     """What a report reads of the instances that have ended, but for the moment at which the engine noticed it."""
     return {
         key: (one.state, one.starts_at, one.due_at, one.fulfilled_at) for key, one in rows.items() if one.state in ENDED
@@ -117,15 +117,15 @@ def test_an_instance_ends_once_and_never_flaps(seed: int) -> None:
     )
     assert set(ends.values()) <= {1}
     assert ends.keys() == {key for key, one in rows.items() if one.ended_at}
-    changes: dict[Key, list[tuple[datetime, State, State]]] = defaultdict(list)
+    changes: dict[InstanceKey, list[tuple[datetime, PromiseState, PromiseState]]] = defaultdict(list)
     for now, one in log:
         if one.before and one.after and one.before.state is not one.after.state:
             assert one.before.state not in ENDED, "an end is an end"
-            assert (one.before.state, one.after.state) != (State.LATE, State.DUE)
+            assert (one.before.state, one.after.state) != (PromiseState.LATE, PromiseState.DUE)
             changes[one.key].append((now, one.before.state, one.after.state))
     for found in changes.values():
-        risks = [now for now, _, after in found if after is State.AT_RISK]
-        calms = [now for now, before, after in found if (before, after) == (State.AT_RISK, State.DUE)]
+        risks = [now for now, _, after in found if after is PromiseState.AT_RISK]
+        calms = [now for now, before, after in found if (before, after) == (PromiseState.AT_RISK, PromiseState.DUE)]
         for risk, calm in zip(risks, calms, strict=False):
             assert calm - risk >= CALM
 
@@ -157,8 +157,8 @@ def test_days_are_concluded_as_the_promise_says(seed: int) -> None:
         found = [one for one in runs if before <= one.due < due]
         assert len(found) <= 1
         run = found[0] if found else None
-        instance = rows[Key("by", Kind.FINISHED_BY, next(iter(rows)).subject, day.isoformat())]
+        instance = rows[InstanceKey("by", PromiseKind.FINISHED_BY, next(iter(rows)).subject, day.isoformat())]
         if run and run.is_success and run.end <= min(due, end):
-            assert (instance.state, instance.fulfilled_at) == (State.MET, run.end)
+            assert (instance.state, instance.fulfilled_at) == (PromiseState.MET, run.end)
         elif due < end - timedelta(hours=1):
-            assert instance.state in (State.LATE, State.MISSED)
+            assert instance.state in (PromiseState.LATE, PromiseState.MISSED)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider.contract.sla_rules import Calendar, Kind, Rule
+from airfleet_provider.contract.sla_rules import Calendar, PromiseKind, SlaRule
 from airfleet_provider.slas import command, reports
 from airfleet_provider.slas.reports import EngineState, Row
 
 NOW = datetime(2026, 3, 3, 6, 30, tzinfo=UTC)
-RULE = Rule("marts", Kind.FINISHED_BY, dag="marts", at=time(6), calendar=Calendar("Europe/Berlin"))
+RULE = SlaRule("marts", PromiseKind.FINISHED_BY, dag="marts", at=time(6), calendar=Calendar("Europe/Berlin"))
 ENGINE = EngineState({("marts", "finished-by"): RULE}, NOW, NOW)
 LATE: Row = {
     **{"id": 7, "rule": "marts", "kind": "finished-by", "dag_id": "marts", "task_id": "", "asset": ""},

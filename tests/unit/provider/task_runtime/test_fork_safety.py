@@ -12,7 +12,7 @@ import pytest
 
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.task_runtime import eviction, fork_safety, load_audit
-from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
+from airfleet_provider.task_runtime.eviction import ZygoteLimits, ZygoteUsage
 from airfleet_provider.task_runtime.pool_key import PoolKey
 
 SHARED = [
@@ -54,25 +54,25 @@ def make(*used: float, memory: int = 0) -> dict[PoolKey, ZygoteUsage]:
     }
 
 
-def list_paths(records: dict[PoolKey, ZygoteUsage], chosen: Limits, now: float = 100) -> list[str]:
+def list_paths(records: dict[PoolKey, ZygoteUsage], chosen: ZygoteLimits, now: float = 100) -> list[str]:
     return [pool_key.path for pool_key in eviction.list_surplus(records, chosen, now)]
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    assert list_paths(make(3, 1, 2), Limits(count=2)) == ["1"]
-    assert list_paths(make(3, 1, 2), Limits(count=3)) == []
+    assert list_paths(make(3, 1, 2), ZygoteLimits(count=2)) == ["1"]
+    assert list_paths(make(3, 1, 2), ZygoteLimits(count=3)) == []
 
 
 def test_memory_bounds_them_but_one_always_stays() -> None:
-    assert list_paths(make(3, 1, 2, memory=600), Limits(memory_mib=1300)) == ["1"]
-    assert list_paths(make(3, 1, 2, memory=600), Limits(memory_mib=100)) == ["1", "2"]
+    assert list_paths(make(3, 1, 2, memory=600), ZygoteLimits(memory_mib=1300)) == ["1"]
+    assert list_paths(make(3, 1, 2, memory=600), ZygoteLimits(memory_mib=100)) == ["1", "2"]
 
 
 def test_an_old_or_much_used_one_goes_whatever_there_is_room_for() -> None:
-    assert list_paths(make(99), Limits(age_s=100)) == ["0"]
+    assert list_paths(make(99), ZygoteLimits(age_s=100)) == ["0"]
     records = make(99, 98)
     records[PoolKey("b", None, "1")].uses = 7
-    assert list_paths(records, Limits(uses=7)) == ["1"]
+    assert list_paths(records, ZygoteLimits(uses=7)) == ["1"]
 
 
 def test_what_was_read_is_fresh_until_it_changes(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from airfleet_provider.compat.patches import task_start
-from airfleet_provider.contract.task_limits import LimitRule, Limits
+from airfleet_provider.contract.task_limits import LimitRule, TaskLimits
 from airfleet_provider.processes import fd_messages, task_group
 from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter
 from airfleet_provider.task_runtime.zygote import Loaded, Zygote
 
-SMALL = LimitRule("small", dag="sales", limits=Limits(memory=64 << 20, pids=100))
+SMALL = LimitRule("small", dag="sales", limits=TaskLimits(memory=64 << 20, pids=100))
 
 
 def make_bag(hint: object = None) -> SimpleNamespace:
@@ -30,7 +30,7 @@ def make_bag(hint: object = None) -> SimpleNamespace:
 class Refusing:
     kind = "cgroup v2"
 
-    def make(self, limits: Limits) -> task_group.TaskGroup:
+    def make(self, limits: TaskLimits) -> task_group.TaskGroup:
         raise OSError("no more groups")
 
 
@@ -47,7 +47,7 @@ def test_a_task_without_limits_costs_nothing() -> None:
 
 def test_what_the_author_asks_for_is_read_from_the_dag_file() -> None:
     limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: None)
-    assert limiter.confine(make_bag({"memory": "40M"}), ["sales", "load"]).limits == Limits(40 << 20, pids=100)
+    assert limiter.confine(make_bag({"memory": "40M"}), ["sales", "load"]).limits == TaskLimits(40 << 20, pids=100)
     assert limiter.confine(make_bag({"memory": "40M"}), ["sales", "gone"]).limits == SMALL.limits
     broken = SimpleNamespace(dags={"sales": None})
     assert limiter.confine(broken, ["sales", "load"]).limits == SMALL.limits
@@ -57,7 +57,7 @@ def test_what_the_author_asks_for_is_read_from_the_dag_file() -> None:
 def test_without_a_group_the_log_names_what_is_not_in_force(
     groups: task_group.Groups | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limited: list[Limits] = []
+    limited: list[TaskLimits] = []
     monkeypatch.setattr(task_group, "limit_data", limited.append)
     limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: groups)
     confinement = limiter.confine(make_bag(), ["sales", "load"])
@@ -94,7 +94,7 @@ def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monke
     made: list[task_group.TaskGroup] = []
     real = groups.make
 
-    def make(_: object, limits: Limits) -> task_group.TaskGroup:
+    def make(_: object, limits: TaskLimits) -> task_group.TaskGroup:
         made.append(real(limits))
         return made[-1]
 
@@ -126,7 +126,7 @@ def test_a_limit_that_cannot_be_entered_is_told_and_the_task_runs(monkeypatch: p
     class Lost:
         kind = "cgroup v2"
 
-        def make(self, limits: Limits) -> task_group.TaskGroup:
+        def make(self, limits: TaskLimits) -> task_group.TaskGroup:
             return task_group.TaskGroup(limits, (Path("/no/such/group"),), "memory.events", "memory.peak")
 
     limiter = TaskLimiter((SMALL,), "cpu", find_groups=Lost)

@@ -7,7 +7,7 @@ import selectors
 import pytest
 
 from airfleet_provider.processes import fd_messages
-from airfleet_provider.task_runtime.eviction import Limits, ZygoteUsage
+from airfleet_provider.task_runtime.eviction import ZygoteLimits, ZygoteUsage
 from airfleet_provider.task_runtime.pool_key import PoolKey
 from airfleet_provider.task_runtime.zygote_pool import RETRY_S, ZygoteHandle, ZygotePool
 from clocks import MadeUpClock
@@ -17,7 +17,7 @@ def test_relieved_keeper_leaves_later_requests_to_the_other() -> None:
     supervisor, requests = fd_messages.pair()
     lean, relief = fd_messages.pair()
     fd_messages.send(lean, {"ready": True})
-    keeper = ZygotePool(requests, Limits(), 2, relief)
+    keeper = ZygotePool(requests, ZygoteLimits(), 2, relief)
     keeper.serve()
     assert keeper.is_relieved
     fd_messages.send(supervisor, {"bundle": "b"})
@@ -28,7 +28,7 @@ def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
     supervisor, requests = fd_messages.pair()
     lean, relief = fd_messages.pair()
     lean.close()
-    keeper = ZygotePool(requests, Limits(), 2, relief)
+    keeper = ZygotePool(requests, ZygoteLimits(), 2, relief)
     keeper.refusals[PoolKey("b", None, "d.py")] = ("no", float("inf"))
     answers, given = fd_messages.pair()
     order = {"bundle": "b", "version": None, "path": "d.py"}
@@ -44,7 +44,7 @@ def test_keeper_whose_relief_dies_serves_on_until_nobody_is_left() -> None:
 def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, is_tried_again: bool) -> None:
     clock = MadeUpClock()
     _, requests = fd_messages.pair()
-    keeper = ZygotePool(requests, Limits(), 2, clock=clock)
+    keeper = ZygotePool(requests, ZygoteLimits(), 2, clock=clock)
     pool_key = PoolKey("shop", "r1", "dags/small.py")
     ours, theirs = fd_messages.pair()
     found = ZygoteHandle(ours, ZygoteUsage(born=0.0, used=0.0))

@@ -103,7 +103,7 @@ by zero
 
 def test_the_last_frame_of_the_release_counts() -> None:
     failure = tracebacks.read(IMPORTED, files=("dags/x.py", "include/y.py"), own="dags/x.py")
-    assert failure == tracebacks.Failure("ZeroDivisionError", "division", "include/y.py", 5)
+    assert failure == tracebacks.LoadFailure("ZeroDivisionError", "division", "include/y.py", 5)
 
 
 def test_a_chain_ends_with_what_was_raised_last() -> None:

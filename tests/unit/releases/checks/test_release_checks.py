@@ -10,27 +10,27 @@ from typing import Any, NamedTuple
 import pytest
 
 from airfleet.releases.checks import registry
-from airfleet.releases.checks.inputs import Access, FailedTest, Inputs, Inventory, Migration, ProjectTests
+from airfleet.releases.checks.inputs import Access, CheckInputs, FailedTest, Inventory, OutdatedCode, ProjectTests
 from airfleet.releases.checks.serialised import ParsedDag
 from airfleet.spec.fleet import CHECK_LEVELS, FIXED_CHECKS, Checks
-from airfleet_provider.contract.sla_rules import Kind, Rule
+from airfleet_provider.contract.sla_rules import PromiseKind, SlaRule
 from small_releases import PATH, STRICT, add_file, catch, make_dag, make_facts, sample_facts
 
 FRAME = '  File "/srv/project/dags/sales.py", line {}, in <module>\n'
 TRACEBACK = "Traceback (most recent call last):\n" + FRAME
 CYCLE = "AirflowDagCycleException: Cycle detected in Dag: sales. Faulty task: load"
-BROKEN = Migration(PATH, 3, "AIR301", "`schedule_interval` is removed", "Use `schedule` instead", is_broken=True)
+BROKEN = OutdatedCode(PATH, 3, "AIR301", "`schedule_interval` is removed", "Use `schedule` instead", is_broken=True)
 
 
 class Case(NamedTuple):
     check: str
-    facts: Callable[[], Inputs]
+    facts: Callable[[], CheckInputs]
     line: int
     says: str
-    clean: Callable[[], Inputs]
+    clean: Callable[[], CheckInputs]
 
 
-def source(text: str) -> Callable[[], Inputs]:
+def source(text: str) -> Callable[[], CheckInputs]:
     return lambda: make_facts(text, make_dag())
 
 
@@ -152,10 +152,10 @@ CASES = [
     ),
     Case(
         "unmatched-sla",
-        lambda: replace(make_facts(DAG, make_dag()), slas=((Rule("late", Kind.MUST_RUN, dag="slaes"), 7),)),
+        lambda: replace(make_facts(DAG, make_dag()), slas=((SlaRule("late", PromiseKind.MUST_RUN, dag="slaes"), 7),)),
         7,
         "the SLA late matches no Dag",
-        lambda: replace(make_facts(DAG, make_dag()), slas=((Rule("late", Kind.MUST_RUN, dag="sal.*"), 7),)),
+        lambda: replace(make_facts(DAG, make_dag()), slas=((SlaRule("late", PromiseKind.MUST_RUN, dag="sal.*"), 7),)),
     ),
     Case(
         "unknown-ignore",

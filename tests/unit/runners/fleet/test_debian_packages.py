@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airfleet.components.host_model import Machine
+from airfleet.components.host_model import HostMachine
 from airfleet.components.hosts.systems import SYSTEMS
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.apply import debian_packages
@@ -112,6 +112,6 @@ def test_only_apt_of_the_same_release_can_fetch(
     monkeypatch: pytest.MonkeyPatch, apt: str | None, own: str, told: str
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: apt)
-    machine = Machine(SYSTEMS["debian", "12"], "x86_64", 1 << 30, 2, ())
+    machine = HostMachine(SYSTEMS["debian", "12"], "x86_64", 1 << 30, 2, ())
     with pytest.raises(AirfleetError, match=told) if told else nullcontext():
         debian_packages.check(machine, own)

@@ -17,13 +17,13 @@ from airfleet.components.hosts import host_parts
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts, steps, systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
-from airfleet.runners.fleet.plan.facts import HostFacts, Listener, Probe, UnitFact
+from airfleet.runners.fleet.plan.facts import HostFacts, Listener, MachineFacts, UnitFact
 from airfleet.runners.fleet.plan.steps import Bring, Install, RemoveService, RunJob, Step, Unpack, WriteFile
 from airfleet.spec.secrets import Secret
 from converged_hosts import converged
 from places import CREDENTIALS, NINE, config_path, desired, parse, place, with_setting
 
-PROBE = Probe(
+PROBE = MachineFacts(
     ("debian", "12"), "x86_64", 4, 16 << 30, "systemd", ("10.0.0.31",), (22,), {"/": 90 << 30}, frozenset(), (), ""
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from airfleet.components.host_model import Folder, HostFile
 from airfleet.runners.fleet.plan import facts
-from airfleet.runners.fleet.plan.facts import FileFact, Listener, Probe, UnitFact
+from airfleet.runners.fleet.plan.facts import FileFact, Listener, MachineFacts, UnitFact
 from airfleet.spec.secrets import Secret
 
 
@@ -56,7 +56,7 @@ def test_a_probe_is_read() -> None:
             "@@airfleet@@ owner", "me", "@@airfleet@@ clock", "1700000000",
         ]
     )  # fmt: skip
-    assert facts.parse_probe(text) == Probe(
+    assert facts.parse_probe(text) == MachineFacts(
         ("debian", "12"), "x86_64", 2, 1 << 20, "systemd", ("127.0.0.1", "10.0.0.1"), (22, 2222), {"/": 102400},
         frozenset({"sudo"}), (Listener(22, "sshd", 38),
         Listener(8880, "airflow", 7, is_ours=True), Listener(5432, "", None)), "me", clock=1_700_000_000,

@@ -12,7 +12,7 @@ from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.spec.topology import Host
 from airfleet.workspace.rotation import RotationLedger
-from airfleet_provider.contract.notification_policy import Policy, Receiver, ReceiverType
+from airfleet_provider.contract.notification_policy import NotificationPolicy, Receiver, ReceiverType
 from places import CREDENTIALS, NINE, OBJECTS, parse
 
 FACTS = {"os": "debian\n12", "arch": "x86_64", "cpus": "2", "memory": "64000000", "init": "systemd"}
@@ -36,7 +36,7 @@ class BareHost:
 
 def test_the_agents_of_a_host_know_whom_to_notify(tmp_path: Path) -> None:
     team = Receiver("team", ReceiverType.WEBHOOK, url="https://example.com/hook")
-    objects = replace(OBJECTS, notifications=Policy(receivers=(team,)))
+    objects = replace(OBJECTS, notifications=NotificationPolicy(receivers=(team,)))
     fleet = parse(NINE)
     spec = FleetSpec(fleet, tmp_path, CREDENTIALS, objects, RotationLedger(tmp_path), airflow="3.3.2")
     connection: Any = BareHost(next(host for host in fleet.hosts if host.name == "sched1"))

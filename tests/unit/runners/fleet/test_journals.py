@@ -58,7 +58,7 @@ def follow(connections: list[FollowedHost], write: Callable[[str, str], None]) -
         connections.append(FollowedHost(host, project))
         return connections[-1]
 
-    journals.show(HOSTS, Path(), journals.Question(follow=True), write=write, connect=connect)  # type: ignore[arg-type]
+    journals.show(HOSTS, Path(), journals.JournalQuery(follow=True), write=write, connect=connect)  # type: ignore[arg-type]
 
 
 def test_an_interrupt_ends_the_reading_of_every_host(connections: list[FollowedHost]) -> None:

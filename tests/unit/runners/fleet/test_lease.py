@@ -20,7 +20,7 @@ from places import parse
 
 
 def test_the_holder_of_the_lease_is_read() -> None:
-    assert lease.parse_holder('"eve@there"\n2026-01-01 10:00:00 UTC\n42\n') == lease.Holder(
+    assert lease.parse_holder('"eve@there"\n2026-01-01 10:00:00 UTC\n42\n') == lease.LeaseHolder(
         "eve@there", "2026-01-01 10:00:00 UTC", 42
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airfleet.runners.fleet.survey import outside_health
-from airfleet.runners.fleet.survey.outside_health import Observation
+from airfleet.runners.fleet.survey.outside_health import HealthObservation
 from places import NINE, desired, parse
 from shells import MadeUpConnection
 
@@ -72,7 +72,7 @@ def _say(answer: str, _work: str) -> str:
     return answer
 
 
-def look(*answers: str) -> dict[str, Observation]:
+def look(*answers: str) -> dict[str, HealthObservation]:
     """Return the observations of the queues when the nodes give these answers."""
     views: list[Any] = [
         SimpleNamespace(

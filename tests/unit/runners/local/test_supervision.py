@@ -15,17 +15,17 @@ from airfleet.runners.local.supervision import (
     START_TIMEOUT_S,
     Do,
     Phase,
-    Rules,
+    ProcessRules,
     Seen,
-    Unit,
+    SupervisedProcess,
     backoff,
     decide,
     describe_exit,
 )
 
-PLAIN = Rules(once=False, skippable=False, warm=False, checked=True, stop_timeout_s=10)
+PLAIN = ProcessRules(once=False, skippable=False, warm=False, checked=True, stop_timeout_s=10)
 WARM = replace(PLAIN, warm=True)
-JOB = Rules(once=True, skippable=False, warm=True, checked=False, stop_timeout_s=10)
+JOB = ProcessRules(once=True, skippable=False, warm=True, checked=False, stop_timeout_s=10)
 SKIPPABLE = replace(JOB, skippable=True)
 UNCHECKED = replace(PLAIN, checked=False)
 
@@ -34,8 +34,8 @@ FREE = replace(WAITED_FOR, released=True)
 ALIVE = replace(FREE, alive=True)
 
 
-def in_phase(phase: Phase, **changes: Any) -> Unit:  # noqa: ANN401
-    return replace(Unit(phase=phase, since=1000.0, forked=True, gate_open=True), **changes)
+def in_phase(phase: Phase, **changes: Any) -> SupervisedProcess:  # noqa: ANN401
+    return replace(SupervisedProcess(phase=phase, since=1000.0, forked=True, gate_open=True), **changes)
 
 
 def after(seconds: float, seen: Seen, **changes: Any) -> Seen:  # noqa: ANN401
@@ -54,20 +54,20 @@ def after(seconds: float, seen: Seen, **changes: Any) -> Seen:  # noqa: ANN401
         pytest.param(SKIPPABLE, FREE, Do.START, id="and starts when it has news"),
     ],
 )
-def test_who_is_started(rules: Rules, seen: Seen, expected: Do) -> None:
-    unit, action = decide(Unit(), rules, seen)
+def test_who_is_started(rules: ProcessRules, seen: Seen, expected: Do) -> None:
+    unit, action = decide(SupervisedProcess(), rules, seen)
     assert action is expected
     assert unit.phase is Phase.WAITING
     assert unit.forked is (expected is Do.START)
 
 
 def test_a_job_that_was_done_before_is_done_without_a_start() -> None:
-    unit, action = decide(Unit(), SKIPPABLE, replace(FREE, done_before=True))
+    unit, action = decide(SupervisedProcess(), SKIPPABLE, replace(FREE, done_before=True))
     assert (unit.phase, unit.forked, action) == (Phase.DONE, False, Do.NOTHING)
 
 
 def test_a_forked_process_runs_only_when_it_is_released() -> None:
-    unit, _ = decide(Unit(), WARM, WAITED_FOR)
+    unit, _ = decide(SupervisedProcess(), WARM, WAITED_FOR)
     held, action = decide(unit, WARM, replace(WAITED_FOR, alive=True))
     assert (held, action) == (unit, Do.NOTHING)
     opened, action = decide(unit, WARM, ALIVE)
@@ -79,8 +79,8 @@ def test_a_forked_process_runs_only_when_it_is_released() -> None:
 @pytest.mark.parametrize(
     ("rules", "phase"), [(PLAIN, Phase.STARTING), (JOB, Phase.STARTING), (UNCHECKED, Phase.HEALTHY)]
 )
-def test_what_an_open_gate_leads_to(rules: Rules, phase: Phase) -> None:
-    assert decide(Unit(forked=True), rules, ALIVE)[0].phase is phase
+def test_what_an_open_gate_leads_to(rules: ProcessRules, phase: Phase) -> None:
+    assert decide(SupervisedProcess(forked=True), rules, ALIVE)[0].phase is phase
 
 
 def test_a_check_makes_it_healthy() -> None:
@@ -132,7 +132,7 @@ def test_a_job_is_done_only_when_it_ran_and_ended_well(code: int, gate_open: boo
 
 
 def test_a_job_that_is_done_is_never_started_again() -> None:
-    done = Unit(phase=Phase.DONE)
+    done = SupervisedProcess(phase=Phase.DONE)
     assert decide(done, JOB, after(10_000, FREE)) == (done, Do.NOTHING)
     assert decide(done, JOB, replace(FREE, stopping=True)) == (done, Do.NOTHING)
 
@@ -175,22 +175,27 @@ def test_a_second_wish_to_stop_takes_the_patience_away() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    [Unit(), Unit(phase=Phase.BACKOFF, failures=3), in_phase(Phase.STOPPING), in_phase(Phase.STARTING)],
+    [
+        SupervisedProcess(),
+        SupervisedProcess(phase=Phase.BACKOFF, failures=3),
+        in_phase(Phase.STOPPING),
+        in_phase(Phase.STARTING),
+    ],
     ids=["waiting", "between two starts", "stopping", "starting"],
 )
-def test_what_is_not_alive_is_stopped_at_once(unit: Unit) -> None:
+def test_what_is_not_alive_is_stopped_at_once(unit: SupervisedProcess) -> None:
     stopped, action = decide(unit, PLAIN, replace(FREE, stopping=True))
     assert (stopped.phase, action) == (Phase.STOPPED, Do.NOTHING)
 
 
 def test_what_waits_at_its_gate_is_told_to_stop() -> None:
-    unit, action = decide(Unit(forked=True), WARM, replace(WAITED_FOR, alive=True, stopping=True))
+    unit, action = decide(SupervisedProcess(forked=True), WARM, replace(WAITED_FOR, alive=True, stopping=True))
     assert (unit.phase, action) == (Phase.STOPPING, Do.STOP)
 
 
 @pytest.mark.parametrize("rules", [PLAIN, WARM, JOB, UNCHECKED], ids=["plain", "warm", "job", "unchecked"])
 @pytest.mark.parametrize("seed", range(40))
-def test_interrupted_anywhere_nothing_runs_twice_and_everything_ends(rules: Rules, seed: int) -> None:
+def test_interrupted_anywhere_nothing_runs_twice_and_everything_ends(rules: ProcessRules, seed: int) -> None:
     chance = random.Random(seed)
     world = World(rules, chance)
     for _ in range(chance.randrange(1, 300)):
@@ -204,8 +209,8 @@ def test_interrupted_anywhere_nothing_runs_twice_and_everything_ends(rules: Rule
 class World:
     """One process under the rules of supervision, which crashes, hangs and ignores signals at random."""
 
-    def __init__(self, rules: Rules, chance: random.Random) -> None:
-        self.unit, self.rules, self.chance = Unit(), rules, chance
+    def __init__(self, rules: ProcessRules, chance: random.Random) -> None:
+        self.unit, self.rules, self.chance = SupervisedProcess(), rules, chance
         self.alive = self.gate_open = self.stubborn = False
         self.exit_code: int | None = None
         self.now = 0.0

@@ -34,7 +34,7 @@ def end_on_crash() -> None:
     faulthandler.enable(STDERR)
 
 
-class Signals:
+class SafeSignals:
     """The module `signal`, except that `signal.signal` ignores the signals of a crash."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
@@ -124,7 +124,7 @@ SIGNALS = Patch(
     name="crash-signals",
     targets=(f"{_IMPORTER}:signal",),
     requires=(Contains(_IMPORTER, ("import signal\n", "signal.signal(signal.SIGSEGV, ")),),
-    make=lambda _: (Signals(),),
+    make=lambda _: (SafeSignals(),),
     without="a process that crashes after it has loaded a Dag file uses a core until it is killed",
     processes="Celery workers, workers of the LocalExecutor, zygotes, the Dag processor, the release agent",
 )

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class LogServer:
+class LogServerAddress:
     """How to reach a log server: its scheme, host and port, and with TLS the file of the authorities."""
 
     url: str
@@ -39,21 +39,21 @@ class LogServer:
 
 
 # The log server that this thread asks now.
-_asked: ContextVar[LogServer | None] = ContextVar("asked", default=None)
+_asked: ContextVar[LogServerAddress | None] = ContextVar("asked", default=None)
 
 
 class StrangerError(ValueError):
     """A task, or a log server, sends an api-server to a host that serves no logs of this fleet."""
 
 
-def find(url: str, file: Path) -> LogServer:
+def find(url: str, file: Path) -> LogServerAddress:
     """Return how to reach the server of a URL, which a file lists as HOST:PORT. A file that cannot be read lists none.
 
     Raises:
         StrangerError: The file does not list the server.
     """
     try:
-        known = {server: LogServer(**how) for server, how in json.loads(file.read_text()).items()}
+        known = {server: LogServerAddress(**how) for server, how in json.loads(file.read_text()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
         log.exception("cannot read the list of hosts that serve logs")
         known = {}
@@ -74,7 +74,7 @@ def restrict() -> None:
 
 
 @contextmanager
-def _ask(server: LogServer) -> Iterator[None]:
+def _ask(server: LogServerAddress) -> Iterator[None]:
     token = _asked.set(server)
     try:
         yield

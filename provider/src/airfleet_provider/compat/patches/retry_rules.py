@@ -16,7 +16,7 @@ from airfleet_provider.compat.patches.requirements import Accepts, Contains
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RuleDecision:
     """The seconds to the next try, or None for no other try; and the reason, which is kept with the task instance."""
 
     delay_s: float | None
@@ -24,7 +24,7 @@ class Decision:
 
 
 # Gets a task instance and its error. Returns None if no rule is about them.
-Decide = Callable[[Any, BaseException], Decision | None]
+Decide = Callable[[Any, BaseException], RuleDecision | None]
 
 
 def decide_retries(decide: Decide) -> None:
@@ -51,7 +51,7 @@ def _make(evaluate: Any, decide: Decide) -> Sequence[Any]:  # noqa: ANN401 - Air
     return (evaluate_policy,)
 
 
-def _translate(decision: Decision) -> Any:  # noqa: ANN401 - a RetryDecision
+def _translate(decision: RuleDecision) -> Any:  # noqa: ANN401 - a RetryDecision
     from airflow.sdk.definitions.retry_policy import RetryDecision
 
     if decision.delay_s is None:

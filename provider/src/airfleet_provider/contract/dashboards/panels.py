@@ -16,7 +16,7 @@ class Draw(StrEnum):
     TABLE = "table"
 
 
-class Unit(StrEnum):
+class PanelUnit(StrEnum):
     """The unit of a panel's values, in Grafana's words."""
 
     COUNT = "short"
@@ -49,7 +49,7 @@ class Panel:
     title: str
     help: str
     queries: tuple[Query, ...]
-    unit: Unit = Unit.COUNT
+    unit: PanelUnit = PanelUnit.COUNT
     draw: Draw = Draw.LINES
     limit: float | None = None
     below: bool = False
@@ -67,7 +67,7 @@ class Dashboard:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class TimelineMark:
     """An event that each dashboard marks on the time line: the moments at which the query has a value."""
 
     title: str
@@ -75,19 +75,28 @@ class Mark:
     text: str
 
 
-def lines(title: str, text: str, unit: Unit, *queries: Query, limit: float | None = None, width: int = 12) -> Panel:
+def lines(
+    title: str, text: str, unit: PanelUnit, *queries: Query, limit: float | None = None, width: int = 12
+) -> Panel:
     """Return a panel with lines over time."""
     return Panel(title, text, queries, unit, limit=limit, width=width)
 
 
 def number(
-    title: str, text: str, unit: Unit, expr: str, *, legend: str = "", limit: float | None = None, below: bool = False
+    title: str,
+    text: str,
+    unit: PanelUnit,
+    expr: str,
+    *,
+    legend: str = "",
+    limit: float | None = None,
+    below: bool = False,
 ) -> Panel:
     """Return a narrow panel with the newest value."""
     return Panel(title, text, (Query(expr, legend),), unit, Draw.NUMBER, limit, below, width=6)
 
 
-def table(title: str, text: str, unit: Unit, expr: str, *, width: int = 12) -> Panel:
+def table(title: str, text: str, unit: PanelUnit, expr: str, *, width: int = 12) -> Panel:
     """Return a panel with a row for each series."""
     return Panel(title, text, (Query(expr),), unit, Draw.TABLE, width=width)
 

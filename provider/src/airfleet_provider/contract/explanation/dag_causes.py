@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts
-from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject
+from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Subject
 
 MOST_BLOCKERS = 5
 SHORT = 12
@@ -21,7 +21,7 @@ def judge_pause(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
     since = f"has been paused for {words.between(dag.paused_since, facts.now)}{by}"
     yield Cause(
         Code.PAUSED,
-        Severity.HELD,
+        CauseSeverity.HELD,
         f"The Dag {dag.dag} {since if dag.paused_since else 'is paused'}.",
         since=dag.paused_since,
         advice="Tasks that run or are queued go on. Nothing else of the Dag starts until it is unpaused.",
@@ -44,7 +44,7 @@ def judge_release(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
         commands = ("airfleet airflow dags list", "airfleet logs -n 100 dag-processor")
     yield Cause(
         Code.NOT_LIVE,
-        Severity.HELD,
+        CauseSeverity.HELD,
         f"{what}.",
         since=dag.live_since if dag.live_release else dag.parsed_at,
         figures={"live_release": dag.live_release, "release": dag.release, "file": dag.file},
@@ -58,7 +58,7 @@ def judge_imports(dag: DagFacts) -> Iterator[Cause]:
     for failure in dag.failures[:1]:
         yield Cause(
             Code.IMPORT_ERROR,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"{failure.file} does not load: {failure.message}",
             since=failure.since,
             blockers=(Blocker("file", failure.file, "broken", failure.since),),
@@ -79,11 +79,11 @@ def judge_schedule(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
     if dag.by_assets and dag.next_run_after is None:
         yield from _judge_assets(facts, dag)
     elif dag.next_run_after is None:
-        yield _miss_schedule(dag, Severity.NOTE if facts.active_runs else Severity.HELD)
+        yield _miss_schedule(dag, CauseSeverity.NOTE if facts.active_runs else CauseSeverity.HELD)
     elif dag.next_run_after > facts.now:
         yield Cause(
             Code.NOT_DUE,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             f"The next run of {dag.dag} is due at {words.at(dag.next_run_after, facts.now)}, "
             f"by its schedule {dag.schedule or ''}".rstrip()
             + ".",
@@ -95,14 +95,14 @@ def judge_schedule(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
     if dag.run_types is not None and "scheduled" not in dag.run_types and not dag.by_assets:
         yield Cause(
             Code.RUN_TYPE_REFUSED,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"The Dag {dag.dag} allows no scheduled runs, only {', '.join(dag.run_types)}.",
             advice="`allowed_run_types` of the Dag says so.",
             commands=(words.airflow("dags", "trigger", dag.dag),),
         )
 
 
-def _miss_schedule(dag: DagFacts, severity: Severity) -> Cause:
+def _miss_schedule(dag: DagFacts, severity: CauseSeverity) -> Cause:
     has_none = dag.schedule in (None, "", "None")
     why = "it has no schedule" if has_none else f"its schedule, {dag.schedule}, gives none"
     return Cause(
@@ -120,7 +120,7 @@ def _judge_assets(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
     missing = words.listing(dag.missing_assets) or "its assets"
     yield Cause(
         Code.ASSETS_MISSING,
-        Severity.WAITING,
+        CauseSeverity.WAITING,
         f"The Dag {dag.dag} waits for new events of {missing}.",
         blockers=tuple(Blocker("asset", name, "no event since the last run") for name in dag.missing_assets),
         figures={"missing": len(dag.missing_assets), "ready": len(dag.known_assets)},
@@ -136,7 +136,7 @@ def judge_run_start(facts: Facts, dag: DagFacts, run: RunFacts) -> Iterator[Caus
     if run.run_after > facts.now:
         yield Cause(
             Code.NOT_DUE,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             f"The run may start at {words.at(run.run_after, facts.now)}.",
             until=run.run_after,
             advice="Its `run_after` is in the future.",
@@ -145,7 +145,7 @@ def judge_run_start(facts: Facts, dag: DagFacts, run: RunFacts) -> Iterator[Caus
     if run.backfill_paused:
         yield Cause(
             Code.BACKFILL_PAUSED,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"The run belongs to backfill {run.backfill}, which is paused.",
             advice="Unpause the backfill in Airflow's UI, on the page of the Dag.",
             commands=(words.explain(Subject(dag.dag)),),
@@ -163,7 +163,7 @@ def _limit_runs(facts: Facts, dag: DagFacts, limit: str, running: list[RunFacts]
     named = running[:MOST_BLOCKERS]
     return Cause(
         Code.MAX_ACTIVE_RUNS,
-        Severity.WAITING,
+        CauseSeverity.WAITING,
         f"`max_active_runs` of {dag.dag} is reached: {limit}, and {len(running)} do. "
         f"{wording.count(waiting, 'run')} wait{'s' if waiting == 1 else ''}.",
         since=oldest.started if oldest else None,
@@ -186,7 +186,7 @@ def judge_run(facts: Facts, dag: DagFacts, run: RunFacts) -> Iterator[Cause]:
     if run.state != "running":
         yield Cause(
             Code.RUN_ENDED,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"The run ended {words.ago(run.ended, facts.now)} with the state {run.state}, so the scheduler starts "
             "no more of its tasks.",
             since=run.ended,
@@ -199,7 +199,7 @@ def judge_run(facts: Facts, dag: DagFacts, run: RunFacts) -> Iterator[Cause]:
     if run.logical_date and run.logical_date > facts.now:
         yield Cause(
             Code.LOGICAL_DATE_AHEAD,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             f"The logical date of the run is in the future: {words.at(run.logical_date, facts.now)}.",
             until=run.logical_date,
             advice="The scheduler starts no task of it before.",

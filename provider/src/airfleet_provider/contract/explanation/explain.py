@@ -9,7 +9,7 @@ from dataclasses import replace
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import dag_causes, outcomes, platform_causes, task_causes, words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts, TaskFacts
-from airfleet_provider.contract.explanation.model import Cause, Code, Explanation, Severity, sort
+from airfleet_provider.contract.explanation.model import Cause, CauseSeverity, Code, Explanation, sort
 
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 # In the explanation of a run these follow from others, or are many. They are summed up.
@@ -46,7 +46,7 @@ def list_causes(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> 
     if task.state == "awaiting_input":
         what = f"{words.name(task)} waits for the answer of a person."
         advice = "Answer it in Airflow's UI, under Required Actions."
-        return (Cause(Code.AWAITING_INPUT, Severity.HELD, what, since=task.started, advice=advice),)
+        return (Cause(Code.AWAITING_INPUT, CauseSeverity.HELD, what, since=task.started, advice=advice),)
     return sort(task_causes.judge(facts, dag, run, task))
 
 
@@ -89,7 +89,7 @@ def _explain_run(facts: Facts, dag: DagFacts, run: RunFacts) -> Explanation:
         waits = f"{name} has been queued for {words.between(run.queued_at, facts.now)} and has not started."
         causes = (*platform_causes.judge_scheduler(facts), *dag_causes.judge_run_start(facts, dag, run))
         expect = Cause(
-            Code.NEXT_LOOP, Severity.NOTE, "Nothing keeps the run from starting: it starts in the next loop."
+            Code.NEXT_LOOP, CauseSeverity.NOTE, "Nothing keeps the run from starting: it starts in the next loop."
         )
         return replace(_conclude(facts, run.state, waits, sort(causes or (expect,))), since=run.queued_at)
     tasks = merge((task, list_causes(facts, dag, run, task)) for task in facts.tasks)
@@ -112,7 +112,7 @@ def _explain_dag(facts: Facts, dag: DagFacts) -> Explanation:
         causes = [*platform_causes.judge_scheduler(facts), *causes]
     if not causes:
         due = f", at {words.at(dag.next_run_after, facts.now)}" if dag.next_run_after else ""
-        causes.append(Cause(Code.NEXT_LOOP, Severity.NOTE, f"A run was due{due}: the next loop creates it."))
+        causes.append(Cause(Code.NEXT_LOOP, CauseSeverity.NOTE, f"A run was due{due}: the next loop creates it."))
     state = "paused" if dag.is_paused else "not live" if dag.is_stale else "active"
     last = facts.last_run
     told = f" The last run, {last.run}, is {last.state}." if last else " It has never run."
@@ -145,10 +145,10 @@ def merge(found: Iterable[tuple[TaskFacts, tuple[Cause, ...]]]) -> tuple[Cause, 
 
 def _sum_up(cause: Cause) -> Cause:
     """Return a cause of a whole run. What only waits for other tasks of the run is no root, so it becomes a note."""
-    if cause.code is not Code.TRIGGER_RULE or cause.severity is not Severity.WAITING:
+    if cause.code is not Code.TRIGGER_RULE or cause.severity is not CauseSeverity.WAITING:
         return cause
     what = f"{wording.count(cause.count, 'task')} wait{'s' * (cause.count == 1)} for the tasks before. {cause.what}"
-    return replace(cause, severity=Severity.NOTE, what=what)
+    return replace(cause, severity=CauseSeverity.NOTE, what=what)
 
 
 def _conclude(facts: Facts, state: str, what: str, causes: tuple[Cause, ...]) -> Explanation:
@@ -167,7 +167,7 @@ def _list_promises(facts: Facts) -> Iterator[Cause]:
         reason = f": {one.reason}" if one.reason else ""
         yield Cause(
             Code.PROMISE,
-            Severity.NOTE,
+            CauseSeverity.NOTE,
             f"The SLA {one.rule} ({one.kind}) is {one.state}, due at {words.at(one.due, facts.now)}{reason}.",
             since=one.changed,
             until=one.due,

@@ -32,7 +32,7 @@ class SchedulerLease:
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class QueueActivity:
     """How many task instances of a queue are queued or running, and the oldest of them."""
 
     queue: str
@@ -70,7 +70,7 @@ class PlatformFacts:
 
     jobs: tuple[JobFacts, ...] = ()
     lease: SchedulerLease | None = None
-    activity: tuple[Activity, ...] = ()
+    activity: tuple[QueueActivity, ...] = ()
     executor: str | None = None
     parallelism: int | None = None
     workers: tuple[WorkerState, ...] | None = None
@@ -184,7 +184,7 @@ class TaskFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class TaskEvent:
     """A line of Airflow's audit log about the task instance."""
 
     event: str
@@ -215,7 +215,7 @@ class PoolFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class SlotHolder:
     """A task instance that takes slots of a slot pool."""
 
     pool: str
@@ -307,12 +307,12 @@ class Facts:
     counts: tuple[TaskCount, ...] = ()
     tasks: tuple[TaskFacts, ...] = ()
     pools: Mapping[str, PoolFacts] = field(default_factory=dict)
-    holders: tuple[Holder, ...] = ()
+    holders: tuple[SlotHolder, ...] = ()
     concurrency: tuple[Concurrency, ...] = ()
     rivals: tuple[Rival, ...] = ()
     past: PastRun | None = None
     ahead: int | None = None
-    events: tuple[Event, ...] = ()
+    events: tuple[TaskEvent, ...] = ()
     usual_s: float | None = None
     promises: tuple[Promise, ...] = ()
     breakers: tuple[OpenBreaker, ...] = ()

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import dag_causes, platform_causes, words
-from airfleet_provider.contract.explanation.facts import DagFacts, Facts, Holder, PoolFacts, RunFacts, TaskFacts
-from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject, name_task
+from airfleet_provider.contract.explanation.facts import DagFacts, Facts, PoolFacts, RunFacts, SlotHolder, TaskFacts
+from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Subject, name_task
 
 MOST_BLOCKERS = 5
 
@@ -26,7 +26,7 @@ def judge(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterat
         holders = [one for one in facts.counts if one.state in ("running", "queued")]
         yield Cause(
             Code.MAX_ACTIVE_TASKS,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             f"`max_active_tasks` of {dag.dag} is reached: {active} of {dag.max_active_tasks} tasks of this run "
             "are queued or running.",
             since=task.scheduled_at,
@@ -60,7 +60,7 @@ def _judge_breakers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         is_held = one.state == "open" and one.probe is None
         yield Cause(
             Code.BREAKER_OPEN,
-            Severity.HELD if is_held else Severity.WAITING,
+            CauseSeverity.HELD if is_held else CauseSeverity.WAITING,
             f"The breaker {one.name} is {one.state}, and has kept tasks for {words.between(one.since, facts.now)}"
             f"{why}{by} "
             f"{wording.count(one.waiting, 'task')} wait{'s' * (one.waiting == 1)}. {next_step}",
@@ -95,7 +95,7 @@ def _judge_rank(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> 
     subjects = [Subject(dag.dag, run.run, one.task, one.map_index) for one in ranked[:MOST_BLOCKERS]]
     yield Cause(
         Code.BEHIND_ITS_RUN,
-        Severity.WAITING if is_certain else Severity.NOTE,
+        CauseSeverity.WAITING if is_certain else CauseSeverity.NOTE,
         f"{wording.count(len(ranked), 'scheduled task')} of the run {comes} before {words.name(task)}, and a loop "
         f"examines {dag.max_active_tasks} of a run (`max_active_tasks`).",
         since=task.scheduled_at,
@@ -112,7 +112,7 @@ def _judge_pool(facts: Facts, dag: DagFacts, task: TaskFacts) -> Iterator[Cause]
     if pool is None:
         yield Cause(
             Code.POOL_MISSING,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"The slot pool {task.pool} of {words.name(task)} does not exist.",
             since=task.scheduled_at,
             blockers=(Blocker("slot_pool", task.pool, "missing"),),
@@ -123,7 +123,7 @@ def _judge_pool(facts: Facts, dag: DagFacts, task: TaskFacts) -> Iterator[Cause]
     if 0 <= pool.slots < task.pool_slots:
         yield Cause(
             Code.POOL_TOO_SMALL,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"{words.name(task)} takes {wording.count(task.pool_slots, 'slot')}, but the slot pool {pool.name} has "
             f"{pool.slots} in all.",
             since=task.scheduled_at,
@@ -145,7 +145,7 @@ def _fill(facts: Facts, dag: DagFacts, task: TaskFacts, pool: PoolFacts, free: i
     see = [words.explain(_find_subject(oldest))] if oldest else []
     return Cause(
         Code.POOL_FULL,
-        Severity.WAITING,
+        CauseSeverity.WAITING,
         f"The slot pool {pool.name} is full: {pool.used} of {pool.slots} slots are used{deferred}, and "
         f"{wording.count(pool.waiting, 'task')} wait{'s' * (pool.waiting == 1)}.{needs}{ahead}",
         since=task.scheduled_at,
@@ -175,7 +175,7 @@ def _fill(facts: Facts, dag: DagFacts, task: TaskFacts, pool: PoolFacts, free: i
     )
 
 
-def _find_subject(holder: Holder) -> Subject:
+def _find_subject(holder: SlotHolder) -> Subject:
     return Subject(holder.dag, holder.run, holder.task, holder.map_index)
 
 
@@ -194,7 +194,7 @@ def _judge_concurrency(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFac
             continue
         yield Cause(
             code,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             f"`{name}` of {task.task} is reached: {active} of {limit} instances are active"
             f"{' in this run' * (code is Code.TASK_RUN_CONCURRENCY)}.",
             since=task.scheduled_at,

@@ -12,7 +12,7 @@ from typing import Any
 CONTRACT = 1
 
 
-class Severity(StrEnum):
+class CauseSeverity(StrEnum):
     """How a cause ends. The values are in the order in which causes are shown."""
 
     BROKEN = "broken"
@@ -25,7 +25,7 @@ class Severity(StrEnum):
     """It does not keep anything from running."""
 
 
-RANK = {severity: rank for rank, severity in enumerate(Severity)}
+RANK = {severity: rank for rank, severity in enumerate(CauseSeverity)}
 
 
 class Code(StrEnum):
@@ -126,7 +126,7 @@ class Cause:
     """
 
     code: Code
-    severity: Severity
+    severity: CauseSeverity
     what: str
     since: datetime | None = None
     until: datetime | None = None
@@ -139,7 +139,7 @@ class Cause:
 
     @property
     def blocks(self) -> bool:
-        return self.severity is not Severity.NOTE
+        return self.severity is not CauseSeverity.NOTE
 
 
 @dataclass(frozen=True, slots=True)

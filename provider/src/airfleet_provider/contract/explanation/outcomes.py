@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts, TaskFacts
-from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject
+from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Subject
 
 # A task reports every 5 s. The scheduler takes it back after 40 s without a report (components/timeouts.py).
 LATE_S, TAKEN_BACK_S = 20.0, 40.0
@@ -24,7 +24,7 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     if age is not None and age > LATE_S:
         yield Cause(
             Code.HEARTBEAT_LATE,
-            Severity.BROKEN,
+            CauseSeverity.BROKEN,
             f"{name} has not reported for {wording.duration(age)}, from {task.hostname or 'an unknown host'}.",
             since=task.heartbeat,
             figures={"age_s": round(age, 1), "taken_back_after_s": TAKEN_BACK_S},
@@ -39,7 +39,7 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     usual = "" if facts.usual_s is None or is_long else f" Usually it takes up to {wording.duration(facts.usual_s)}."
     yield Cause(
         Code.RUNS,
-        Severity.NOTE,
+        CauseSeverity.NOTE,
         f"{name} has run for {since}{where}, try {task.try_number} of {task.max_tries + 1}.{usual}",
         since=task.started,
         figures={"hostname": task.hostname, "pid": task.pid, "try_number": task.try_number, "usual_s": facts.usual_s},
@@ -47,7 +47,7 @@ def judge_running(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     if facts.usual_s is not None and is_long:
         yield Cause(
             Code.RUNS_LONG,
-            Severity.NOTE,
+            CauseSeverity.NOTE,
             f"{name} runs longer than usual: {wording.duration(elapsed)}, and 95 % of its last successes took at most "
             f"{wording.duration(facts.usual_s)}.",
             since=task.started,
@@ -67,7 +67,7 @@ def judge_ended(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> 
         tries = f"try {task.try_number} of {task.max_tries + 1}"
         yield Cause(
             Code.TASK_FAILED,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"{name} failed {words.ago(task.ended, facts.now)}, {tries}, after "
             f"{words.between(task.started, task.ended)}.{why}",
             since=task.ended,
@@ -79,7 +79,7 @@ def judge_ended(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> 
         failed = [one for one in facts.counts if one.state == "failed"]
         yield Cause(
             Code.UPSTREAM_FAILED,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"{name} did not run, because of what failed before it: "
             f"{words.listing([one.task for one in failed]) or 'a task that ran again since'}.",
             since=task.ended,
@@ -94,14 +94,14 @@ def judge_ended(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> 
     elif task.state == "skipped":
         yield Cause(
             Code.TASK_SKIPPED,
-            Severity.NOTE,
+            CauseSeverity.NOTE,
             f"{name} was skipped {words.ago(task.ended, facts.now)}: by its trigger rule, by a branch, or by itself.",
             since=task.ended,
         )
     elif task.state == "removed":
         yield Cause(
             Code.TASK_REMOVED,
-            Severity.NOTE,
+            CauseSeverity.NOTE,
             f"{name} is not in the version of the Dag that this run has, so it never runs.",
             since=task.updated,
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import words
 from airfleet_provider.contract.explanation.facts import Facts, JobFacts, TaskFacts, WorkerState
-from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity
+from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code
 
 # Seconds without a heartbeat after which Airflow calls a component unhealthy ([scheduler], [triggerer]
 # ..._health_check_threshold).
@@ -35,7 +35,7 @@ def judge_scheduler(facts: Facts) -> Iterator[Cause]:
     candidates = lease.candidates if lease else ()
     yield Cause(
         Code.SCHEDULER_SILENT,
-        Severity.BROKEN,
+        CauseSeverity.BROKEN,
         f"{what}.",
         since=last.heartbeat if last else None,
         blockers=tuple(Blocker("component", name, state) for name, state in candidates),
@@ -52,7 +52,7 @@ def judge_triggerer(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         return
     yield Cause(
         Code.TRIGGERER_SILENT,
-        Severity.BROKEN,
+        CauseSeverity.BROKEN,
         f"No triggerer is at work, so the trigger of {words.name(task)} does not run.",
         since=task.trigger_since,
         advice="The trigger goes on when a triggerer works again.",
@@ -68,7 +68,7 @@ def judge_parallelism(facts: Facts) -> Iterator[Cause]:
         return
     yield Cause(
         Code.PARALLELISM,
-        Severity.WAITING,
+        CauseSeverity.WAITING,
         f"The platform runs as many tasks as it may: {occupied} are queued or running, and `parallelism` is {most}.",
         figures={"parallelism": most, "occupied": occupied, "schedulers": schedulers},
         advice="It goes on when a task ends. `parallelism` in fleet.yaml is the limit of all tasks together.",
@@ -90,7 +90,7 @@ def _judge_broker(facts: Facts) -> Iterator[Cause]:
     if not broker.answers:
         yield Cause(
             Code.BROKER_SILENT,
-            Severity.BROKEN,
+            CauseSeverity.BROKEN,
             f"RabbitMQ does not answer: {broker.why}.",
             advice="Tasks wait, and none is lost: the scheduler sends them again.",
             commands=("airfleet status", "airfleet logs -n 100 rabbitmq"),
@@ -98,7 +98,7 @@ def _judge_broker(facts: Facts) -> Iterator[Cause]:
     for alarm in broker.alarms:
         yield Cause(
             Code.BROKER_ALARM,
-            Severity.BROKEN,
+            CauseSeverity.BROKEN,
             f"RabbitMQ has an alarm and accepts no messages: {alarm}.",
             advice="Free memory or disk on the broker's host. The alarm ends by itself then.",
             commands=("airfleet status", "airfleet logs -n 100 rabbitmq"),
@@ -116,7 +116,7 @@ def _judge_workers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     if serving and consumers.get(task.queue) == 0:
         yield Cause(
             Code.QUEUE_UNSERVED,
-            Severity.BROKEN,
+            CauseSeverity.BROKEN,
             f"RabbitMQ knows no reader of the queue {task.queue}, though {_list(serving)} {words.be(len(serving))} up.",
             since=task.queued_at,
             blockers=_block(serving),
@@ -132,7 +132,7 @@ def _judge_workers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     if leaving:
         yield Cause(
             Code.WORKERS_DRAINING,
-            Severity.HELD,
+            CauseSeverity.HELD,
             f"No worker takes tasks of the queue {task.queue}: {_list(leaving)} {words.be(len(leaving))} drained.",
             since=task.queued_at,
             blockers=_block(own),
@@ -148,7 +148,7 @@ def _judge_workers(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     )
     yield Cause(
         Code.QUEUE_UNSERVED,
-        Severity.BROKEN if own else Severity.HELD,
+        CauseSeverity.BROKEN if own else CauseSeverity.HELD,
         f"No worker serves the queue {task.queue}: {what}.",
         since=task.queued_at,
         blockers=_block(own),
@@ -167,7 +167,7 @@ def _judge_slots(facts: Facts, task: TaskFacts, serving: list[WorkerState]) -> I
     waiting = sum(one.count for one in facts.platform.activity if one.queue == task.queue and one.state == "queued")
     yield Cause(
         Code.WORKERS_FULL,
-        Severity.WAITING,
+        CauseSeverity.WAITING,
         f"All workers of the queue {task.queue} are busy: {running} of {slots} slots run tasks, "
         f"and {wording.count(waiting, 'task')} wait{'s' if waiting == 1 else ''}.",
         since=task.queued_at,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from airfleet_provider.contract.explanation.facts import TaskCount
 from airfleet_provider.contract.explanation.structure import DagSpec, TaskSpec
-from airfleet_provider.contract.explanation.trigger_rules import Outcome, Upstream, evaluate
+from airfleet_provider.contract.explanation.trigger_rules import TriggerOutcome, UpstreamCounts, evaluate
 
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 
@@ -20,7 +20,7 @@ class Readiness:
     `needs` says in words what the instance waits for, if it is not the trigger rule.
     """
 
-    outcome: Outcome
+    outcome: TriggerOutcome
     counts: tuple[TaskCount, ...] = ()
     needs: str = ""
 
@@ -29,17 +29,17 @@ def judge(spec: DagSpec, counts: Sequence[TaskCount], task: TaskSpec, map_index:
     """Return what the upstream tasks make of a task instance that has not started."""
     own = _select(counts, task.upstream, task, spec, map_index)
     if not task.upstream:
-        return Readiness(Outcome.READY)
+        return Readiness(TriggerOutcome.READY)
     if not task.is_teardown:
         setups = _judge_setups(spec, counts, task, map_index)
         if setups:
             return setups
     outcome = evaluate(task.trigger_rule, _sum_up(spec, own, task.upstream), map_index)
-    if outcome is Outcome.READY and task.is_teardown and task.trigger_rule != "always":
+    if outcome is TriggerOutcome.READY and task.is_teardown and task.trigger_rule != "always":
         scope = spec.list_scope(task.task)
         inside = _select(counts, scope, task, spec, map_index)
         if _sum_up(spec, inside, scope).done < _sum_up(spec, inside, scope).total:
-            return Readiness(Outcome.WAITS, inside, "all tasks between setup and teardown to end")
+            return Readiness(TriggerOutcome.WAITS, inside, "all tasks between setup and teardown to end")
     return Readiness(outcome, own)
 
 
@@ -53,11 +53,11 @@ def _judge_setups(spec: DagSpec, counts: Sequence[TaskCount], task: TaskSpec, ma
     own = _select(counts, setups, task, spec, map_index)
     up = _sum_up(spec, own, setups)
     if up.bad:
-        return Readiness(Outcome.FAILS, own, "its setup tasks to succeed")
+        return Readiness(TriggerOutcome.FAILS, own, "its setup tasks to succeed")
     if up.skipped:
-        return Readiness(Outcome.SKIPS, own, "its setup tasks to succeed")
+        return Readiness(TriggerOutcome.SKIPS, own, "its setup tasks to succeed")
     missing = up.total - up.success - (up.removed if map_index > -1 else 0)
-    return Readiness(Outcome.WAITS, own, "its setup tasks to succeed") if missing > 0 else None
+    return Readiness(TriggerOutcome.WAITS, own, "its setup tasks to succeed") if missing > 0 else None
 
 
 def _select(
@@ -76,7 +76,7 @@ def _select(
     return tuple(one for one in counts if matters(one))
 
 
-def _sum_up(spec: DagSpec, counts: Sequence[TaskCount], names: Collection[str]) -> Upstream:
+def _sum_up(spec: DagSpec, counts: Sequence[TaskCount], names: Collection[str]) -> UpstreamCounts:
     states: Counter[str] = Counter()
     setups: Counter[str] = Counter()
     for one in counts:
@@ -85,7 +85,7 @@ def _sum_up(spec: DagSpec, counts: Sequence[TaskCount], names: Collection[str]) 
             setups[one.state] += one.count
     known = [spec.tasks[name] for name in names if name in spec.tasks]
     is_plain = not any(one.is_mapped or one.mapped_group for one in known)
-    return Upstream(
+    return UpstreamCounts(
         total=len(known) if is_plain else sum(states.values()),
         success=states["success"],
         skipped=states["skipped"],

@@ -10,12 +10,9 @@ from typing import Any, LiteralString
 
 from airfleet_provider.contract.explanation import structure
 from airfleet_provider.contract.explanation.facts import (
-    Activity,
     Concurrency,
     DagFacts,
-    Event,
     Facts,
-    Holder,
     ImportFailure,
     JobFacts,
     OpenBreaker,
@@ -23,10 +20,13 @@ from airfleet_provider.contract.explanation.facts import (
     PlatformFacts,
     PoolFacts,
     Promise,
+    QueueActivity,
     Rival,
     RunFacts,
     SchedulerLease,
+    SlotHolder,
     TaskCount,
+    TaskEvent,
     TaskFacts,
 )
 from airfleet_provider.contract.explanation.model import Subject
@@ -136,7 +136,7 @@ def read_platform(query: Query) -> PlatformFacts:
     return PlatformFacts(
         jobs=tuple(JobFacts(**row) for row in query(SQL["jobs"], {})),
         lease=SchedulerLease(**leases[0], candidates=candidates) if leases else None,
-        activity=tuple(Activity(**row) for row in query(SQL["activity"], {})),
+        activity=tuple(QueueActivity(**row) for row in query(SQL["activity"], {})),
     )
 
 
@@ -224,7 +224,7 @@ def _read_run(query: Query, facts: Facts, run: str) -> Facts:
         pools = sorted({task.pool for task in waiting})
         facts = replace(
             facts,
-            holders=tuple(Holder(**row) for row in query(SQL["holders"], {"pools": pools, "limit": MOST_HOLDERS})),
+            holders=tuple(SlotHolder(**row) for row in query(SQL["holders"], {"pools": pools, "limit": MOST_HOLDERS})),
             concurrency=tuple(Concurrency(**row) for row in query(SQL["concurrency"], {"dag": subject.dag})),
             rivals=tuple(
                 Rival(**row) for row in query(SQL["rivals"], {"dag": subject.dag, "run": run, "limit": MOST_TASKS})
@@ -275,7 +275,7 @@ def _read_one_task(query: Query, facts: Facts, task: TaskFacts) -> Facts:
     dag, run = facts.subject.dag, facts.run
     logical_date: datetime | None = run.logical_date if run else None
     where = {"dag": dag, "run": facts.subject.run, "task": task.task, "map_index": task.map_index}
-    facts = replace(facts, events=tuple(Event(**row) for row in query(SQL["events"], where)))
+    facts = replace(facts, events=tuple(TaskEvent(**row) for row in query(SQL["events"], where)))
     if task.state == "scheduled":
         order = {"pool": task.pool, "priority": task.priority, "logical_date": logical_date}
         (row,) = query(SQL["ahead"], {**order, "map_index": task.map_index})

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.explanation import dag_causes, limits, platform_causes, readiness, words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, RunFacts, TaskFacts
-from airfleet_provider.contract.explanation.model import Blocker, Cause, Code, Severity, Subject
+from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Subject
 from airfleet_provider.contract.explanation.structure import MAX_RETRY_DELAY_S, TaskSpec
-from airfleet_provider.contract.explanation.trigger_rules import NEEDS, Outcome
+from airfleet_provider.contract.explanation.trigger_rules import NEEDS, TriggerOutcome
 
 SCHEDULABLE = ("none", "up_for_retry", "up_for_reschedule")
 MOST_BLOCKERS = 5
@@ -53,7 +53,7 @@ def _judge_unstarted(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts
 def _expect_loop(task: TaskFacts, what: str) -> Cause:
     return Cause(
         Code.NEXT_LOOP,
-        Severity.NOTE,
+        CauseSeverity.NOTE,
         f"Nothing keeps {words.name(task)} from running: in its next loop {what}.",
         since=task.scheduled_at or task.updated,
     )
@@ -66,16 +66,16 @@ def _judge_upstream(
         return
     ready = readiness.judge(facts.spec, facts.counts, spec, task.map_index)
     needs = ready.needs or f"{NEEDS.get(spec.trigger_rule, spec.trigger_rule)} (trigger rule {spec.trigger_rule})"
-    if ready.outcome is Outcome.READY:
+    if ready.outcome is TriggerOutcome.READY:
         if spec.is_mapped and task.map_index < 0:
             what = f"{task.task} is a mapped task: in its next loop the scheduler makes its instances."
-            yield Cause(Code.EXPANDS, Severity.NOTE, what)
+            yield Cause(Code.EXPANDS, CauseSeverity.NOTE, what)
         return
-    if ready.outcome is not Outcome.WAITS:
-        state = {Outcome.SKIPS: "skipped", Outcome.FAILS: "upstream_failed"}.get(ready.outcome, "removed")
+    if ready.outcome is not TriggerOutcome.WAITS:
+        state = {TriggerOutcome.SKIPS: "skipped", TriggerOutcome.FAILS: "upstream_failed"}.get(ready.outcome, "removed")
         yield Cause(
             Code.TRIGGER_RULE,
-            Severity.NOTE,
+            CauseSeverity.NOTE,
             f"{words.name(task)} will never run: it needs {needs}, and that cannot happen any more. In its next loop "
             f"the scheduler gives it the state {state}.",
             blockers=_block_upstream(dag, run, ready),
@@ -87,7 +87,7 @@ def _judge_upstream(
     first = min(open_ones, key=lambda one: one.state == "none", default=None)
     yield Cause(
         Code.TRIGGER_RULE,
-        Severity.WAITING,
+        CauseSeverity.WAITING,
         f"{words.name(task)} needs {needs}; {wording.count(left, 'upstream task')} {words.be(left)} still to end.",
         blockers=_block_upstream(dag, run, ready),
         unnamed=max(0, len(open_ones) - MOST_BLOCKERS),
@@ -134,7 +134,7 @@ def _judge_past(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts, spe
     blocker = Subject(dag.dag, past.run, bad[0].task if bad else spec.task)
     yield Cause(
         Code.DEPENDS_ON_PAST,
-        Severity.HELD if is_final or not own else Severity.WAITING,
+        CauseSeverity.HELD if is_final or not own else CauseSeverity.WAITING,
         f"{spec.task} depends on its past: {why}.",
         blockers=(Blocker("task", blocker.task or "", bad[0].state if bad else "missing", subject=blocker),),
         figures={"previous_run": past.run},
@@ -152,7 +152,7 @@ def _judge_delay(facts: Facts, run: RunFacts, task: TaskFacts, spec: TaskSpec | 
             because = f": {reason}" if reason else ""
             yield Cause(
                 Code.RETRY_DELAY,
-                Severity.WAITING,
+                CauseSeverity.WAITING,
                 f"Try {task.try_number} of {task.max_tries + 1} failed {words.ago(task.ended, facts.now)}{because}. "
                 f"The next one is at {words.at(until, facts.now)}.",
                 since=task.ended,
@@ -164,7 +164,7 @@ def _judge_delay(facts: Facts, run: RunFacts, task: TaskFacts, spec: TaskSpec | 
     elif task.reschedule_at and task.reschedule_at > facts.now:
         yield Cause(
             Code.RESCHEDULE_DELAY,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             f"{words.name(task)} looked and found nothing yet. It looks again at "
             f"{words.at(task.reschedule_at, facts.now)}.",
             since=task.started,
@@ -204,7 +204,7 @@ def _judge_scheduled(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts
     elif not found or (is_held and facts.ahead):
         yield Cause(
             Code.BEHIND_OTHERS,
-            Severity.WAITING,
+            CauseSeverity.WAITING,
             f"{wording.count(facts.ahead or 0, 'task')} of the slot pool {task.pool} come{'s' * (facts.ahead == 1)} "
             f"before {words.name(task)}: they have a higher priority, or an earlier logical date.",
             since=task.scheduled_at,
@@ -222,7 +222,7 @@ def _judge_queued(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
         if alive:
             yield Cause(
                 Code.EXECUTOR_LOST,
-                Severity.WAITING,
+                CauseSeverity.WAITING,
                 f"The scheduler that queued {words.name(task)} (job {task.queued_by}) is gone. Another one adopts "
                 "the task or queues it again within 30 s.",
                 since=task.queued_at,
@@ -239,7 +239,7 @@ def _judge_queued(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     is_long = bool(task.queued_at and (facts.now - task.queued_at).total_seconds() > LONG_QUEUED_S)
     yield Cause(
         Code.IN_QUEUE,
-        Severity.WAITING if is_long else Severity.NOTE,
+        CauseSeverity.WAITING if is_long else CauseSeverity.NOTE,
         f"{words.name(task)} is in the queue {task.queue} since {words.between(task.queued_at, facts.now)}, with "
         f"{wording.count(waiting, 'queued task')}; it starts when {taker} takes it.",
         since=task.queued_at,
@@ -257,7 +257,7 @@ def _judge_deferred(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     taken = "" if task.triggerer is not None or silent else " No triggerer has taken it yet."
     yield Cause(
         Code.DEFERRED,
-        Severity.WAITING,
+        CauseSeverity.WAITING,
         f"{words.name(task)} is deferred: it waits for {name} since "
         f"{words.between(task.trigger_since, facts.now)}{until}.{taken}",
         since=task.trigger_since,

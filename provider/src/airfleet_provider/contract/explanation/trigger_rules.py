@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class TriggerOutcome(StrEnum):
     """What the scheduler does with a task instance in its next loop."""
 
     READY = "ready"
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class UpstreamCounts:
     """How many upstream task instances there are, and how many of them ended in which state."""
 
     total: int
@@ -64,70 +64,70 @@ NEEDS = {
 }
 
 
-def evaluate(rule: str, up: Upstream, map_index: int = -1) -> Outcome:
+def evaluate(rule: str, up: UpstreamCounts, map_index: int = -1) -> TriggerOutcome:
     """Return what a task instance with this trigger rule does next. An unknown rule waits, as in Airflow."""
     if not up.total or rule == "always":
-        return Outcome.READY
+        return TriggerOutcome.READY
     early = _settle(rule, up, map_index)
     if early is not None:
         return early
-    return Outcome.READY if _is_met(rule, up) else Outcome.WAITS
+    return TriggerOutcome.READY if _is_met(rule, up) else TriggerOutcome.WAITS
 
 
-def _settle(rule: str, up: Upstream, map_index: int) -> Outcome | None:  # noqa: PLR0912 - Airflow's table
+def _settle(rule: str, up: UpstreamCounts, map_index: int) -> TriggerOutcome | None:  # noqa: PLR0912 - Airflow's table
     """Return the outcome that the scheduler sets without running the task, or None."""
     match rule:
         case "all_success":
             if up.bad:
-                return Outcome.FAILS
+                return TriggerOutcome.FAILS
             if up.skipped:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
             if up.removed and up.success and map_index > -1 and map_index >= up.success:
-                return Outcome.IS_REMOVED
+                return TriggerOutcome.IS_REMOVED
         case "all_failed":
             if up.success or up.skipped:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
         case "one_success":
             if up.all_done and up.done == up.skipped:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
             if up.all_done and up.success <= 0:
-                return Outcome.FAILS
+                return TriggerOutcome.FAILS
         case "one_failed":
             if up.all_done and not up.bad:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
         case "one_done":
             if up.all_done and not (up.failed or up.success):
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
         case "none_failed":
             if up.bad:
-                return Outcome.FAILS
+                return TriggerOutcome.FAILS
         case "none_failed_min_one_success":
             if up.bad:
-                return Outcome.FAILS
+                return TriggerOutcome.FAILS
             if up.skipped == up.total:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
             if up.all_done and up.success == 0:
-                return Outcome.FAILS
+                return TriggerOutcome.FAILS
         case "none_skipped":
             if up.skipped:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
         case "all_skipped":
             if up.success or up.bad:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
         case "all_done_min_one_success":
             if up.skipped:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
             if up.success + up.bad + up.removed >= up.total and up.success == 0:
-                return Outcome.FAILS
+                return TriggerOutcome.FAILS
         case "all_done_setup_success":
             if up.all_done and up.setups and up.setups_skipped >= up.setups:
-                return Outcome.SKIPS
+                return TriggerOutcome.SKIPS
             if up.all_done and up.setups and up.setups_success == 0:
-                return Outcome.FAILS
+                return TriggerOutcome.FAILS
     return None
 
 
-def _is_met(rule: str, up: Upstream) -> bool:
+def _is_met(rule: str, up: UpstreamCounts) -> bool:
     checks = {
         "all_success": up.total - up.success - up.removed <= 0,
         "all_failed": up.total - up.bad - up.removed <= 0,

@@ -16,7 +16,7 @@ _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\|*_`[]
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class IncidentEvent:
     """Something that happened. `kind` says what wrote it down; `count` equal events end at `last`."""
 
     at: datetime
@@ -35,13 +35,13 @@ class TimeLine:
 
     since: datetime
     until: datetime
-    events: Sequence[Event]
+    events: Sequence[IncidentEvent]
     is_cut: bool = False
 
 
-def merge(events: Iterable[Event]) -> list[Event]:
+def merge(events: Iterable[IncidentEvent]) -> list[IncidentEvent]:
     """Return events in the order of their times, with those that are equal and close to each other as one."""
-    merged: list[Event] = []
+    merged: list[IncidentEvent] = []
     newest: dict[tuple[str, str, str, str], int] = {}
     for event in sorted(events, key=lambda one: one.at):
         key = (event.kind, event.subject, event.what, event.actor)
@@ -62,7 +62,7 @@ def list_lines(line: TimeLine) -> Iterator[str]:
         yield f"{one.at:%Y-%m-%d %H:%M:%S} {mark} {one.kind:<{kinds}}  {one_line(tell(one), LONGEST)}"
 
 
-def tell(one: Event) -> str:
+def tell(one: IncidentEvent) -> str:
     """Return what happened, with how often and by whom."""
     times = f" ({one.count} times)" if one.count > 1 else ""
     by = f" by {one.actor}" if one.actor else ""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import LiteralString
 
 from airfleet_provider.contract.explanation.reading import Query
-from airfleet_provider.contract.incident.events import Event, TimeLine, merge
+from airfleet_provider.contract.incident.events import IncidentEvent, TimeLine, merge
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "reading")
@@ -19,12 +19,12 @@ MOST_EVENTS = 2000
 def read(query: Query, since: datetime, until: datetime) -> TimeLine:
     """Return what happened in a span of time, in its order."""
     words = {"since": since, "until": until, "limit": MOST_EVENTS}
-    events: list[Event] = []
+    events: list[IncidentEvent] = []
     is_cut = False
     for statement in _list_statements():
         rows = query(statement, words)
         is_cut = is_cut or len(rows) == MOST_EVENTS
-        events += [Event(**row) for row in rows]
+        events += [IncidentEvent(**row) for row in rows]
     return TimeLine(since, until, merge(events), is_cut)
 
 

@@ -59,7 +59,7 @@ class MigrationError(RuntimeError):
     """The database and this version of airfleet do not fit together; the message says why and what to do."""
 
 
-class Database(StrEnum):
+class MigratedDatabase(StrEnum):
     """The databases that have migrations."""
 
     # Airflow's own. The role `airflow` owns airfleet's tables there.
@@ -68,7 +68,7 @@ class Database(StrEnum):
     RESULTS = "results"
 
 
-class Kind(StrEnum):
+class MigrationKind(StrEnum):
     """The time at which a migration is applied."""
 
     # Before new code runs. It only adds, so that code of the earlier version continues to work.
@@ -83,7 +83,7 @@ class Migration:
 
     number: int
     name: str
-    kind: Kind
+    kind: MigrationKind
     sql: str
 
     @property
@@ -109,7 +109,7 @@ class Applied:
         return f"{self.number:04}_{self.name}.{self.kind}"
 
 
-def read_own(database: Database = Database.METADATA) -> tuple[Migration, ...]:
+def read_own(database: MigratedDatabase = MigratedDatabase.METADATA) -> tuple[Migration, ...]:
     """Return the migrations of this version of airfleet for one database."""
     package = resources.files("airfleet_provider.contract.migrations") / database
     return parse({one.name: one.read_text("utf-8") for one in package.iterdir() if one.name.endswith(".sql")})
@@ -126,7 +126,7 @@ def parse(files: Mapping[str, str]) -> tuple[Migration, ...]:
         matched = FILE_NAME.fullmatch(file_name)
         if matched is None:
             raise ValueError(f"{file_name}: a migration is called NNNN_name.pre.sql or NNNN_name.post.sql")
-        one = Migration(int(matched["number"]), matched["name"], Kind(matched["kind"]), sql)
+        one = Migration(int(matched["number"]), matched["name"], MigrationKind(matched["kind"]), sql)
         if other := found.get(one.number):
             raise ValueError(f"two migrations have one number: {other.title} and {one.title}")
         found[one.number] = one
@@ -139,7 +139,7 @@ def compute_digest(migrations: Iterable[Migration]) -> str:
 
 
 def migrate(
-    execute: Execute, migrations: Sequence[Migration], *, kinds: Sequence[Kind] = (Kind.PRE,)
+    execute: Execute, migrations: Sequence[Migration], *, kinds: Sequence[MigrationKind] = (MigrationKind.PRE,)
 ) -> tuple[Migration, ...]:
     """Apply the migrations of these kinds that the database lacks, and return those that this call applied.
 
@@ -167,7 +167,7 @@ def find_missing(
     known = {one.number: one for one in migrations}
     for row in applied:
         one = known.get(row.number)
-        if one is None and row.kind != Kind.PRE:
+        if one is None and row.kind != MigrationKind.PRE:
             raise MigrationError(NEWER.format(row.title))
         if one is not None and (one.title, one.digest) != (row.title, row.digest):
             raise MigrationError(
@@ -209,7 +209,7 @@ def _note(one: Migration) -> str:
     )
 
 
-def render_script(migrations: Sequence[Migration], *, kinds: Sequence[Kind] = (Kind.PRE,)) -> str:
+def render_script(migrations: Sequence[Migration], *, kinds: Sequence[MigrationKind] = (MigrationKind.PRE,)) -> str:
     """Return one statement that does what `migrate` does, for hosts that have psql and no Python packages.
 
     It applies all that is missing in one transaction. If the database and this version do not fit together, it fails
@@ -225,7 +225,7 @@ def render_script(migrations: Sequence[Migration], *, kinds: Sequence[Kind] = (K
         f"PERFORM pg_advisory_xact_lock({SCHEMA_LOCK});",
         PREPARE,
         f"SELECT {title} INTO wrong FROM airfleet.migration"  # noqa: S608 - checked by FILE_NAME
-        f" WHERE kind <> '{Kind.PRE}' AND number <> ALL (ARRAY[{numbers}]::int[]) ORDER BY number LIMIT 1;",
+        f" WHERE kind <> '{MigrationKind.PRE}' AND number <> ALL (ARRAY[{numbers}]::int[]) ORDER BY number LIMIT 1;",
         _refuse(NEWER),
         f"SELECT {title} INTO wrong FROM airfleet.migration"  # noqa: S608
         f" JOIN (VALUES {own}) AS own (number, title, content) USING (number)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airfleet_provider.contract.explanation import reading
 from airfleet_provider.contract.explanation.reading import Query
-from airfleet_provider.contract.run_trace.spans import Run, Try
+from airfleet_provider.contract.run_trace.spans import TracedRun, Try
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "reading")
@@ -13,7 +13,7 @@ SQL = Statements(__package__, "reading")
 MOST_TRIES = 20_000
 
 
-def read(query: Query, dag: str, run: str) -> Run | None:
+def read(query: Query, dag: str, run: str) -> TracedRun | None:
     """Return a run with its tries, or None if it does not exist. Tries that have no time yet are left out."""
     rows = query(SQL["run"], {"dag": dag, "run": run})
     if not rows:
@@ -22,7 +22,7 @@ def read(query: Query, dag: str, run: str) -> Run | None:
     listed = query(SQL["tries"], {"dag": dag, "run": run, "limit": MOST_TRIES})
     tries = tuple(Try(**row) for row in listed)
     spec, _ = reading.read_spec(query, dag, release=one["release"], version=one["version"])
-    return Run(
+    return TracedRun(
         dag=dag,
         run=one["run"],
         state=one["state"],

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class Part(StrEnum):
+class SpanPart(StrEnum):
     """What a try does in a part of its time."""
 
     # From the end of what it waited for until it is `scheduled`: the scheduler has to see it. For a further try, it is
@@ -22,9 +22,9 @@ class Part(StrEnum):
 
 
 WAITS = {
-    Part.NOTICED: "until the scheduler saw it",
-    Part.READY: "for a slot and the scheduler",
-    Part.QUEUED: "for a worker to start it",
+    SpanPart.NOTICED: "until the scheduler saw it",
+    SpanPart.READY: "for a slot and the scheduler",
+    SpanPart.QUEUED: "for a worker to start it",
 }
 RETRY_WAIT = "between two tries"
 # States of an instance that did nothing.
@@ -59,7 +59,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TracedRun:
     """A run and its tries. `upstream` has for each task what it waits for; it is empty if that is not known."""
 
     dag: str
@@ -80,11 +80,11 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TrySpan:
     """One part of a try."""
 
     owner: Try
-    part: Part
+    part: SpanPart
     begin: datetime
     end: datetime
 
@@ -100,58 +100,58 @@ class Trace:
     `wait` is the longest part of the path in which nothing ran, or None.
     """
 
-    run: Run
-    spans: Sequence[Span]
+    run: TracedRun
+    spans: Sequence[TrySpan]
     critical: Sequence[Try]
-    path: Sequence[Span]
-    wait: Span | None
+    path: Sequence[TrySpan]
+    wait: TrySpan | None
 
     @property
     def running_s(self) -> float:
-        return sum(one.seconds for one in self.path if one.part is Part.RUNNING)
+        return sum(one.seconds for one in self.path if one.part is SpanPart.RUNNING)
 
     @property
     def waiting_s(self) -> float:
-        return sum(one.seconds for one in self.path if one.part is not Part.RUNNING)
+        return sum(one.seconds for one in self.path if one.part is not SpanPart.RUNNING)
 
 
-def build(run: Run) -> Trace:
+def build(run: TracedRun) -> Trace:
     """Return the trace of a run. While the run goes on, open parts end now."""
     spans = [span for one in run.tries for span in list_spans(one, run.end)]
     critical = find_critical(run)
-    path: list[Span] = []
+    path: list[TrySpan] = []
     before = run.begun
     for one in critical:
         own = list_spans(one, run.end)
         if own and own[0].begin > before:
-            path.append(Span(one, Part.NOTICED, before, own[0].begin))
+            path.append(TrySpan(one, SpanPart.NOTICED, before, own[0].begin))
         # What overlaps with the try before did not make the run longer.
-        path += [Span(one, span.part, max(span.begin, before), span.end) for span in own if span.end > before]
+        path += [TrySpan(one, span.part, max(span.begin, before), span.end) for span in own if span.end > before]
         before = max(before, own[-1].end) if own else before
-    waits = [span for span in path if span.part is not Part.RUNNING]
+    waits = [span for span in path if span.part is not SpanPart.RUNNING]
     return Trace(run, spans, critical, path, max(waits, key=lambda span: span.seconds, default=None))
 
 
-def list_spans(one: Try, end: datetime) -> list[Span]:
+def list_spans(one: Try, end: datetime) -> list[TrySpan]:
     """Return the parts of a try in their order. Hosts have different clocks, so a negative part is left out.
 
     A task that comes back from a deferral or a reschedule is queued again, and the database keeps only that. What was
     before its first start is not known then.
     """
     over = one.ended or end
-    spans: list[Span] = []
+    spans: list[TrySpan] = []
     queued = one.queued if one.queued and not (one.started and one.queued > one.started) else None
     scheduled = one.scheduled if one.scheduled and not (one.started and one.scheduled > one.started) else None
     if scheduled and (queued or not one.started):
-        spans.append(Span(one, Part.READY, scheduled, queued or over))
+        spans.append(TrySpan(one, SpanPart.READY, scheduled, queued or over))
     if queued:
-        spans.append(Span(one, Part.QUEUED, queued, one.started or over))
+        spans.append(TrySpan(one, SpanPart.QUEUED, queued, one.started or over))
     if one.started:
-        spans.append(Span(one, Part.RUNNING, one.started, over))
+        spans.append(TrySpan(one, SpanPart.RUNNING, one.started, over))
     return [span for span in spans if span.end > span.begin]
 
 
-def find_critical(run: Run) -> list[Try]:
+def find_critical(run: TracedRun) -> list[Try]:
     """Return the tries that decided when the run ended, the first of them first.
 
     It goes back from the try that ended last: to the try before of the same instance, or else to the last of what the
@@ -170,7 +170,7 @@ def find_critical(run: Run) -> list[Try]:
 
 
 def _find_before(
-    current: Try, done: Sequence[Try], last: Mapping[tuple[str, int], Sequence[Try]], run: Run
+    current: Try, done: Sequence[Try], last: Mapping[tuple[str, int], Sequence[Try]], run: TracedRun
 ) -> Try | None:
     earlier = [one for one in last[current.instance] if one.number < current.number]
     if earlier:
@@ -186,7 +186,7 @@ def _find_before(
     return max(ended, key=lambda one: one.ended or run.end, default=None)
 
 
-def _find_active(run: Run, task: str, active: set[str]) -> set[str]:
+def _find_active(run: TracedRun, task: str, active: set[str]) -> set[str]:
     """Return the tasks before a task that did something; where one did nothing, those before that one."""
     found, left, seen = set[str](), [task], {task}
     while left:
@@ -206,10 +206,10 @@ def tell_wait(trace: Trace) -> str:
         return ""
     whole = (trace.run.end - trace.run.begun).total_seconds()
     share = f", {wait.seconds / whole:.0%} of the run" if whole > 0 else ""
-    is_retry = wait.part is Part.NOTICED and wait.owner.number > 1
+    is_retry = wait.part is SpanPart.NOTICED and wait.owner.number > 1
     what = RETRY_WAIT if is_retry else WAITS[wait.part]
-    where = f" in the pool {wait.owner.pool}" if wait.part is Part.READY and wait.owner.pool else ""
-    where = f" in the queue {wait.owner.queue}" if wait.part is Part.QUEUED and wait.owner.queue else where
+    where = f" in the pool {wait.owner.pool}" if wait.part is SpanPart.READY and wait.owner.pool else ""
+    where = f" in the queue {wait.owner.queue}" if wait.part is SpanPart.QUEUED and wait.owner.queue else where
     return f"The longest wait was {wait.seconds:.1f} s{share}: {wait.owner.name} waited {what}{where}."
 
 

@@ -62,7 +62,7 @@ class RestoredFleet:
     to: datetime | None
     kept: str
     stopped_s: float
-    seen: tuple[outside_health.Observation, ...]
+    seen: tuple[outside_health.HealthObservation, ...]
 
 
 class Recovery:

@@ -26,7 +26,7 @@ LATE_S = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class RepositoryState:
     """The state of the backups and of the archive.
 
     `used` and `free` are bytes. `waiting` counts WAL files that are not archived yet. `silent_s` is the time since the
@@ -59,7 +59,7 @@ def list_backups(shell: Shell, host: str) -> tuple[Backup, ...]:
     return parse_backups(_run(shell, host, script, "listing the backups"))
 
 
-def look(shell: Shell, host: str, wanted: Backups) -> Archive:
+def look(shell: Shell, host: str, wanted: Backups) -> RepositoryState:
     """Return the state of the backups and of the archive.
 
     Raises:
@@ -121,12 +121,12 @@ def _convert(one: dict[str, Any], versions: dict[int, str]) -> Backup:
     )
 
 
-def parse_look(text: str) -> Archive:
+def parse_look(text: str) -> RepositoryState:
     """Return the state of the backups from the output of the script of `build_look`."""
     listed, _, rest = text.partition(MARK)
     used, free, now, waiting, ages = rest.split()
     silent, _, began = ages.partition("|")
-    return Archive(
+    return RepositoryState(
         backups=parse_backups(listed),
         used=int(used),
         free=int(free),
@@ -137,12 +137,12 @@ def parse_look(text: str) -> Archive:
     )
 
 
-def judge(archive: Archive, wanted: Backups) -> tuple[tuple[str, bool, str], ...]:
+def judge(archive: RepositoryState, wanted: Backups) -> tuple[tuple[str, bool, str], ...]:
     """Judge the backups and the archive. Each result is a subject, whether it is healthy, and a detail."""
     return (_judge_backups(archive, wanted), _judge_archive(archive))
 
 
-def _judge_backups(archive: Archive, wanted: Backups) -> tuple[str, bool, str]:
+def _judge_backups(archive: RepositoryState, wanted: Backups) -> tuple[str, bool, str]:
     room = f"{_size(archive.used)} used, {_size(archive.free)} free in {wanted.folder}"
     if not archive.backups:
         return "backups", archive.began_s < LATE_S, f"none yet; {room}"
@@ -151,7 +151,7 @@ def _judge_backups(archive: Archive, wanted: Backups) -> tuple[str, bool, str]:
     return "backups", is_well, f"{len(archive.backups)}, the newest {_age(age)} old; {room}"
 
 
-def _judge_archive(archive: Archive) -> tuple[str, bool, str]:
+def _judge_archive(archive: RepositoryState) -> tuple[str, bool, str]:
     if not archive.waiting or archive.silent_s < LATE_S:
         return "archive", True, "every change is archived"
     since = _age(timedelta(seconds=archive.silent_s))

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from airfleet.errors import AirfleetError
-from airfleet.operations.migration.cutover.platform import Database, Queries
+from airfleet.operations.migration.cutover.platform import PlatformDatabase, Queries
 from airfleet.operations.migration.metadata import check_url
 from airfleet_provider.contract.statements import Statements
 
@@ -18,7 +18,7 @@ CONNECT_S = 10
 
 
 @contextmanager
-def open_platform(url: str) -> Iterator[Database]:
+def open_platform(url: str) -> Iterator[PlatformDatabase]:
     """Yield the platform of Airflow 2 over its metadata database, with a login that may write there.
 
     Raises:
@@ -36,7 +36,7 @@ def open_platform(url: str) -> Iterator[Database]:
             if len(columns) != 2:
                 hint = "upgrade the old platform to 2.11 first, or name its own database"
                 raise AirfleetError("this is no metadata database of Airflow 2.10 or 2.11", hint=hint)
-            yield Database(connection, build_queries(), "Airflow 2")
+            yield PlatformDatabase(connection, build_queries(), "Airflow 2")
     except psycopg.OperationalError as error:
         raise AirfleetError(f"the old database does not answer: {str(error).splitlines()[0]}") from None
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from airfleet.operations.migration.cutover.platform import Database, Queries, Rows
+from airfleet.operations.migration.cutover.platform import PlatformDatabase, Queries, Rows
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "airflow_3")
 
 
-def open_platform(connection: Rows) -> Database:
+def open_platform(connection: Rows) -> PlatformDatabase:
     """Return the platform of airfleet over its metadata database."""
-    return Database(connection, build_queries(), "airfleet")
+    return PlatformDatabase(connection, build_queries(), "airfleet")
 
 
 def build_queries() -> Queries:

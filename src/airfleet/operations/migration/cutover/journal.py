@@ -12,7 +12,7 @@ from airfleet.workspace.state_folder import build_record, read_records, write_re
 NAME, LOCK = "cutover.json", "cutover.lock"
 
 
-class Phase(StrEnum):
+class CutoverPhase(StrEnum):
     """How far a Dag is."""
 
     WAITING = "waiting"  # for the runs of Airflow 2 to end; the Dag is paused there then
@@ -22,16 +22,16 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DagRecord:
     """One Dag. `last` is the logical date of the last run in Airflow 2, or empty if there was none."""
 
     dag_id: str
-    phase: Phase
+    phase: CutoverPhase
     was_paused: bool
     last: str = ""
 
 
-def read(state: Path) -> dict[str, Record]:
+def read(state: Path) -> dict[str, DagRecord]:
     """Return the records by the ids of the Dags.
 
     Raises:
@@ -40,13 +40,13 @@ def read(state: Path) -> dict[str, Record]:
     path = state / NAME
     hint = "it says which Dags run where; bring it back from a backup of the state folder"
 
-    def build(body: object) -> Record:
-        one = build_record(Record, body, path)
-        return replace(one, phase=Phase(one.phase))
+    def build(body: object) -> DagRecord:
+        one = build_record(DagRecord, body, path)
+        return replace(one, phase=CutoverPhase(one.phase))
 
     return {one.dag_id: one for one in read_records(path, build, hint)}
 
 
-def write(state: Path, records: Mapping[str, Record]) -> None:
+def write(state: Path, records: Mapping[str, DagRecord]) -> None:
     """Replace the records, atomically and durably."""
     write_records(state / NAME, records.values())

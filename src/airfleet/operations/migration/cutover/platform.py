@@ -16,7 +16,7 @@ Rows = psycopg.Connection[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class EndedRun:
     """An automated run that has ended, with its data interval."""
 
     run_id: str
@@ -41,13 +41,13 @@ class DagState:
     is_paused: bool
     schedule: str
     active: int
-    last: Run | None
+    last: EndedRun | None
     partners: frozenset[str]
     events: int = 0
     needs: frozenset[str] = frozenset()
 
 
-class Platform(Protocol):
+class CutoverSide(Protocol):
     """One side of a cut-over."""
 
     name: str
@@ -58,10 +58,10 @@ class Platform(Protocol):
     def pause(self, dag_id: str, *, pause: bool) -> None:
         """Pause or unpause a Dag. Its scheduler makes no run and starts no task while it is paused."""
 
-    def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[Run]:
+    def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[EndedRun]:
         """Return the automated runs with a logical date after a moment, the oldest first."""
 
-    def seed(self, dag_id: str, runs: Sequence[Run]) -> None:
+    def seed(self, dag_id: str, runs: Sequence[EndedRun]) -> None:
         """Have these runs, which ended elsewhere, so that the next run follows the last of them. Repeatable."""
 
 
@@ -152,7 +152,7 @@ class Queries:
     seed_next: str
 
 
-class Database:
+class PlatformDatabase:
     """One platform over its metadata database."""
 
     def __init__(self, connection: Rows, sql: Queries, name: str) -> None:
@@ -191,11 +191,11 @@ class Database:
         """Pause or unpause a Dag."""
         self._query(self._sql.pause, dag=dag_id, pause=pause)
 
-    def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[Run]:
+    def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[EndedRun]:
         """Return the automated runs with a logical date after a moment, the oldest first."""
         return [self._build(one) for one in self._query(self._sql.read_since, dag=dag_id, moment=moment)]
 
-    def seed(self, dag_id: str, runs: Sequence[Run]) -> None:
+    def seed(self, dag_id: str, runs: Sequence[EndedRun]) -> None:
         """Have these runs, and let the next run follow the last of them."""
         if not runs:
             return
@@ -218,7 +218,7 @@ class Database:
             last = runs[-1]
             self._query(self._sql.seed_next, dag=dag_id, logical_date=last.logical_date, start=last.start, end=last.end)
 
-    def _build(self, row: Mapping[str, Any]) -> Run:
+    def _build(self, row: Mapping[str, Any]) -> EndedRun:
         moment, end = row["logical_date"], row["interval_end"] or row["logical_date"]
         start = row["interval_start"] or moment
-        return Run(row["run_id"], moment, start, end, row["state"], row["start_date"], row["end_date"])
+        return EndedRun(row["run_id"], moment, start, end, row["state"], row["start_date"], row["end_date"])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.migration.cutover import journal
-from airfleet.operations.migration.cutover.journal import Phase, Record
-from airfleet.operations.migration.cutover.platform import DagState, Platform, Run
+from airfleet.operations.migration.cutover.journal import CutoverPhase, DagRecord
+from airfleet.operations.migration.cutover.platform import CutoverSide, DagState, EndedRun
 from airfleet.workspace import file_lock
 
 PAUSE_S = 2.0
@@ -21,8 +21,8 @@ PAUSE_S = 2.0
 class Cutover:
     """The two platforms. `clock` counts seconds, `sleep` waits for some. A wait for runs ends after `patience_s`."""
 
-    old: Platform
-    new: Platform
+    old: CutoverSide
+    new: CutoverSide
     state: Path
     clock: Callable[[], float]
     sleep: Callable[[float], None]
@@ -41,7 +41,7 @@ class Cutover:
             known = {dag: self._check_move(dag, set(dags), records) for dag in dags}
             for dag, old in known.items():
                 if dag not in records:
-                    self._save(Record(dag, Phase.WAITING, old.is_paused))
+                    self._save(DagRecord(dag, CutoverPhase.WAITING, old.is_paused))
             for group in list_groups(known):
                 self._move(group)
 
@@ -65,10 +65,10 @@ class Cutover:
 
     def _move(self, group: Sequence[str]) -> None:
         """Move Dags that are tied to each other: all are paused there before the first of them runs here."""
-        left: list[Record] = []
+        left: list[DagRecord] = []
         for dag in group:
             record = journal.read(self.state)[dag]
-            if record.phase is Phase.MOVED:
+            if record.phase is CutoverPhase.MOVED:
                 self.tell(f"{dag}: it was moved before")
                 continue
             try:
@@ -80,43 +80,46 @@ class Cutover:
         for record in reversed(left):
             self._arrive(record)
 
-    def _leave(self, record: Record) -> Record:
+    def _leave(self, record: DagRecord) -> DagRecord:
         """Pause a Dag in Airflow 2 between two runs, and return its record."""
         # It runs here already if the last step of a move was done and not written down. Then it must not go on there.
-        is_here = record.phase is Phase.SEEDING and not self._read(self.new, record.dag_id).is_paused
+        is_here = record.phase is CutoverPhase.SEEDING and not self._read(self.new, record.dag_id).is_paused
         last = (self._read(self.old, record.dag_id) if is_here else self._halt(self.old, record)).last
-        record = replace(record, phase=Phase.SEEDING, last=last.logical_date.isoformat() if last else "")
+        record = replace(record, phase=CutoverPhase.SEEDING, last=last.logical_date.isoformat() if last else "")
         self._save(record)
         return record
 
-    def _undo(self, left: Sequence[Record]) -> None:
+    def _undo(self, left: Sequence[DagRecord]) -> None:
         """Let Dags go on in Airflow 2 after one that is tied to them could not be paused there."""
         for record in left:
             with suppress(AirfleetError):
                 if self._read(self.new, record.dag_id).is_paused:
                     if not record.was_paused:
                         self.old.pause(record.dag_id, pause=False)
-                    self._save(replace(record, phase=Phase.WAITING))
+                    self._save(replace(record, phase=CutoverPhase.WAITING))
 
-    def _arrive(self, record: Record) -> None:
+    def _arrive(self, record: DagRecord) -> None:
         last = self._read(self.old, record.dag_id).last
         self.new.seed(record.dag_id, [_mark(last, self.old)] if last else [])
         if not record.was_paused:
             self.new.pause(record.dag_id, pause=False)
-        self._save(replace(record, phase=Phase.MOVED))
+        self._save(replace(record, phase=CutoverPhase.MOVED))
         after = f"its next run follows {last.run_id}" if last else "it had no run there"
         self.tell(f"{record.dag_id}: {'paused here as it was there' if record.was_paused else 'runs here'}; {after}")
 
-    def _stop_here(self, record: Record) -> None:
+    def _stop_here(self, record: DagRecord) -> None:
         """Pause a Dag here between two runs, if the command has let it run here at all."""
-        is_there = record.phase in (Phase.WAITING, Phase.SEEDING) or not self._read(self.old, record.dag_id).is_paused
+        is_there = (
+            record.phase in (CutoverPhase.WAITING, CutoverPhase.SEEDING)
+            or not self._read(self.old, record.dag_id).is_paused
+        )
         if is_there and self._read(self.new, record.dag_id).is_paused:
             # What waits here, as a run that somebody triggered to try it, must not go on beside Airflow 2.
             return
-        self._save(replace(record, phase=Phase.RETURNING))
+        self._save(replace(record, phase=CutoverPhase.RETURNING))
         self._halt(self.new, record)
 
-    def _bring_back(self, record: Record) -> None:
+    def _bring_back(self, record: DagRecord) -> None:
         # Airflow 2 was paused since the move, so its last run is the one that the runs here followed.
         last = self._read(self.old, record.dag_id).last
         runs = self.new.list_since(record.dag_id, last.logical_date if last else None)
@@ -128,7 +131,7 @@ class Cutover:
         journal.write(self.state, left)
         self.tell(f"{record.dag_id}: runs in {self.old.name} again, after {len(runs)} runs that it had here")
 
-    def _halt(self, side: Platform, record: Record) -> DagState:
+    def _halt(self, side: CutoverSide, record: DagRecord) -> DagState:
         """Pause a Dag on a side when it has no unfinished run there, and return what it is then.
 
         Runs of a paused Dag do not go on, so the Dag is paused between two runs. A run that begins in this moment
@@ -153,10 +156,10 @@ class Cutover:
                 raise AirfleetError(what, hint=hint)
             self.sleep(PAUSE_S)
 
-    def _check_move(self, dag: str, others: set[str], records: dict[str, Record]) -> DagState:
+    def _check_move(self, dag: str, others: set[str], records: dict[str, DagRecord]) -> DagState:
         old, new = self._read(self.old, dag), self._read(self.new, dag)
         if dag in records:
-            if records[dag].phase is Phase.RETURNING:
+            if records[dag].phase is CutoverPhase.RETURNING:
                 raise UsageError(f"{dag} is on its way back", hint=f"airfleet migrate cutover {dag} --back")
             return old
         if not new.is_paused:
@@ -175,19 +178,19 @@ class Cutover:
         if old.events and not old.is_paused:
             what = f"{dag} has {old.events} of the datasets for its next run in {self.old.name}"
             raise UsageError(what, hint="call again when this run has begun there: datasets stay where they were")
-        moved = {one for one, record in records.items() if record.phase is Phase.MOVED}
+        moved = {one for one, record in records.items() if record.phase is CutoverPhase.MOVED}
         if left := (old.partners | new.partners) - others - moved:
             hint = f"move them together: airfleet migrate cutover {' '.join(sorted(others | left))}"
             raise UsageError(f"{dag} is tied to {', '.join(sorted(left))} by sensors, triggers or datasets", hint=hint)
         return old
 
-    def _read(self, side: Platform, dag: str) -> DagState:
+    def _read(self, side: CutoverSide, dag: str) -> DagState:
         found = side.read(dag)
         if found is None:
             raise UsageError(f"{side.name} has no active Dag {dag}", hint="its file must load there")
         return found
 
-    def _save(self, record: Record) -> None:
+    def _save(self, record: DagRecord) -> None:
         journal.write(self.state, {**journal.read(self.state), record.dag_id: record})
 
     @contextmanager
@@ -219,12 +222,12 @@ def list_groups(known: Mapping[str, DagState]) -> list[list[str]]:
     return groups
 
 
-def _is_between_runs(dag: DagState, record: Record) -> bool:
+def _is_between_runs(dag: DagState, record: DagRecord) -> bool:
     # Of a Dag that was paused before, nobody waits for a run.
     return dag.active == 0 and (dag.events == 0 or record.was_paused)
 
 
-def _mark(run: Run, side: Platform) -> Run:
+def _mark(run: EndedRun, side: CutoverSide) -> EndedRun:
     """Return a run with an id that says where it ran.
 
     Airflow 2 names a run by its logical date, and Airflow 3 by the moment from which it may run. So the plain id of a

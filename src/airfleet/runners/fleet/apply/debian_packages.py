@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from airfleet.components.host_model import Machine
+from airfleet.components.host_model import HostMachine
 from airfleet.components.hosts.systems import SYSTEMS
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.plan.steps import Install, Step
@@ -93,7 +93,7 @@ def pick(folder: Path, arch: str, wanted: Iterable[str]) -> tuple[Path, ...]:
     return tuple(debs.values())
 
 
-def fetch(machine: Machine, wanted: Iterable[str], status: str, cache: Path) -> tuple[Path, ...]:
+def fetch(machine: HostMachine, wanted: Iterable[str], status: str, cache: Path) -> tuple[Path, ...]:
     """Fetch the wanted packages with all dependencies that a host with this dpkg status lacks.
 
     Raises:
@@ -153,7 +153,7 @@ def _apt(options: dict[str, str], *words: str) -> str:
     return done.stdout
 
 
-def check(machine: Machine, os_release: str) -> None:
+def check(machine: HostMachine, os_release: str) -> None:
     """Make sure that apt of this machine can fetch packages for another. `os_release` is the file of this machine.
 
     Raises:

@@ -15,7 +15,7 @@ from airfleet.components.host_model import ETC, EVERY_ADDRESS, Folder, HostFile,
 from airfleet.components.model import reveal
 from airfleet.components.postgresql import patroni
 from airfleet.runners.fleet.plan import systemd_units
-from airfleet.runners.fleet.plan.facts import HostFacts, Probe, UnitFact
+from airfleet.runners.fleet.plan.facts import HostFacts, MachineFacts, UnitFact
 from airfleet.runners.fleet.plan.steps import (
     JOBS,
     STOP_S,
@@ -115,7 +115,7 @@ def find_wrong_clock(host: str, said: int | None, *, asked: float, answered: flo
         yield Obstacle(host, what, CLOCK_HINT)
 
 
-def find_obstacles(desired: DesiredHost, probe: Probe, facts: HostFacts) -> Iterator[Obstacle]:
+def find_obstacles(desired: DesiredHost, probe: MachineFacts, facts: HostFacts) -> Iterator[Obstacle]:
     """Yield what would make a change of this host fail halfway."""
     name = desired.place.host.name
     least = LEAST_FREE_AGAIN if desired.place.runtime.name in facts.runtimes else LEAST_FREE

@@ -28,7 +28,7 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class MachineFacts:
     """The facts of a machine that do not depend on its desired state. Memory and free space are in bytes."""
 
     os: tuple[str, str]
@@ -85,12 +85,12 @@ class HostFacts:
     packages: frozenset[str] = frozenset()
 
 
-def parse_probe(text: str) -> Probe:
+def parse_probe(text: str) -> MachineFacts:
     """Return the facts in the output of the probe. A fact that the host could not read is empty."""
     parts = sections.split(text)
     system = parts.get("os", [])
     spaces = [line.rsplit(" ", 1) for line in parts.get("space", []) if " " in line]
-    return Probe(
+    return MachineFacts(
         os=(_at(system, 0), _at(system, 1)),
         arch=_at(parts.get("arch", []), 0),
         cpus=int(_at(parts.get("cpus", []), 0) or 1),

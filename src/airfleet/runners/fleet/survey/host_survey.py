@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from airfleet.components.host_model import ETC, OPT, HostFile, Machine, Part, Place
+from airfleet.components.host_model import ETC, OPT, HostFile, HostMachine, Part, Place
 from airfleet.components.hosts import host_parts
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, facts
 from airfleet.runners.fleet.plan.diff import DesiredHost
-from airfleet.runners.fleet.plan.facts import HostFacts, Probe
+from airfleet.runners.fleet.plan.facts import HostFacts, MachineFacts
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError, as_host_error
@@ -134,7 +134,7 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease, patroni, logs)
 
 
-def read_recipe(spec: FleetSpec, machine: Machine) -> airflow_archive.Recipe:
+def read_recipe(spec: FleetSpec, machine: HostMachine) -> airflow_archive.Recipe:
     """Return the recipe of Airflow's packages for a machine."""
     return airflow_archive.read_recipe(
         spec.project,
@@ -145,7 +145,7 @@ def read_recipe(spec: FleetSpec, machine: Machine) -> airflow_archive.Recipe:
     )
 
 
-def identify(host: Host, probe: Probe) -> Machine:
+def identify(host: Host, probe: MachineFacts) -> HostMachine:
     """Return the machine behind a host.
 
     Raises:
@@ -163,7 +163,7 @@ def identify(host: Host, probe: Probe) -> Machine:
         raise HostError(
             f"it runs {probe.init or 'something'} as its first process, not systemd", where=host.name, hint=hint
         )
-    return Machine(system, probe.arch, probe.memory, probe.cpus, probe.addresses, probe.named, probe.links)
+    return HostMachine(system, probe.arch, probe.memory, probe.cpus, probe.addresses, probe.named, probe.links)
 
 
 def describe_errors(errors: Iterable[AirfleetError]) -> str:

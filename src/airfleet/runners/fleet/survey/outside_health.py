@@ -44,7 +44,7 @@ class Aspect(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class HealthObservation:
     """The health of one subject, with a detail for people. `subject` names the queue, or the database host."""
 
     what: str
@@ -56,7 +56,7 @@ class Observation:
 
 def wait(
     fleet: Fleet, views: Iterable[HostView], clock: Callable[[], float], *, patience_s: float = PATIENCE_S
-) -> tuple[Observation, ...]:
+) -> tuple[HealthObservation, ...]:
     """Repeat `look` until all is healthy, for `patience_s` seconds at most, and return the last observations.
 
     After a start, heartbeats and consumers need some seconds.
@@ -70,11 +70,11 @@ def wait(
         time.sleep(1)
 
 
-def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[Observation, ...]:
+def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[HealthObservation, ...]:
     """Return the UI's health through every balancer, who has the shared address, and the consumers of every queue."""
     by_name = {view.desired.place.host.name: view for view in views}
     edges = fleet.with_role("balancer") or fleet.with_role("web")
-    seen: list[Observation] = []
+    seen: list[HealthObservation] = []
     for host in edges:
         scheme = "https" if fleet.tls else "http"
         others = [view for name, view in by_name.items() if name != host.name][:MOST_ASKED]
@@ -88,7 +88,7 @@ def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[Observation, ...]:
     return tuple(seen)
 
 
-def _look_at_address(address: str, balancers: Iterable[HostView]) -> Observation:
+def _look_at_address(address: str, balancers: Iterable[HostView]) -> HealthObservation:
     """Report which balancer host has the address that they share. A host that does not answer is left out."""
     holders, silent = [], []
     for view in balancers:
@@ -102,17 +102,17 @@ def _look_at_address(address: str, balancers: Iterable[HostView]) -> Observation
     what = f"address {address}"
     match holders:
         case [one]:
-            return Observation(what, True, f"at {one}", Aspect.ADDRESS, one)
+            return HealthObservation(what, True, f"at {one}", Aspect.ADDRESS, one)
         case [] if silent:
-            return Observation(what, False, f"not seen; {', '.join(silent)} did not answer", Aspect.ADDRESS)
+            return HealthObservation(what, False, f"not seen; {', '.join(silent)} did not answer", Aspect.ADDRESS)
         case []:
-            return Observation(what, False, "no balancer has it", Aspect.ADDRESS)
+            return HealthObservation(what, False, "no balancer has it", Aspect.ADDRESS)
         case _:
             detail = f"at {' and '.join(holders)} at once: they do not hear each other"
-            return Observation(what, False, detail, Aspect.ADDRESS)
+            return HealthObservation(what, False, detail, Aspect.ADDRESS)
 
 
-def look_at_ui(url: str, askers: Iterable[HostView]) -> list[Observation]:
+def look_at_ui(url: str, askers: Iterable[HostView]) -> list[HealthObservation]:
     """Return the health that the UI at an address reports to the first host that reaches it."""
     said = "no host can reach it"
     for view in askers:
@@ -127,20 +127,20 @@ def look_at_ui(url: str, askers: Iterable[HostView]) -> list[Observation]:
             said = (output.err.strip().splitlines() or ["does not answer"])[-1]
             continue
         return _judge_ui(url, output.out)
-    return [Observation(url, False, said)]
+    return [HealthObservation(url, False, said)]
 
 
-def _judge_ui(url: str, text: str) -> list[Observation]:
+def _judge_ui(url: str, text: str) -> list[HealthObservation]:
     try:
         body = json.loads(text)
         states = {name: str((body.get(name) or {}).get("status") or "missing") for name in COMPONENTS}
     except (ValueError, AttributeError):
-        return [Observation(url, False, "its answer is not the health of Airflow")]
-    parts = (Observation(name.replace("_", "-"), state == "healthy", state) for name, state in states.items())
-    return [Observation(url, True, "answers"), *parts]
+        return [HealthObservation(url, False, "its answer is not the health of Airflow")]
+    parts = (HealthObservation(name.replace("_", "-"), state == "healthy", state) for name, state in states.items())
+    return [HealthObservation(url, True, "answers"), *parts]
 
 
-def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Observation]:
+def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[HealthObservation]:
     """Yield the consumers of each queue. All nodes must answer, because each knows only the queues that it leads."""
     counts: dict[str, int] = {}
     silent = []
@@ -153,11 +153,13 @@ def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Obser
             for queue, count in read_consumers(text).items():
                 counts[queue] = max(count, counts.get(queue, 0))
     if silent:
-        yield Observation("broker", False, f"RabbitMQ of {', '.join(silent)} does not report its queues", Aspect.BROKER)
+        yield HealthObservation(
+            "broker", False, f"RabbitMQ of {', '.join(silent)} does not report its queues", Aspect.BROKER
+        )
     if len(silent) < len(brokers):
         for queue in fleet.queues:
             count = counts.get(queue, 0)
-            yield Observation(f"queue {queue}", count > 0, wording.count(count, "worker"), Aspect.QUEUE, queue)
+            yield HealthObservation(f"queue {queue}", count > 0, wording.count(count, "worker"), Aspect.QUEUE, queue)
 
 
 def ask_consumers(place: Place) -> str:

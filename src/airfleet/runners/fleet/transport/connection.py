@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.transport.login import CONNECT_S, HostLogin, Policy, Welcome, open_login
+from airfleet.runners.fleet.transport.login import CONNECT_S, HostKeyPolicy, HostLogin, Welcome, open_login
 from airfleet.spec.topology import Host
 from airfleet_provider.contract.text import one_line
 
@@ -65,7 +65,7 @@ class HostConnection:
         self.host = host
         self.ssh_port: int | None = None  # where its SSH server was reached, as the host itself sees it
         self._project = project
-        self._policy = Policy(welcome=welcome, config=config)
+        self._policy = HostKeyPolicy(welcome=welcome, config=config)
         self._login: HostLogin | None = None
         self._become = ""
 

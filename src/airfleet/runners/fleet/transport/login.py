@@ -44,7 +44,7 @@ class _TurnedAwayError(AirfleetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class HostKeyPolicy:
     """The rule for host keys: known keys are accepted, and new keys only if `welcome` is given.
 
     `files` are the known_hosts files of fleet.yaml; without them, those of the SSH configuration count. `config`
@@ -67,7 +67,7 @@ class HostLogin:
         self._way.close()
 
 
-def open_login(host: Host, project: Path, policy: Policy) -> HostLogin:
+def open_login(host: Host, project: Path, policy: HostKeyPolicy) -> HostLogin:
     """Log in to a host.
 
     Raises:
@@ -86,7 +86,7 @@ def open_login(host: Host, project: Path, policy: Policy) -> HostLogin:
         return HostLogin(transport, way.pop_all())
 
 
-def _lead_to(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - socket or channel
+def _lead_to(config: ClientConfig, policy: HostKeyPolicy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - socket or channel
     """Return the transport of bytes to a host: a TCP connection, a ProxyCommand, or a channel of a jump host."""
     if depth > MOST_JUMPS:
         hint = f"check ProxyJump in the output of: ssh -G {config.address}"
@@ -106,7 +106,7 @@ def _lead_to(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -
     return sock
 
 
-def _jump(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - a channel
+def _jump(config: ClientConfig, policy: HostKeyPolicy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - a channel
     hops = [client_config.read_jump(jump, file=policy.config) for jump in config.jumps]
     # Only the first jump host is reached from here. Each other one is reached from the one before it.
     channel: Any = None
@@ -130,7 +130,7 @@ def _jump(config: ClientConfig, policy: Policy, way: ExitStack, depth: int) -> A
 def _through_jump(
     sock: Any,  # noqa: ANN401 - socket or channel
     hop: ClientConfig,
-    policy: Policy,
+    policy: HostKeyPolicy,
     way: ExitStack,
     *,
     is_first: bool,
@@ -177,7 +177,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _log_in(
     sock: Any,  # noqa: ANN401 - socket or channel
     config: ClientConfig,
-    policy: Policy,
+    policy: HostKeyPolicy,
     keys: Iterator[Any],
     *,
     files_too: bool = False,
@@ -219,7 +219,7 @@ def _check_key(
     verdict: known_hosts.Verdict,
     name: str,
     config: ClientConfig,
-    policy: Policy,
+    policy: HostKeyPolicy,
     files: Sequence[Path],
 ) -> None:
     where, file = _where(config), files[0] if files else None
