@@ -43,7 +43,7 @@ from airfleet.components.host_model import (
 from airfleet.components.hosts import agents, certificates
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
 from airfleet.components.monitoring.prometheus import (
-    NO_FOREIGN_PAGES,
+    OPTIONS,
     ScrapeJob,
     ScrapeTarget,
     render_config,
@@ -86,7 +86,7 @@ def describe_prometheus(place: Place) -> Part:
             f"--storage.tsdb.retention.time={wanted.retention}d",
             f"--storage.tsdb.retention.size={bytes_of(wanted.size)}B",
             f"--web.listen-address={place.listen}:{PROMETHEUS}",
-            NO_FOREIGN_PAGES,
+            *OPTIONS,
             f"--web.config.file={web[0].path}",
         ),
         user=USER,

@@ -15,7 +15,7 @@ from airfleet.components.health import LOOPBACK, HttpCheck
 from airfleet.components.model import Component, File, Process
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
 from airfleet.components.monitoring.prometheus import (
-    NO_FOREIGN_PAGES,
+    OPTIONS,
     ScrapeJob,
     ScrapeTarget,
     render_config,
@@ -104,7 +104,7 @@ def _run_prometheus(fleet: Fleet, node: MonitorNode, config: File, web: File) ->
         f"--storage.tsdb.retention.time={fleet.monitoring.retention}d",
         f"--storage.tsdb.retention.size={bytes_of(fleet.monitoring.size)}B",
         f"--web.listen-address={LOOPBACK}:{node.prometheus_port}",
-        NO_FOREIGN_PAGES,
+        *OPTIONS,
         f"--web.config.file={web.path}",
         "--log.level=warn",
     )

@@ -19,8 +19,13 @@ EVALUATE_S = 10
 MOST_SAMPLES = 50_000
 # The queues of a RabbitMQ node, each with its messages and consumers. Its other metrics are sums over all queues.
 QUEUE_FAMILIES = ("queue_coarse_metrics", "queue_consumer_count")
-# By default, every page that is open in a browser which reaches Prometheus may read all metrics. No page needs to.
-NO_FOREIGN_PAGES = "--web.cors.origin=^$"
+OPTIONS = (
+    # By default, every page that is open in a browser which reaches Prometheus may read all metrics. No page needs to.
+    "--web.cors.origin=^$",
+    # After a start or a reload, Prometheus knows no Alertmanager for up to 5 s. It drops what fires meanwhile, and says
+    # it again after this time: by default, a minute later.
+    "--rules.alert.resend-delay=20s",
+)
 
 
 @dataclass(frozen=True, slots=True)

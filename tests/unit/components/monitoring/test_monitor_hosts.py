@@ -128,6 +128,12 @@ def test_readers_of_fleet_yaml_reach_prometheus() -> None:
     )
 
 
+def test_an_alert_that_fires_while_prometheus_reloads_is_not_said_a_minute_later() -> None:
+    """Prometheus drops it, as it knows no Alertmanager yet, and says it again after the delay: a minute by default."""
+    [delay] = [one for one in find("prometheus", "web3").services[0].command if "resend-delay" in one]
+    assert 0 < int(delay.removeprefix("--rules.alert.resend-delay=").removesuffix("s")) <= 20
+
+
 def test_alerts_go_to_the_agents_of_every_scheduler_host_with_a_token_that_nobody_else_reads() -> None:
     part = find("alertmanager", "web3")
     [receiver] = read(part, "alertmanager.yml")["receivers"]
