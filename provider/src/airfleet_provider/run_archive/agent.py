@@ -1,8 +1,12 @@
 """Archives the finished runs that are older than a moment, batch by batch; goes on where an interrupted one ended.
 
 The order makes it safe to end anywhere: the intent, the data files, their comparison with the database, the manifest,
-the deletion of rows, the end of the intent. Without a manifest, the files of an intent are removed. With one, the
+the deletion of rows, the end of the intent. Without a manifest, the batch of an intent is dropped. With one, the
 deletion goes on. Two batches may be on their way at a time: one is exported while the rows of the one before it go.
+
+A process that has lost the archive's lock may still write files, and even a manifest. It cannot delete rows: it does so
+in the session that held the lock. So a batch is dropped first of all by a file that says so, and then its manifest
+counts for nothing, whenever it is written.
 """
 
 from __future__ import annotations
@@ -26,10 +30,12 @@ from airfleet_provider.run_archive import export, manifest, rows, tables
 from airfleet_provider.run_archive.export import Notice
 from airfleet_provider.run_archive.manifest import BatchManifest
 from airfleet_provider.run_archive.store import (
+    DROPPED,
     HOLDS,
     INTENTS,
     RunStore,
     name_data,
+    name_dropped,
     name_intent,
     name_manifest,
 )
@@ -198,15 +204,18 @@ def _write_batch(
 
 
 def _resume(store: RunStore) -> Iterator[BatchManifest]:
-    """The batches whose files are complete and whose rows may still be there; removes the files of all others."""
+    """The batches whose files are complete and whose rows may still be there; drops all others."""
     for path, intent in list(store.list_json(INTENTS)):
-        name = name_manifest(intent["month"], intent["batch"])
-        if store.holds(name):
-            yield manifest.read(json.loads(store.read(name)))
-            continue
-        for one in intent["paths"]:
-            store.remove(one)
+        name, dropped = name_manifest(intent["month"], intent["batch"]), name_dropped(intent["batch"])
+        if not store.holds(dropped):
+            if store.holds(name):
+                yield manifest.read(json.loads(store.read(name)))
+                continue
+            store.write_json(dropped, intent)
         store.remove(path)
+    for _, intent in list(store.list_json(DROPPED)):
+        for one in (name_manifest(intent["month"], intent["batch"]), *intent["paths"]):
+            store.remove(one)
 
 
 def read_holds(store: RunStore, now: datetime) -> frozenset[int]:

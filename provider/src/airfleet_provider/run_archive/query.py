@@ -14,7 +14,7 @@ import pyarrow.fs
 
 from airfleet_provider.run_archive import manifest
 from airfleet_provider.run_archive.manifest import BatchManifest
-from airfleet_provider.run_archive.store import MANIFESTS, RunStore
+from airfleet_provider.run_archive.store import DROPPED, MANIFESTS, RunStore
 from airfleet_provider.run_archive.tables import RUN_COLUMN
 
 
@@ -31,8 +31,10 @@ class QueryRows:
 
 
 def read_manifests(store: RunStore) -> list[BatchManifest]:
-    """All manifests of a store, oldest batch first."""
-    return [manifest.read(content) for _, content in store.list_json(MANIFESTS)]
+    """All manifests of a store, oldest batch first, without those of dropped batches."""
+    dropped = {intent["batch"] for _, intent in store.list_json(DROPPED)}
+    found = [manifest.read(content) for _, content in store.list_json(MANIFESTS)]
+    return [one for one in found if one.batch not in dropped]
 
 
 def query(location: str, sql: str) -> QueryRows:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from airfleet_provider.contract import archive_store
 from airfleet_provider.contract.archive_store import ArchiveStoreError
 
-MANIFESTS, INTENTS, HOLDS, DATA = "manifests", "intents", "holds", "data"
+MANIFESTS, INTENTS, DROPPED, HOLDS, DATA = "manifests", "intents", "dropped", "holds", "data"
 
 
 class DamagedError(ArchiveStoreError):
@@ -79,3 +79,8 @@ def name_manifest(month: str, batch: str) -> str:
 
 def name_intent(batch: str) -> str:
     return f"{INTENTS}/{batch}.json"
+
+
+def name_dropped(batch: str) -> str:
+    """The path of what says that a batch counts for nothing, even if its manifest is written later."""
+    return f"{DROPPED}/{batch}.json"
