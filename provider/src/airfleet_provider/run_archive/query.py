@@ -66,9 +66,12 @@ def query(location: str, sql: str) -> QueryRows:
 
 def _open_dataset(store: RunStore, manifests: Iterable[BatchManifest], table: str) -> pyarrow.dataset.Dataset:
     """The files of one table as one dataset, also where a version of Airflow has added a column."""
-    paths = [store.locate(one.files[table].path) for one in manifests if table in one.files]
+    files = [one.files[table] for one in manifests if table in one.files]
+    paths = [store.locate(one.path) for one in files]
     system = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(store.system))
-    parts = [pyarrow.dataset.dataset(path, format="parquet", filesystem=system) for path in paths]
+    # Files with the same columns of PostgreSQL have one schema; to read it of each file would take most of the time.
+    different = {tuple(sorted(one.columns.items())): path for one, path in zip(files, paths, strict=True)}
+    parts = [pyarrow.dataset.dataset(path, format="parquet", filesystem=system) for path in different.values()]
     schema = pyarrow.unify_schemas([one.schema for one in parts], promote_options="permissive")
     return pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=system)
 
