@@ -25,7 +25,7 @@ from airfleet.drills.analysis import Findings, Window, analyse
 from airfleet.drills.attempt_log import read_log
 from airfleet.drills.load import SETTINGS, STORE, Load, render_project
 from deadline import wait_until
-from fleets import HEALTHY_S, Platform, make
+from fleets import Platform, make
 
 pytestmark = pytest.mark.drill
 
@@ -94,7 +94,7 @@ def drill(platform: Platform, name: str, inject: Callable[[], float | None], *, 
         path.write_text(text)
     assert (platform.project / SETTINGS).exists()
     expected = load.expected()
-    wait_until(lambda: platform.knows(f"{load.prefix}_0"), "the load", timeout_s=60, every_s=0.5)
+    wait_until(lambda: platform.knows(f"{load.prefix}_0"), "the load", every_s=0.5)
     time.sleep(max(0.0, load.began.timestamp() + BEFORE_S - time.time()))
     struck = time.time()
     recovered = inject()
@@ -168,10 +168,10 @@ def test_freeze_the_active_scheduler_and_thaw_it(drilled: Platform) -> None:
         frozen = family(drilled, before)
         for process in frozen:
             process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: active(drilled) not in ("", before), "the take-over", timeout_s=60)
+        wait_until(lambda: active(drilled) not in ("", before), "the take-over")
         taken_over = datetime.now(UTC)
         started = "SELECT 1 FROM task_instance WHERE queued_dttm > %s"
-        wait_until(lambda: query(drilled, started, taken_over), "work of the new scheduler", timeout_s=60)
+        wait_until(lambda: query(drilled, started, taken_over), "work of the new scheduler")
         for process in frozen:  # the scheduler before its guardian
             process.send_signal(signal.SIGCONT)
         return time.time()
@@ -195,14 +195,14 @@ def test_restart_the_database(drilled: Platform) -> None:
     def inject() -> float:
         old = drilled.pid("postgres")
         os.kill(old or 0, signal.SIGINT)
-        wait_until(lambda: drilled.pid("postgres") not in (None, old), "PostgreSQL", timeout_s=60)
-        wait_until(lambda: answers(drilled), "PostgreSQL", timeout_s=60)
+        wait_until(lambda: drilled.pid("postgres") not in (None, old), "PostgreSQL")
+        wait_until(lambda: answers(drilled), "PostgreSQL")
         return time.time()
 
     found = drill(drilled, "restart_database", inject)
     assert_unharmed(found)
     assert_never_two(drilled)
-    wait_until(drilled.is_healthy, "health", timeout_s=HEALTHY_S)
+    wait_until(drilled.is_healthy, "health")
 
 
 @pytest.mark.parametrize("part", ["execution-api", "postgres", "rabbitmq"])
@@ -222,7 +222,7 @@ def test_a_long_outage(drilled: Platform, part: str) -> None:
 
     found = drill(drilled, f"outage_{part.replace('-', '_')}", inject, lasts_s=OUTAGE_S)
     assert_unharmed(found)
-    wait_until(drilled.is_healthy, "health", timeout_s=HEALTHY_S)
+    wait_until(drilled.is_healthy, "health")
 
 
 def tell(processes: list[psutil.Process], number: signal.Signals) -> None:

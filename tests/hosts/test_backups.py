@@ -78,7 +78,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         made.write()
         made.do("apply")
         made.do("release", "deploy", "-m", "first")
-        wait_until(made.backups, "the first backup, which nobody asked for", timeout_s=300, every_s=2)
+        wait_until(made.backups, "the first backup, which nobody asked for", every_s=2)
         yield made
 
 
@@ -87,7 +87,7 @@ def is_whole(two: Two) -> None:
     assert two.ask("one", "postgres", "SELECT pg_is_in_recovery()") == "f"
     assert two.ask("two", "postgres", "SELECT pg_is_in_recovery()") == "t"
     following = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
-    wait_until(lambda: two.ask("one", "postgres", following) == "1", "the replica follows", timeout_s=60, every_s=1)
+    wait_until(lambda: two.ask("one", "postgres", following) == "1", "the replica follows", every_s=1)
     assert two.run("plan", "--check").returncode == 0
     assert "failed" not in two.bed["one"].run("systemctl list-units --failed 'airfleet-*' --no-legend").stdout
 
@@ -110,8 +110,8 @@ def test_what_was_dropped_is_there_again_and_what_came_later_is_undone(two: Two)
     two.ask("one", "warehouse", "INSERT INTO sales VALUES (8)")
     long = two.trigger(90)
     began = two.ledger()[0]
-    wait_until(lambda: two.ledger()[0] > began or two.state(long) == "running", "a task that runs", timeout_s=120)
-    wait_until(lambda: two.ledger()[0] - two.ledger()[1] == 1, "its attempt", timeout_s=120)
+    wait_until(lambda: two.ledger()[0] > began or two.state(long) == "running", "a task that runs")
+    wait_until(lambda: two.ledger()[0] - two.ledger()[1] == 1, "its attempt")
     moment = two.now()
     after = two.trigger(0.1)
     two.wait([after])

@@ -100,9 +100,9 @@ class Pair:
     def client(self) -> httpx.Client:
         base = f"http://{self.bed['h1'].address}:{self.api}"
         password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
-        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=30)
+        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=PATIENCE_S)
         token = login.raise_for_status().json()["access_token"]
-        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S)
 
     def begin(self, seconds: float) -> str:
         body = {"logical_date": None, "conf": {"seconds": seconds}}
@@ -116,7 +116,7 @@ class Pair:
         return task["state"] or "", task["hostname"] or "", task["try_number"]
 
     def ends(self, run: str) -> tuple[str, str, int]:
-        wait_until(lambda: self.task(run)[0] in ("success", "failed"), "the task's end", timeout_s=240, every_s=1)
+        wait_until(lambda: self.task(run)[0] in ("success", "failed"), "the task's end", every_s=1)
         return self.task(run)
 
 
@@ -187,7 +187,7 @@ def test_a_host_that_reboots_in_the_middle_stops_nobody_else(pair: Pair) -> None
     assert going.returncode == 1
     assert "\nh2: the connection " in said
     assert "h1: restart airfleet-scheduler.service" in said
-    h2.wait_ready(300)
+    h2.wait_ready()
     pair.settles()
 
 
@@ -211,7 +211,7 @@ def test_every_secret_but_one_is_rotated_by_removing_it(pair: Pair) -> None:
             secret.unlink()
     pair.settles()
     login = f"http://{pair.bed['h1'].address}:{pair.api}/auth/token"
-    assert httpx.post(login, json={"username": "admin", "password": old}, timeout=30).status_code == 401
+    assert httpx.post(login, json={"username": "admin", "password": old}, timeout=PATIENCE_S).status_code == 401
     assert pair.ends(pair.begin(0))[0] == "success"
 
 
@@ -220,7 +220,7 @@ def test_a_port_is_changed_and_one_that_is_taken_is_told(pair: Pair) -> None:
     thief = f"sudo systemd-run --quiet --unit thief python3 -m http.server {OTHER_API}"
     h1.run(thief)
     pair.write("h1", "h2", parallelism=34, api=OTHER_API)
-    wait_until(lambda: on(h1, f"ss -Hltn sport = :{OTHER_API} | grep -q ."), "the thief", timeout_s=30)
+    wait_until(lambda: on(h1, f"ss -Hltn sport = :{OTHER_API} | grep -q ."), "the thief")
     assert f"h1: port {OTHER_API} is taken by python3" in pair.fails()
     h1.run("sudo systemctl stop thief")
     pair.settles()
@@ -231,13 +231,13 @@ def test_a_port_is_changed_and_one_that_is_taken_is_told(pair: Pair) -> None:
 
 def test_a_host_is_removed_after_its_task_has_ended(pair: Pair) -> None:
     h2, run = pair.bed["h2"], pair.begin(75)
-    wait_until(lambda: pair.task(run)[0] == "running", "the task's start", timeout_s=120, every_s=1)
+    wait_until(lambda: pair.task(run)[0] == "running", "the task's start", every_s=1)
     pair.write("h1", parallelism=34, api=OTHER_API)
     done = pair.run("apply")
     assert "stop and remove airfleet-worker-io.service" in done.stderr
     assert "[draining]" in done.stderr
     assert pair.ends(run) == ("success", h2.address, 1)
-    wait_until(lambda: not on(h2, "systemctl status airfleet-worker-io"), "the worker's end", timeout_s=120, every_s=1)
+    wait_until(lambda: not on(h2, "systemctl status airfleet-worker-io"), "the worker's end", every_s=1)
     assert "h2 left the fleet" in pair.settles()
     assert (
         h2.run("ls -d /etc/airfleet/* /opt/airfleet/*; systemctl list-units -q 'airfleet-*'", check=False).stdout == ""
@@ -255,7 +255,7 @@ def test_a_host_comes_back_and_leaves_while_it_is_off(pair: Pair) -> None:
     pair.write("h1", parallelism=34, api=OTHER_API)
     assert "h2: removed from fleet.yaml, but it cannot be stopped" in pair.settles()
     h2.power_on()
-    h2.wait_ready(300)
+    h2.wait_ready()
     assert "h2 left the fleet" in pair.settles()
     assert not on(h2, "systemctl list-units -q 'airfleet-*' | grep -q .")
 

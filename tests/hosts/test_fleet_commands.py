@@ -27,7 +27,7 @@ from airfleet.components.host_model import (
     WORKER_LOGS,
 )
 from captures import Capture
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from four import AIRFLEET, PACKAGES, Four
 from machines import Bed, why_not
 from machines.image import Recipe, ensure_image
@@ -152,7 +152,7 @@ def test_an_interrupt_ends_the_command_there(two: Four) -> None:
     with subprocess.Popen(
         command, cwd=two.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        wait_until(lambda: any("command" in unit for unit in units(two, "app1")), "the command", timeout_s=60)
+        wait_until(lambda: any("command" in unit for unit in units(two, "app1")), "the command")
         assert process.stdout
         shown = b""
         while b"assword" not in shown:
@@ -165,7 +165,7 @@ def test_an_interrupt_ends_the_command_there(two: Four) -> None:
         assert "bob@example.com" not in seen
         assert left_words(two) == ""
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE_S) == 130
     assert not any("command" in unit for unit in units(two, "app1"))
     assert left_words(two) == ""
     assert "bob" not in airflow(two, "users", "list").stdout
@@ -176,9 +176,9 @@ def test_an_interrupt_that_comes_before_airflow_has_started_there_ends_the_comma
     with subprocess.Popen(command, cwd=two.folder, stdout=subprocess.DEVNULL) as process:
         # Its words are there for less time than a look takes. Airflow's start takes seconds, so nothing is done yet.
         started = lambda: left_words(two) or any("command" in unit for unit in units(two, "app1"))  # noqa: E731
-        wait_until(started, "the command", timeout_s=60)
+        wait_until(started, "the command")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) != 0
+        assert process.wait(PATIENCE_S) != 0
     assert left_words(two) == ""
     assert airflow(two, "variables", "get", "early").returncode == 1
 
@@ -186,13 +186,13 @@ def test_an_interrupt_that_comes_before_airflow_has_started_there_ends_the_comma
 def test_with_a_terminal_the_command_has_one_and_its_keys(two: Four) -> None:
     who = ("-u", "eve", "-r", "Viewer", "-e", "eve@example.com", "-f", "Eve", "-l", "N")
     with open_terminal([*AIRFLEET, "airflow", "users", "create", *who], cwd=two.folder) as terminal:
-        terminal.read_until(b"assword", timeout_s=120)
+        terminal.read_until(b"assword")
         terminal.type(b"\x03")
         assert terminal.wait() == 130, terminal.said
     with open_terminal([*AIRFLEET, "airflow", "users", "create", *who], cwd=two.folder) as terminal:
-        terminal.read_until(b"assword:", timeout_s=120)
+        terminal.read_until(b"assword:")
         terminal.type(b"s3cret\n")
-        terminal.read_until(b"epeat", timeout_s=60)
+        terminal.read_until(b"epeat")
         terminal.type(b"s3cret\n")
         assert terminal.wait() == 0, terminal.said
         assert b"s3cret" not in terminal.said, "the terminal shows no password"
@@ -211,12 +211,11 @@ def test_logs_of_all_hosts_and_what_a_doctor_sees(two: Four) -> None:
         assert process.stdout
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(PATIENCE_S)
     for host in ROLES:
         wait_until(
             lambda host=host: two.bed[host].run("pgrep -x -u root journalctl || true").stdout == "",  # type: ignore[misc]
             f"nobody follows on {host}",
-            timeout_s=20,
         )
     findings = {one["subject"]: one for one in json.loads(two.run("doctor", "--json").stdout)}
     print(json.dumps(findings, indent=1))
@@ -255,7 +254,6 @@ def test_lines_of_all_hosts_are_kept_once_over_deaths_of_agent_store_network_and
         wait_until(
             lambda word=word: len(find_lines(two, word)) == 400,  # type: ignore[misc]
             f"all lines with {word}",
-            timeout_s=120,
             every_s=2,
             seen=lambda word=word: len(find_lines(two, word)),  # type: ignore[misc]
         )
@@ -277,9 +275,9 @@ def test_a_log_is_in_the_ui_and_found_when_its_host_is_gone(two: Four) -> None:
         content = two.call("GET", f"{path}/logs/1?full_content=true")["content"]
         return drop_frame(str(line.get("event")) for line in content)
 
-    wait_until(lambda: two.call("GET", path)["end_date"], "the end of the task", timeout_s=30)
+    wait_until(lambda: two.call("GET", path)["end_date"], "the end of the task")
     live = read()
-    wait_until(lambda: find_lines(two, "--run", run), "lines of the run", timeout_s=30, every_s=1)
+    wait_until(lambda: find_lines(two, "--run", run), "lines of the run", every_s=1)
     two.bed["app2"].pull_plug()
     try:
         time.sleep(12)
@@ -297,7 +295,7 @@ def test_down_stops_airflow_and_apply_starts_it_again(two: Four) -> None:
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     run = two.trigger(15)
-    wait_until(lambda: two.workers()["app2"]["running"], "its task runs", timeout_s=60, every_s=1)
+    wait_until(lambda: two.workers()["app2"]["running"], "its task runs", every_s=1)
     two.do("down", "--yes")
     began, ended = two.ledger()
     assert began == ended, "the task ran to its end"

@@ -40,7 +40,7 @@ def move(four: Four, version: str, *words: str) -> dict[str, object]:
     """Upgrade while tasks run and requests reach the UI; no task and no request fails."""
     began, ended = four.ledger()
     runs = [four.trigger(60) for _ in range(4)]
-    wait_until(lambda: four.ledger()[0] == began + 4, "tasks that run", timeout_s=240, every_s=1)
+    wait_until(lambda: four.ledger()[0] == began + 4, "tasks that run", every_s=1)
     with Poller(four.url) as poller:
         begun = time.monotonic()
         done = four.do("upgrade", *words, "--yes", "--json")
@@ -60,7 +60,7 @@ def begin_and_kill(four: Four, *words: str) -> None:
     """Run a command and kill it once it has begun to change the fleet."""
     call = subprocess.Popen([*AIRFLEET, "upgrade", *words, "--yes"], cwd=four.folder)
     try:
-        wait_until(lambda: running(four)["target"] or call.poll() is not None, "a move", timeout_s=300, every_s=0.1)
+        wait_until(lambda: running(four)["target"] or call.poll() is not None, "a move", every_s=0.1)
     finally:
         os.kill(call.pid, signal.SIGKILL)
         call.wait()

@@ -95,7 +95,7 @@ def test_what_lasts_is_taken_back_by_the_host_when_nobody_else_does(
 
     ShellInjector(shells, grace_s=0.0).inject(fault(act, 4.0), ["h1"])
     assert is_struck()
-    wait_until(lambda: not is_struck(), "the host takes it back", timeout_s=20)
+    wait_until(lambda: not is_struck(), "the host takes it back")
 
 
 def test_a_host_without_the_component_says_so(shells: dict[str, MachineShell]) -> None:

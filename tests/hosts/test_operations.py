@@ -20,7 +20,7 @@ def test_a_worker_drains_while_the_other_goes_on_and_stays_drained_through_a_res
     four.do("workers", "drain", "app2")
     assert four.workers()["app2"]["state"] == "drained"
     four.bed["app2"].run("sudo systemctl restart airfleet-worker-default")
-    wait_until(lambda: four.workers()["app2"]["state"] == "drained", "still drained", timeout_s=120, every_s=1)
+    wait_until(lambda: four.workers()["app2"]["state"] == "drained", "still drained", every_s=1)
     here = four.bed["app2"].run("sudo cat /var/lib/airfleet/worker/ran || true").stdout
     runs += four.begin(1, 4)
     four.wait(runs)
@@ -53,11 +53,11 @@ def test_a_lost_primary_is_replaced_by_itself_and_comes_back_as_a_replica_and_no
     before, _ = four.ledger()
     runs = four.begin(60, 4)
     with Writer(four) as writer:
-        wait_until(lambda: len(writer.confirmed) > 3, "some confirmed runs", timeout_s=60)
+        wait_until(lambda: len(writer.confirmed) > 3, "some confirmed runs")
         four.bed["db1"].pull_plug()
         lost = time.monotonic()
         confirmed = len(writer.confirmed)
-        wait_until(lambda: len(writer.confirmed) > confirmed + 3, "runs after it", timeout_s=120)
+        wait_until(lambda: len(writer.confirmed) > confirmed + 3, "runs after it")
         print(f"confirmed again {writer.again(lost):.1f} s after the primary was lost")
     runs += writer.confirmed
     four.wait(runs)
@@ -68,12 +68,12 @@ def test_a_lost_primary_is_replaced_by_itself_and_comes_back_as_a_replica_and_no
 
     four.bed["db1"].power_on()
     four.bed["db1"].wait_ready()
-    wait_until(lambda: is_replica(four, "db1"), "db1 is a replica", timeout_s=180, every_s=1)
+    wait_until(lambda: is_replica(four, "db1"), "db1 is a replica", every_s=1)
     assert four.run("plan", "--check").returncode == 0
-    wait_until(lambda: four.run("status").returncode == 0, "all is well", timeout_s=120, every_s=5)
+    wait_until(lambda: four.run("status").returncode == 0, "all is well", every_s=5)
     four.do("failover", "--database")
     assert not is_replica(four, "db1")
-    wait_until(lambda: is_replica(four, "db2"), "db2 is a replica", timeout_s=120, every_s=1)
+    wait_until(lambda: is_replica(four, "db2"), "db2 is a replica", every_s=1)
     four.wait([four.trigger(1)])
     assert four.run("plan", "--check").returncode == 0
 

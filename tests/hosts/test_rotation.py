@@ -15,7 +15,7 @@ from airfleet.components.host_model import PROXY
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.settings import name_key
 from airfleet.spec.secrets import Secret
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from four import AIRFLEET, Four, Poller
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
@@ -77,7 +77,7 @@ def can_use_broker(four: Four, login: str, password: str) -> bool:
 
 def log_in(four: Four, password: str) -> int:
     body = {"username": "admin", "password": password}
-    return httpx.post(f"{four.url}/auth/token", json=body, timeout=60).status_code
+    return httpx.post(f"{four.url}/auth/token", json=body, timeout=PATIENCE_S).status_code
 
 
 def forge(key: str) -> str:
@@ -141,7 +141,6 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
     wait_until(
         lambda: sorted(four.bed[name].run(script).stdout.strip() for name in ("db1", "db2")) == ["0", "1"],
         "one replica follows the primary",
-        timeout_s=60,
         every_s=1,
     )
 

@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from fleets import Platform
 
 pytestmark = [pytest.mark.local]
@@ -28,7 +28,7 @@ def database(platform: Platform) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def client(platform: Platform) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{platform.port}", timeout=60, trust_env=False) as one:
+    with httpx.Client(base_url=f"http://127.0.0.1:{platform.port}", timeout=PATIENCE_S, trust_env=False) as one:
         one.headers["Authorization"] = f"Bearer {platform.log_in(platform.password).json()['access_token']}"
         yield one
 
@@ -102,7 +102,7 @@ def test_an_edited_row_is_found_with_its_number(platform: Platform, database: ps
 
 
 def test_the_agents_keep_heads_outside_the_database(platform: Platform) -> None:
-    wait_until(lambda: "audit head {" in platform.log("agents"), "a head in the log of the agents", timeout_s=90)
+    wait_until(lambda: "audit head {" in platform.log("agents"), "a head in the log of the agents")
     log = platform.state.logs / "agents.log"
     assert json.loads(platform.airfleet("audit", "verify", "--json", "--anchors", str(log)).stdout)["findings"] == []
 

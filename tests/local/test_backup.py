@@ -24,7 +24,7 @@ from airfleet.operations.backup.embedded.take import prune, take
 from airfleet.runners.local import launch
 from airfleet.spec.secrets import Secret
 from deadline import wait_until
-from fleets import HEALTHY_S, Platform
+from fleets import Platform
 from servers import Server, serve
 
 pytestmark = pytest.mark.local
@@ -213,4 +213,4 @@ def test_a_platform_goes_back_to_before_a_mistake(platform: Platform) -> None:
     assert {first, second} <= runs
     assert third not in runs
     assert platform.succeeds("quick")
-    wait_until(platform.is_healthy, "health", timeout_s=HEALTHY_S)
+    wait_until(platform.is_healthy, "health")

@@ -17,6 +17,7 @@ import pytest
 from airfleet.runners.local import launch, ports
 from airfleet.workspace.project import find_state
 from airfleet.workspace.state_folder import LAYOUT
+from deadline import PATIENCE_S
 from fleets import Platform
 
 pytestmark = pytest.mark.local
@@ -39,7 +40,7 @@ def project() -> Iterator[Path]:
 def refused(project: Path, code: int, *words: str, command: tuple[str, ...] = ("up",), said: str) -> str:
     """Return stderr of an `airfleet` command that exits with this code and a hint, and leaves no process."""
     platform = Platform(project, port=0)
-    done = platform.airfleet(*command, *words, check=False, timeout_s=180)
+    done = platform.airfleet(*command, *words, check=False)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "hint: " in done.stderr
@@ -161,7 +162,7 @@ def test_a_missing_c_library(project: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=PATIENCE_S,
     )
     if done.stderr.startswith(("unshare:", "mount:")):
         pytest.skip(f"cannot mount: {done.stderr.strip()}")

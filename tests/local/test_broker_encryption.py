@@ -21,6 +21,7 @@ from airfleet.workspace import certificate_authority
 from airfleet.workspace.certificate_authority import Authority
 from airfleet_provider.network import verified_amqp
 from brokers import Broker, serve, write_certificate
+from deadline import PATIENCE_S
 from places import CREDENTIALS, parse, place
 
 pytestmark = pytest.mark.local
@@ -117,7 +118,7 @@ def test_a_former_version_of_tls_is_refused(introducing: Broker) -> None:
     context = ssl.create_default_context(cafile=str(introducing.authorities))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with (
-        socket.create_connection(("127.0.0.1", introducing.tls_port), timeout=30) as plain,
+        socket.create_connection(("127.0.0.1", introducing.tls_port), timeout=PATIENCE_S) as plain,
         pytest.raises((ssl.SSLError, ConnectionResetError)),  # the broker may close before its alert is read
     ):
         context.wrap_socket(plain, server_hostname="127.0.0.1")

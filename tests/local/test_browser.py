@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from airflow_pages import CHROMIUM, open_page, start_browser
 from fleets import Platform
 
 pytestmark = [pytest.mark.local, pytest.mark.browser]
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# A machine without network must not wait for Chromium's own services.
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: tools/chromium installs it as root")
 def test_a_person_logs_in_and_sees_a_successful_run(platform: Platform) -> None:
     assert platform.succeeds("quick")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(90_000)
+    with start_browser() as browser:
+        page = open_page(browser)
         page.goto(f"http://127.0.0.1:{platform.port}/")
         log_in(page, "not the password")
-        expect(page.locator("body")).to_contain_text("Invalid login", timeout=90_000)
+        expect(page.locator("body")).to_contain_text("Invalid login")
         log_in(page, platform.password)
-        expect(page.get_by_role("heading", name="Health")).to_be_visible(timeout=90_000)
+        expect(page.get_by_role("heading", name="Health")).to_be_visible()
         page.goto(f"http://127.0.0.1:{platform.port}/dags/quick/runs")
-        expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=90_000)
+        expect(page.get_by_text("Success", exact=True).first).to_be_visible()
         ARTIFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTIFACTS / "successful-run.png")
-        browser.close()
 
 
 def log_in(page: Page, password: str) -> None:

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from airfleet_provider.contract import alert_schema
 from airflow_pages import CHROMIUM, open_page, start_browser
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from fleets import Platform
 
 pytestmark = [pytest.mark.local]
@@ -34,7 +34,7 @@ class Visitor:
     def __init__(self, platform: Platform, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(
-            base_url=f"http://127.0.0.1:{platform.port}", timeout=60, trust_env=False, headers=headers
+            base_url=f"http://127.0.0.1:{platform.port}", timeout=PATIENCE_S, trust_env=False, headers=headers
         )
 
     def get(self, path: str) -> httpx.Response:
@@ -53,7 +53,7 @@ class Visitor:
 
 def log_in(platform: Platform, name: str, password: str) -> Visitor:
     url = f"http://127.0.0.1:{platform.port}/auth/token"
-    answer = httpx.post(url, json={"username": name, "password": password}, timeout=60, trust_env=False)
+    answer = httpx.post(url, json={"username": name, "password": password}, timeout=PATIENCE_S, trust_env=False)
     return Visitor(platform, answer.raise_for_status().json()["access_token"])
 
 
@@ -133,7 +133,6 @@ def test_the_overview_is_that_of_this_platform(platform: Platform, visitors: dic
     wait_until(
         lambda: "slow" in [one["dag"] for one in visitors["admin"].get("pools").json()["slowest"]],
         "the running task on the page",
-        timeout_s=60,
         every_s=0.5,
     )
     platform.release()
@@ -144,7 +143,7 @@ def test_an_acknowledgement_needs_its_right_and_is_audited(
 ) -> None:
     alert = raise_alert(database, {"dag": "quick"})
     path = f"alerts/{alert}/acknowledge"
-    wait_until(lambda: alert in list_alerts(visitors["team"]), "the new alert", timeout_s=30)
+    wait_until(lambda: alert in list_alerts(visitors["team"]), "the new alert")
     tries = {name: one.post(path, {"note": "test"}).status_code for name, one in visitors.items() if name != "admin"}
     assert tries == {"viewer": 403, "team": 403, "nobody": 401}
     assert visitors["admin"].post(path, {"note": "test"}).status_code == 200
@@ -166,7 +165,7 @@ def test_a_team_sees_neither_alerts_of_others_nor_of_the_platform(
     visitors: dict[str, Visitor], database: psycopg.Connection[Any]
 ) -> None:
     hidden = {raise_alert(database, {"dag_id": "slow"}), raise_alert(database, {"host": "db1"})}
-    wait_until(lambda: hidden <= list_alerts(visitors["viewer"]), "the new alerts", timeout_s=30)
+    wait_until(lambda: hidden <= list_alerts(visitors["viewer"]), "the new alerts")
     assert not hidden & list_alerts(visitors["team"])
 
 
@@ -202,11 +201,11 @@ def test_a_person_opens_the_pages_and_the_tab_of_a_task(platform: Platform) -> N
         page.locator("input[name=username]").fill("admin")
         page.locator("input[name=password]").fill(platform.password)
         page.locator("input[type=submit], button[type=submit]").first.click()
-        page.get_by_role("link", name="Fleet").click(timeout=90_000)
-        expect(page.get_by_role("heading", name="What is wrong")).to_be_visible(timeout=90_000)
-        expect(page.get_by_role("cell", name="Scheduler").first).to_be_visible(timeout=90_000)
+        page.get_by_role("link", name="Fleet").click()
+        expect(page.get_by_role("heading", name="What is wrong")).to_be_visible()
+        expect(page.get_by_role("cell", name="Scheduler").first).to_be_visible()
         ARTIFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTIFACTS / "fleet-real-overview.png")
         page.goto(f"{base}/dags/quick/runs/{run}/tasks/work/plugin/why-task")
-        expect(page.locator(".airfleet .af-verdict")).to_be_visible(timeout=90_000)
+        expect(page.locator(".airfleet .af-verdict")).to_be_visible()
         page.screenshot(path=ARTIFACTS / "fleet-real-why.png")

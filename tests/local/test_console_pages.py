@@ -80,7 +80,7 @@ def find_violations(page: Page) -> list[str]:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
     look_at(site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
-    expect(site.page.get_by_text(PAGES[name][0]).first).to_be_visible(timeout=90_000)
+    expect(site.page.get_by_text(PAGES[name][0]).first).to_be_visible()
     ARTIFACTS.mkdir(exist_ok=True)
     site.page.screenshot(path=ARTIFACTS / f"fleet-{name}.png")
     assert find_violations(site.page) == []
@@ -89,14 +89,14 @@ def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
 @pytest.mark.parametrize("name", ["overview", "pools", "alerts"])
 def test_a_page_is_readable_in_the_dark(dark_site: Site, name: str) -> None:
     look_at(dark_site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
-    expect(dark_site.page.get_by_text(PAGES[name][0]).first).to_be_visible(timeout=90_000)
+    expect(dark_site.page.get_by_text(PAGES[name][0]).first).to_be_visible()
     assert find_violations(dark_site.page) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_says_that_there_is_nothing(site: Site, name: str) -> None:
     look_at(site, name, {key: Answer(body) for key, body in invented_fleet.make_empty_pages().items()})
-    expect(site.page.get_by_text(PAGES[name][1]).first).to_be_visible(timeout=90_000)
+    expect(site.page.get_by_text(PAGES[name][1]).first).to_be_visible()
     assert find_violations(site.page) == []
 
 
@@ -105,14 +105,14 @@ def test_a_page_says_why_it_is_empty(site: Site, case: str) -> None:
     answer, said = BROKEN[case]
     for name in ("overview", "alerts") if case == "forbidden" else ("overview",):
         look_at(site, name, dict.fromkeys(PAGES, answer))
-        expect(site.page.get_by_text(said).first).to_be_visible(timeout=90_000)
+        expect(site.page.get_by_text(said).first).to_be_visible()
         assert find_violations(site.page) == []
 
 
 def test_a_page_of_500_dags_and_50_hosts_is_readable(site: Site) -> None:
     large = views.show_pools(invented_fleet.ADMIN, invented_fleet.make_large_activity())
     look_at(site, "pools", {"pools": Answer(large)})
-    expect(site.page.get_by_text("worker-49.example.com")).to_be_attached(timeout=90_000)
+    expect(site.page.get_by_text("worker-49.example.com")).to_be_attached()
     assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
@@ -187,7 +187,7 @@ def test_a_release_is_rolled_back_with_a_reason(site: Site) -> None:
 def test_who_may_not_operate_gets_no_button(site: Site) -> None:
     own = invented_fleet.make_pages(invented_fleet.VIEWER)
     look_at(site, "alerts", {key: Answer(body) for key, body in own.items()})
-    expect(site.page.get_by_text("Acknowledging and silencing need the right")).to_be_visible(timeout=90_000)
+    expect(site.page.get_by_text("Acknowledging and silencing need the right")).to_be_visible()
     expect(site.page.get_by_role("button", name="Acknowledge")).to_have_count(0)
 
 
@@ -196,7 +196,7 @@ def test_an_open_page_asks_now_and_then_and_a_hidden_one_never(browser: Browser)
         page = site.page
         page.clock.install()
         look_at(site, "alerts", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
-        expect(page.get_by_text("DiskFull").first).to_be_visible(timeout=90_000)
+        expect(page.get_by_text("DiskFull").first).to_be_visible()
         asked = len(site.requests)
         with page.expect_request("**/airfleet/api/alerts"):
             page.clock.fast_forward(11_000)
@@ -215,7 +215,7 @@ def test_an_open_page_asks_now_and_then_and_a_hidden_one_never(browser: Browser)
 def test_old_figures_stay_and_say_their_age(site: Site) -> None:
     answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
     look_at(site, "alerts", answers)
-    expect(site.page.get_by_text("DiskFull").first).to_be_visible(timeout=90_000)
+    expect(site.page.get_by_text("DiskFull").first).to_be_visible()
     site.answers = {"alerts": Answer({"detail": "the metadata database does not answer"}, 503)}
     site.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # asks at once
     expect(site.page.get_by_text("These figures are")).to_be_visible()

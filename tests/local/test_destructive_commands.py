@@ -334,5 +334,5 @@ def test_no_route_takes_a_live_dag_for_an_old_one_and_a_deleted_one_returns(kios
         assert codes + [code for code, _ in answers] in ([0], [204]), answers
     assert live(kiosk) == tuple({"d02": part["d02"]} for part in before)
     kiosk.start()
-    wait_until(lambda: kiosk.hashes() == before[1], "the deleted Dags", timeout_s=240)
+    wait_until(lambda: kiosk.hashes() == before[1], "the deleted Dags")
     assert {name: row[0] for name, row in kiosk.versions().items()} == {name: row[0] for name, row in before[0].items()}

@@ -11,7 +11,7 @@ import pytest
 from airfleet.drills.attempt_log import TaskInstance, read_log
 from airfleet.drills.load import STORE, Load, render_project
 from deadline import wait_until
-from fleets import HEALTHY_S, Platform
+from fleets import Platform
 
 pytestmark = pytest.mark.local
 
@@ -33,9 +33,7 @@ def test_every_expected_instance_and_no_other_is_done_once(other: Platform) -> N
         attempts = read_log(file.read_text().splitlines()).attempts if file.exists() else ()
         return sorted(one.instance for one in attempts if one.is_done)
 
-    wait_until(
-        lambda: set(done()) >= set(load.expected()), "all that is expected", timeout_s=HEALTHY_S, every_s=0.5, seen=done
-    )
+    wait_until(lambda: set(done()) >= set(load.expected()), "all that is expected", every_s=0.5, seen=done)
     assert done() == sorted(load.expected())
     assert len(done()) == 9
     lines = (Path(load.folder) / "ledger.jsonl").read_text().splitlines()

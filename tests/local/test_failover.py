@@ -17,7 +17,7 @@ import pytest
 
 from airfleet.operations.scheduler_handover import ALIVE_S
 from deadline import wait_until
-from fleets import HEALTHY_S, Platform, make
+from fleets import Platform, make
 from living import is_alive, send
 
 pytestmark = pytest.mark.local
@@ -41,7 +41,6 @@ def two(_two: Platform) -> Platform:
     wait_until(
         lambda: sorted(seats(_two).values()) == ["active", "standby"],
         "both seats",
-        timeout_s=HEALTHY_S,
         seen=lambda: seats(_two),
     )
     return _two
@@ -85,8 +84,8 @@ def test_the_other_goes_on_when_the_active_one_is_killed(two: Platform) -> None:
     before = active(two)
     run = two.hold()
     scheduler_of(two, before).kill()
-    wait_until(lambda: active(two) not in ("", before), "the take-over", timeout_s=HEALTHY_S)
-    wait_until(lambda: len(two.attempts()) > 1, "the task's second start", timeout_s=HEALTHY_S)
+    wait_until(lambda: active(two) not in ("", before), "the take-over")
+    wait_until(lambda: len(two.attempts()) > 1, "the task's second start")
     assert not is_alive(int(two.attempts()[0].split()[0])), "two attempts at a time"
     two.release()
     assert two.wait_run("slow", run) == "success"
@@ -101,7 +100,7 @@ def test_failover_hands_over_on_purpose_and_nothing_is_run_twice(two: Platform) 
     assert done["before"] != done["after"]
     assert 0 <= done["stopped_s"] <= done["taken_s"] <= done["began_s"] <= done["works_s"]
     assert two.succeeds("quick")
-    wait_until(lambda: seats(two).get(before) == "standby", "the old one as standby", timeout_s=HEALTHY_S)
+    wait_until(lambda: seats(two).get(before) == "standby", "the old one as standby")
     assert overlaps(two) == []
 
 
@@ -109,7 +108,7 @@ def test_a_frozen_active_one_is_replaced_and_never_acts_again(two: Platform) -> 
     before = active(two)
     frozen = two.session(two.pid(before))
     send(frozen, signal.SIGSTOP)
-    wait_until(lambda: active(two) not in ("", before), "the take-over", timeout_s=HEALTHY_S)
+    wait_until(lambda: active(two) not in ("", before), "the take-over")
     assert two.succeeds("quick")
     assert not any(is_alive(process) for process in frozen), "it may thaw beside its successor"
     two.wait_healthy()
@@ -122,7 +121,7 @@ def test_a_hand_over_to_nobody_is_refused(two: Platform) -> None:
     os.kill(two.pid(standby) or 0, signal.SIGSTOP)
     try:
         # Asked for earlier, the hand-over would wait for the standby, which counts as alive until then.
-        wait_until(lambda: is_silent(two, standby), f"the silence of {standby}", timeout_s=HEALTHY_S)
+        wait_until(lambda: is_silent(two, standby), f"the silence of {standby}")
         refused = two.airfleet("failover", check=False)
         assert refused.returncode == 1
         assert f"no standby scheduler for {before}" in refused.stderr

@@ -56,7 +56,7 @@ def test_a_task_under_way_is_confirmed_by_the_login_it_was_taken_with(exchange: 
         scheduler.channel().basic_publish(amqp.Message("task"), routing_key="default")
     worker = exchange.connect("pool-default", WORKER)
     channel = worker.channel()
-    taken = wait_until(lambda: channel.basic_get("default"), "the task", timeout_s=30)
+    taken = wait_until(lambda: channel.basic_get("default"), "the task")
     publishers, workers = (
         [former, *walk(former.reveal(), f"{former.reveal()}-after")] for former in (PUBLISHER, WORKER)
     )

@@ -22,7 +22,7 @@ import pytest
 
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import MigrationKind
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from former_version import ROOT, unpack_former
 from servers import Server, serve
 
@@ -57,7 +57,7 @@ class Schedulers:
         """Kill every scheduler at once, as when a host loses its power."""
         process = self.running.pop(seat)
         process.kill()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
     def ask(self, sql: str, *words: object) -> list[tuple[object, ...]]:
         with contextlib.suppress(psycopg.errors.UndefinedTable):
@@ -69,7 +69,7 @@ class Schedulers:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
                 process.kill()
-                process.wait(60)
+                process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

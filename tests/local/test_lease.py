@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from airfleet_provider.scheduler_ha.rules import TTL_S
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from living import is_alive
 from servers import Server, serve
 
@@ -119,7 +119,7 @@ def seats(server: Server) -> Iterator[Seats]:
             with contextlib.suppress(ProcessLookupError):
                 guardian.send_signal(signal.SIGCONT)
                 guardian.kill()
-                guardian.wait(60)
+                guardian.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["guardian", "scheduler"])
@@ -129,7 +129,7 @@ def test_who_is_killed_is_replaced_at_once(seats: Seats, which: int) -> None:
     assert seats.active() == "b"
     assert seats.gap() < TTL_S / 2, "the standby waited for the lease to run out"
     if which:
-        assert seats.running["a"].wait(60) == 1, "a scheduler that dies takes its guardian with it"
+        assert seats.running["a"].wait(PATIENCE_S) == 1, "a scheduler that dies takes its guardian with it"
 
 
 def test_who_is_frozen_is_replaced_in_time_and_never_acts_again(seats: Seats) -> None:
@@ -162,7 +162,7 @@ def test_a_planned_hand_over_takes_no_outage(seats: Seats) -> None:
 
 def test_a_stop_hands_over(seats: Seats) -> None:
     seats.running["a"].terminate()
-    assert seats.running["a"].wait(60) == 0
+    assert seats.running["a"].wait(PATIENCE_S) == 0
     seats.wait_epoch(2)
     assert "a" not in seats.states()
     assert seats.gap() < TTL_S / 2
@@ -182,7 +182,7 @@ def test_a_restart_of_the_database_changes_nothing(seats: Seats) -> None:
 def test_a_long_outage_of_the_database_pauses_the_scheduler_and_costs_nothing(seats: Seats) -> None:
     guardian, scheduler = seats.pids("a")
     seats.server.stop()
-    wait_until(lambda: psutil.Process(scheduler).status() == psutil.STATUS_STOPPED, "the pause", timeout_s=TTL_S)
+    wait_until(lambda: psutil.Process(scheduler).status() == psutil.STATUS_STOPPED, "the pause")
     seats.server.start()
     before = seats.writes(1)
     wait_until(lambda: seats.writes(1) > before, "more work")
@@ -198,7 +198,7 @@ def test_a_database_that_hangs_pauses_the_scheduler_in_time(seats: Seats) -> Non
     for process in frozen:
         process.suspend()
     try:
-        wait_until(lambda: psutil.Process(scheduler).status() == psutil.STATUS_STOPPED, "the pause", timeout_s=TTL_S)
+        wait_until(lambda: psutil.Process(scheduler).status() == psutil.STATUS_STOPPED, "the pause")
     finally:
         for process in frozen:
             process.resume()
@@ -219,7 +219,7 @@ def test_a_wrong_clock_of_the_database_neither_keeps_a_dead_holder_nor_ends_a_li
     assert seats.epoch() == 1
     seats.signal("a", signal.SIGSTOP)
     seats.server.query(expires)
-    wait_until(lambda: seats.epoch() == 2, "the standby", timeout_s=3 * TTL_S, seen=seats.describe)
+    wait_until(lambda: seats.epoch() == 2, "the standby", seen=seats.describe)
 
 
 def test_a_holder_that_died_with_the_database_is_not_waited_for(seats: Seats) -> None:
@@ -228,4 +228,4 @@ def test_a_holder_that_died_with_the_database_is_not_waited_for(seats: Seats) ->
     for pid in reversed(seats.pids("a")):
         os.kill(pid, signal.SIGKILL)
     seats.server.start()
-    wait_until(lambda: seats.epoch() == 2, "the standby", timeout_s=3 * TTL_S, seen=seats.describe)
+    wait_until(lambda: seats.epoch() == 2, "the standby", seen=seats.describe)

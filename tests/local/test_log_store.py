@@ -21,7 +21,7 @@ from airfleet_provider.contract import environment, log_store_config
 from airfleet_provider.contract.log_agent_config import LogAgentKey
 from airfleet_provider.log_index.remote import Proof, RemoteLogReader
 from airfleet_provider.log_index.store import LogQuery, LogStoreError
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from log_hosts import TRY, make_event
 
 pytestmark = pytest.mark.local
@@ -47,7 +47,7 @@ class Process:
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         self._process.send_signal(number)
-        return self._process.wait(60)
+        return self._process.wait(PATIENCE_S)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
 from airfleet_provider.agent_loops.server import HttpAnswer, Request, Server, ServerTls
 from airfleet_provider.contract.notification_policy import derive_webhook_token
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from places import CREDENTIALS, parse, place
 from prometheus_server import quicken
 
@@ -41,7 +41,6 @@ hosts:
   mon2: {{address: {ADDRESSES["mon2"]}, roles: [monitor]}}
 """
 PROGRAMS = [Path("/usr/bin/prometheus"), Path("/usr/bin/prometheus-alertmanager")]
-START_S = 120
 
 
 @dataclass
@@ -94,7 +93,7 @@ class Hosts:
 
     def open(self, name: str, port: int, *, proof: bool = True) -> httpx.Client:
         url = f"https://{ADDRESSES[name]}:{self.ports[port]}"
-        return httpx.Client(base_url=url, verify=self.trust(proof=proof), trust_env=False, timeout=20)
+        return httpx.Client(base_url=url, verify=self.trust(proof=proof), trust_env=False, timeout=PATIENCE_S)
 
     def take(self, request: Request) -> HttpAnswer:
         self.tokens.add(request.headers.get("Authorization", ""))
@@ -149,17 +148,15 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     finally:
         for process in started:
             process.terminate()
-            process.wait(60)
+            process.wait(PATIENCE_S)
         served.shutdown()
         served.server_close()
 
 
 def test_prometheus_scrapes_and_delivers_with_tls(hosts: Hosts) -> None:
     for job in ("prometheus", "alertmanager", "agents"):
-        wait_until(lambda job=job: hosts.count(f'up{{job="{job}"}} == 1'), job, timeout_s=START_S)  # type: ignore[misc]
-    wait_until(
-        lambda: hosts.count("sum(prometheus_notifications_sent_total) > 0"), "an alert goes over", timeout_s=START_S
-    )
+        wait_until(lambda job=job: hosts.count(f'up{{job="{job}"}} == 1'), job)  # type: ignore[misc]
+    wait_until(lambda: hosts.count("sum(prometheus_notifications_sent_total) > 0"), "an alert goes over")
     assert hosts.count('airfleet:limit:certificate_expiry_timestamp_seconds{name="host"} - time() > 0')
 
 
@@ -167,15 +164,15 @@ def test_alertmanager_shows_its_token_to_the_agents_with_tls_only(hosts: Hosts) 
     def list_names() -> set[str]:
         return {alert["labels"]["alertname"] for alert in hosts.alerts}
 
-    wait_until(lambda: "Watchdog" in list_names(), "the watchdog at the agents", timeout_s=START_S)
+    wait_until(lambda: "Watchdog" in list_names(), "the watchdog at the agents")
     assert hosts.tokens == {f"Bearer {derive_webhook_token(CREDENTIALS.platform.jwt_secret.reveal())}"}
     transport = httpx.HTTPTransport(local_address=ADDRESSES["mon1"])
-    with httpx.Client(transport=transport, timeout=20) as client, pytest.raises(httpx.TransportError):
+    with httpx.Client(transport=transport, timeout=PATIENCE_S) as client, pytest.raises(httpx.TransportError):
         client.get(f"http://{ADDRESSES['one']}:{hosts.ports[9108]}/metrics")
 
 
 def test_no_page_reads_metrics_through_a_browser(hosts: Hosts) -> None:
-    wait_until(lambda: hosts.count("up") is not None, "Prometheus", timeout_s=START_S)
+    wait_until(lambda: hosts.count("up") is not None, "Prometheus")
     with hosts.open("mon1", 9090, proof=False) as client:
         page = client.get("/api/v1/labels", headers={"Origin": "https://elsewhere.example"})
     assert page.status_code == 200
@@ -192,11 +189,11 @@ def test_who_has_no_certificate_of_a_host_silences_nothing(hosts: Hosts) -> None
         except httpx.TransportError:
             return False
 
-    wait_until(answers, "Alertmanager", timeout_s=START_S)
+    wait_until(answers, "Alertmanager")
     with hosts.open("mon1", 9093, proof=False) as client, pytest.raises(httpx.TransportError):
         client.get("/api/v2/silences")
     with (
-        socket.create_connection((ADDRESSES["mon1"], hosts.ports[9094]), timeout=20) as plain,
+        socket.create_connection((ADDRESSES["mon1"], hosts.ports[9094]), timeout=PATIENCE_S) as plain,
         pytest.raises(OSError, match=r"(?i)certificate"),
         hosts.trust(proof=False).wrap_socket(plain, server_hostname=ADDRESSES["mon1"]) as secured,
     ):
@@ -228,5 +225,5 @@ def test_a_silence_of_one_alertmanager_reaches_the_other_with_tls(hosts: Hosts) 
         except httpx.HTTPError:
             return set()
 
-    made = wait_until(post, "Alertmanager takes a silence", timeout_s=START_S)
-    wait_until(lambda: made in list_at_other(), "the silence at the other Alertmanager", timeout_s=START_S)
+    made = wait_until(post, "Alertmanager takes a silence")
+    wait_until(lambda: made in list_at_other(), "the silence at the other Alertmanager")

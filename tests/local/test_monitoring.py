@@ -23,7 +23,7 @@ from airfleet_provider.contract.notification_policy import derive_webhook_token
 from alert_drills.drill import Drill, run_together
 from alert_drills.local_bed import LocalBed
 from alert_drills.processes import break_config, freeze_api_server
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from expositions import Exporters
 from fleets import Platform
 from prometheus_server import JWT_SECRET, Prometheus, quicken
@@ -81,7 +81,7 @@ def test_an_alert_reaches_the_agents_with_their_token_and_so_does_its_end(
     def find(name: str, status: str) -> bool:
         return any(alert["labels"]["alertname"] == name and alert["status"] == status for alert in exporters.alerts)
 
-    wait_until(lambda: find("Watchdog", "firing"), "the watchdog", timeout_s=60)
+    wait_until(lambda: find("Watchdog", "firing"), "the watchdog")
     assert not find("SchedulerDown", "firing")
     exporters.gauges["airfleet_scheduler_loop_age_seconds"] = 90.0
     wait_until(lambda: find("SchedulerDown", "firing"), "the alert")
@@ -104,10 +104,10 @@ def test_who_does_not_know_the_password_reads_and_silences_nothing(prometheus: P
         ("OPTIONS", silences),
     ):
         for proof in (None, (prometheus.login[0], "another")):
-            answer = httpx.request(method, url, headers=page, auth=proof, timeout=20, trust_env=False)
+            answer = httpx.request(method, url, headers=page, auth=proof, timeout=PATIENCE_S, trust_env=False)
             assert answer.status_code == 401, (method, url)
             assert "Access-Control-Allow-Origin" not in answer.headers
-    assert httpx.get(silences, auth=prometheus.login, timeout=20, trust_env=False).status_code == 200
+    assert httpx.get(silences, auth=prometheus.login, timeout=PATIENCE_S, trust_env=False).status_code == 200
     assert prometheus.value('up{job="prometheus"}') == prometheus.value('up{job="alertmanager"}') == 1
 
 
@@ -175,7 +175,7 @@ def look_at_panels(other: Platform) -> None:
         return {name for name, panel in asked.items() if not all(served.query(query.expr) for query in panel.queries)}
 
     with contextlib.suppress(AssertionError):  # the next line shows which panels are empty
-        wait_until(lambda: list_empty() <= SHOW_NOTHING, "data in every panel", timeout_s=240, every_s=5)
+        wait_until(lambda: list_empty() <= SHOW_NOTHING, "data in every panel", every_s=5)
     left = sorted(list_empty() - SHOW_NOTHING)
     assert not left, ", ".join(left)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_programs import list_environment
+from deadline import PATIENCE_S
 from servers import serve
 
 pytestmark = pytest.mark.local
@@ -50,7 +51,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
                         process.stdin.write("\n")
                         process.stdin.flush()
                 output = process.stdout.read()
-                code = process.wait(60)
+                code = process.wait(PATIENCE_S)
             finally:
                 process.kill()
             errors.seek(0)

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from fleets import COMPONENTS, SECRET, Platform
 
 pytestmark = pytest.mark.local
@@ -63,7 +63,7 @@ def test_what_every_worker_of_a_fleet_knows_signs_nobody_in(platform: Platform) 
         forged = f"{user}|{hmac.new(key, user.encode(), hashlib.sha512).hexdigest()}"
         headers = {"Cookie": f"remember_token={forged}"}
         for path in ("/auth/", "/auth/login/"):
-            answer = httpx.get(f"http://127.0.0.1:{platform.port}{path}", headers=headers, timeout=60)
+            answer = httpx.get(f"http://127.0.0.1:{platform.port}{path}", headers=headers, timeout=PATIENCE_S)
             assert "_token" not in answer.cookies, "a login as this user"
 
 

@@ -54,5 +54,5 @@ def test_the_projects_tests_run_with_the_project_on_the_path_and_an_airflow_of_t
         "def test_bad():\n"
         "    assert False\n"
     )
-    assert run_process("test", "-q", "-k", "good", "test_it.py", cwd=project, timeout_s=300).returncode == 0
-    assert run_process("test", "-q", "-k", "bad", "test_it.py", cwd=project, timeout_s=300).returncode == 1
+    assert run_process("test", "-q", "-k", "good", "test_it.py", cwd=project).returncode == 0
+    assert run_process("test", "-q", "-k", "bad", "test_it.py", cwd=project).returncode == 1

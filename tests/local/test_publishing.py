@@ -30,6 +30,7 @@ from airfleet.workspace import certificate_authority
 from airfleet_provider.contract.environment import CELERY
 from airfleet_provider.executors.message_signing import Verifier
 from brokers import Broker, serve
+from deadline import PATIENCE_S
 from links import Link, link
 from places import CREDENTIALS, parse, place
 
@@ -111,7 +112,7 @@ class Sender:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(60)
+        self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture

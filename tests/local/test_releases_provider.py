@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from airfleet_provider.contract import release_archive
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from shops import AIRFLOW, FERNET_KEY, PASSWORD, Shop
 
 pytestmark = pytest.mark.local
@@ -237,7 +237,7 @@ def test_a_second_releaser_waits_until_the_first_is_gone(shop: Shop) -> None:
         wait_until(lambda: shop.database.query(waiting), "the second releaser")
     finally:
         first.kill()  # one that stayed would do the work of the tests that follow
-        first.wait(60)
+        first.wait(PATIENCE_S)
     assert shop.deploy(one)["cached"] == 20
     assert second.is_running()
 
@@ -288,7 +288,7 @@ def test_the_dag_processor_parses_nothing_and_leaves_all_as_it_is(shop: Shop) ->
             wait_until(partial(shop.database.query, HAS_LOOKED), "the Dag processor's looks")
         finally:
             processor.terminate()
-            processor.wait(60)
+            processor.wait(PATIENCE_S)
         assert shop.versions() == before
         assert set(shop.executed().values()) == {1}
         rows = shop.database.query("SELECT active FROM dag_bundle WHERE name = 'shop'")

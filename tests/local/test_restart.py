@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from deadline import wait_until
-from fleets import HEALTHY_S, Platform
+from deadline import PATIENCE_S, wait_until
+from fleets import Platform
 
 pytestmark = pytest.mark.local
 
@@ -17,10 +17,10 @@ def test_down_lets_a_running_task_finish(platform: Platform) -> None:
     run = platform.hold()
     password = platform.password
     with subprocess.Popen([sys.executable, "-m", "airfleet", "down"], cwd=platform.project) as down:
-        wait_until(lambda: phase(platform) == "stopping", "the stop", timeout_s=HEALTHY_S)
+        wait_until(lambda: phase(platform) == "stopping", "the stop")
         assert platform.attempts()[-1] != "done"
         platform.release()
-        assert down.wait(HEALTHY_S) == 0
+        assert down.wait(PATIENCE_S) == 0
     assert platform.attempts()[1:] == ["done"]
     assert platform.processes() == []
     platform.up()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from airfleet.runners.local import launch
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from fleets import SECRET, Platform
 
 pytestmark = pytest.mark.local
@@ -47,7 +47,7 @@ class Watch:
 def ask(platform: Platform, token: str) -> int:
     url = f"http://127.0.0.1:{platform.port}/api/v2/connections"
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code
+    return httpx.get(url, headers=headers, timeout=PATIENCE_S, trust_env=False).status_code
 
 
 def list_secrets(platform: Platform) -> dict[str, str]:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from deadline import PATIENCE_S, wait_until
-from fleets import HEALTHY_S, Platform, end_everything
+from fleets import Platform, end_everything
 from living import read_title, send
 
 pytestmark = pytest.mark.local
@@ -122,7 +122,6 @@ def end_from_outside(platform: Platform, dag: str, run: str) -> None:
     wait_until(
         lambda: find_state(platform, dag, run, "ended_from_outside") == "running",
         "the endless task",
-        timeout_s=HEALTHY_S,
         seen=lambda: platform.list_tasks(dag, run),
     )
     path = f"/dags/{dag}/dagRuns/{run}/taskInstances/ended_from_outside"
@@ -156,7 +155,7 @@ def test_callbacks_retries_and_pokes_happen_as_often(tasks: Platform, runs: dict
 
     # A task calls its callbacks after it has told the API how it ended.
     with contextlib.suppress(AssertionError):  # the last line shows how they differ
-        wait_until(lambda: read("warm") == read("cold") != [], "the same notes", timeout_s=60)
+        wait_until(lambda: read("warm") == read("cold") != [], "the same notes")
     assert read("warm") == read("cold") != []
 
 
@@ -186,7 +185,7 @@ def test_the_log_says_the_same_as_in_stock_airflow(tasks: Platform, runs: dict[s
 
     # The last lines are written after the task has told the API how it ended.
     with contextlib.suppress(AssertionError):  # the next lines show how they differ
-        wait_until(lambda: (both := read())[0] == both[1], "the same log", timeout_s=60, every_s=0.5)
+        wait_until(lambda: (both := read())[0] == both[1], "the same log", every_s=0.5)
     warm, cold = read()
     assert warm == cold
     assert not any("correct-horse" in line for line in warm)
@@ -297,9 +296,7 @@ def test_nothing_is_left_behind(tasks: Platform) -> None:
             return not zombies and not find(tasks, "airflow worker -- 0")
         return False
 
-    wait_until(
-        is_quiet, "no task and no zombie", timeout_s=HEALTHY_S, seen=lambda: list(map(read_title, tasks.processes()))
-    )
+    wait_until(is_quiet, "no task and no zombie", seen=lambda: list(map(read_title, tasks.processes())))
     (pool,) = find(tasks, "airfleet zygote pool")
     assert pool.num_fds() < 20 + len(find(tasks, "airfleet warm"))
     for warm in find(tasks, "airfleet warm"):

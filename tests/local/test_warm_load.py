@@ -17,6 +17,7 @@ import pytest
 
 from airfleet_provider.bundles import archive_client
 from airfleet_provider.contract import release_archive
+from deadline import PATIENCE_S
 
 pytestmark = pytest.mark.local
 
@@ -91,7 +92,9 @@ def load(tmp_path: Path, bundle: dict[str, Any], version: str | None, path: str,
     with ours, theirs:
         file = theirs.fileno()
         command = [sys.executable, "-c", LOAD, json.dumps([bundle["name"], version, path]), str(answer)]
-        done = subprocess.run(command, stdin=file, stdout=file, stderr=file, env=environment, check=False, timeout=120)
+        done = subprocess.run(
+            command, stdin=file, stdout=file, stderr=file, env=environment, check=False, timeout=PATIENCE_S
+        )
         ours.setblocking(False)
         said = ours.recv(1 << 16).decode() if done.returncode else ""
     assert done.returncode == 0, said

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deadline import PATIENCE_S
 from installed import build_wheel, install
 
 pytestmark = pytest.mark.local
@@ -36,7 +37,13 @@ def project(tmp_path: Path) -> Path:
 def run(program: Path, project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(project)}
     return subprocess.run(
-        [str(program), *words], cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=120
+        [str(program), *words],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
 
 

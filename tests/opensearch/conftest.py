@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deadline import PATIENCE_S
 from opensearch_node import Node
 
 HERE = Path(__file__).parent / "node"
@@ -43,5 +44,5 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 @pytest.fixture
 def clean(node: Node) -> Node:
     """Return the node without an index of an earlier test."""
-    httpx.delete(f"{node.url}/airfleet-logs-*", timeout=60)
+    httpx.delete(f"{node.url}/airfleet-logs-*", timeout=PATIENCE_S)
     return node

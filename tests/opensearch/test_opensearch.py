@@ -18,7 +18,7 @@ from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWrit
 from airfleet_provider.log_index.lines import Line, LineOrigin
 from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchServer, OpenSearchWriter, name_index
 from airfleet_provider.log_index.store import LogQuery, LogStoreError, read_whole
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from log_hosts import make_event, make_line
 from opensearch_node import Node
 
@@ -45,7 +45,7 @@ def keep(node: Node, lines: Sequence[Line]) -> None:
     writer.add(lines)
     writer.commit()
     writer.close()
-    httpx.post(f"{node.url}/airfleet-logs-*/_refresh", timeout=60).raise_for_status()
+    httpx.post(f"{node.url}/airfleet-logs-*/_refresh", timeout=PATIENCE_S).raise_for_status()
 
 
 def make_lines() -> list[Line]:
@@ -200,4 +200,4 @@ def test_an_outage_of_the_server_costs_no_line(clean: Node) -> None:
     def count() -> bool:
         return len(OpenSearchReader(OpenSearchServer(clean.url)).search(LogQuery(), 10).hits) == 3
 
-    wait_until(count, "all lines", timeout_s=60)
+    wait_until(count, "all lines")

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from airfleet.components import releaser
+from deadline import PATIENCE_S
 
 PROGRAM = """
 import ctypes, json, os, signal, sys, traceback
@@ -97,7 +98,7 @@ class AirflowImage:
         self.process.stdin.write(f"{json.dumps(order)}\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
-        assert answer, f"the image has ended with {self.process.wait(60)}"
+        assert answer, f"the image has ended with {self.process.wait(PATIENCE_S)}"
         return ForkedCommand(psutil.Process(int(answer)))
 
 

@@ -15,10 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from airfleet_provider.api_server import plugin
 from airfleet_provider.console.files import FOLDER
+from deadline import PATIENCE_S
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # A machine without network must not wait for Chromium's own services.
@@ -146,7 +147,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def start_browser() -> Iterator[Browser]:
-    """Yield a browser. A process has one at a time."""
+    """Yield a browser. A process has one at a time. What tests expect of its pages has as long as any condition."""
+    expect.set_options(timeout=1000 * PATIENCE_S)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser
@@ -157,7 +159,7 @@ def open_page(browser: Browser, *, is_dark: bool = False) -> Page:
     """Return a page of a browser, with cookies and a cache of its own."""
     size: ViewportSize = {"width": 1400, "height": 900}
     page = browser.new_page(viewport=size, color_scheme="dark" if is_dark else "light", reduced_motion="reduce")
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(1000 * PATIENCE_S)
     return page
 
 

@@ -27,7 +27,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,6 @@ def serve(
                 wait_until(
                     partial(is_open, tls_port if is_secure else process.health.port),
                     process.name,
-                    timeout_s=300,
                     seen=(Path(name) / f"{process.name}.log").read_text,
                 )
             # It listens when everything else has started.
@@ -120,7 +119,7 @@ def serve(
         finally:
             for one in reversed(started):
                 one.terminate()
-                one.wait(60)
+                one.wait(PATIENCE_S)
 
 
 def take_listeners(node: BrokerNode, like: Place, tls_port: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from airfleet.cli.main import cli, main
+from deadline import PATIENCE_S
 
 COMMAND = (sys.executable, "-m", "airfleet")
 
@@ -61,6 +62,6 @@ def invoke(*words: str, env: Mapping[str, str] | None = None, catch_exceptions: 
     return CliRunner().invoke(cli, words, env=env, catch_exceptions=catch_exceptions)
 
 
-def run_process(*words: str, cwd: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def run_process(*words: str, cwd: Path, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, cwd=cwd, timeout=timeout_s)

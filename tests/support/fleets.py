@@ -19,9 +19,8 @@ import psutil
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import find_members
 from airfleet.workspace.state_folder import StateFolder
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
-HEALTHY_S = 300.0
 RUN_S = 600.0
 SECRET = "hunter2-of-the-crm"
 COMPONENTS = (
@@ -163,7 +162,7 @@ class Platform:
         return snapshot is not None and snapshot.phase == "healthy"
 
     def wait_healthy(self) -> None:
-        wait_until(self.is_healthy, f"all healthy in {self.project}", timeout_s=HEALTHY_S, seen=self.describe)
+        wait_until(self.is_healthy, f"all healthy in {self.project}", seen=self.describe)
 
     def is_back(self, name: str, old: int) -> bool:
         """Return whether all is healthy, and the component is another process than that with the pid `old`."""
@@ -173,7 +172,7 @@ class Platform:
         return any(one.pid not in (None, old) for one in snapshot.processes if one.name == name)
 
     def wait_back(self, name: str, old: int) -> None:
-        wait_until(lambda: self.is_back(name, old), f"{name} again", timeout_s=HEALTHY_S, seen=self.describe)
+        wait_until(lambda: self.is_back(name, old), f"{name} again", seen=self.describe)
 
     def describe(self) -> str:
         """Return the phase of the platform, and those of the components that are not healthy."""
@@ -215,7 +214,7 @@ class Platform:
     def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
         """Call Airflow's REST API as the admin and return the JSON of its answer."""
         base = f"http://127.0.0.1:{self.port}"
-        with httpx.Client(base_url=base, timeout=60, trust_env=False) as client:
+        with httpx.Client(base_url=base, timeout=PATIENCE_S, trust_env=False) as client:
             if not self.token:
                 login = client.post("/auth/token", json={"username": "admin", "password": self.password})
                 self.token = login.raise_for_status().json()["access_token"]
@@ -225,7 +224,7 @@ class Platform:
     def log_in(self, password: str) -> httpx.Response:
         """The answer to a request of the admin, with this password, for a token."""
         url = f"http://127.0.0.1:{self.port}/auth/token"
-        return httpx.post(url, json={"username": "admin", "password": password}, timeout=60, trust_env=False)
+        return httpx.post(url, json={"username": "admin", "password": password}, timeout=PATIENCE_S, trust_env=False)
 
     def knows(self, dag: str) -> bool:
         with contextlib.suppress(httpx.HTTPStatusError, httpx.TransportError):
@@ -234,7 +233,7 @@ class Platform:
 
     def trigger(self, dag: str) -> str:
         """Start a run and return its id."""
-        wait_until(lambda: self.knows(dag), f"the Dag {dag}", timeout_s=HEALTHY_S, every_s=0.5, seen=self.describe)
+        wait_until(lambda: self.knows(dag), f"the Dag {dag}", every_s=0.5, seen=self.describe)
         return str(self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None})["dag_run_id"])
 
     def run_state(self, dag: str, run: str) -> str:
@@ -264,7 +263,7 @@ class Platform:
         (self.project / "attempts").unlink(missing_ok=True)
         (self.project / "hold").touch()
         run = self.trigger("slow")
-        wait_until(self.attempts, "the task's start", timeout_s=HEALTHY_S, seen=lambda: self.list_tasks("slow", run))
+        wait_until(self.attempts, "the task's start", seen=lambda: self.list_tasks("slow", run))
         return run
 
     def attempts(self) -> list[str]:

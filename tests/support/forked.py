@@ -9,8 +9,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from deadline import PATIENCE_S
 
-def run_forked(work: Callable[[], object], *, timeout_s: int = 90) -> Any:  # noqa: ANN401 - JSON
+
+def run_forked(work: Callable[[], object], *, timeout_s: int = int(PATIENCE_S)) -> Any:  # noqa: ANN401 - JSON
     """Return the result of the work, which must be JSON. Raises AssertionError with its traceback if it fails.
 
     A fork has all that the test has imported, so it costs milliseconds where a new Python that imports Airflow takes

@@ -92,10 +92,12 @@ class Four:
     def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
         if not self.token:
             password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
-            login = httpx.post(f"{self.url}/auth/token", json={"username": "admin", "password": password}, timeout=60)
+            login = httpx.post(
+                f"{self.url}/auth/token", json={"username": "admin", "password": password}, timeout=PATIENCE_S
+            )
             self.token = login.raise_for_status().json()["access_token"]
         headers = {"Authorization": f"Bearer {self.token}"}
-        done = httpx.request(method, f"{self.url}/api/v2{path}", headers=headers, timeout=60, **options)
+        done = httpx.request(method, f"{self.url}/api/v2{path}", headers=headers, timeout=PATIENCE_S, **options)
         return done.raise_for_status().json()
 
     def trigger(self, seconds: float) -> str:
@@ -121,7 +123,7 @@ class Four:
         """Start runs and return them when their tasks run."""
         began, _ = self.ledger()
         runs = [self.trigger(seconds) for _ in range(count)]
-        wait_until(lambda: self.ledger()[0] == began + count, "tasks that run", timeout_s=240, every_s=1)
+        wait_until(lambda: self.ledger()[0] == began + count, "tasks that run", every_s=1)
         return runs
 
     def ledger(self) -> tuple[int, int]:
@@ -153,7 +155,7 @@ class Poller:
         while not self._over.is_set():
             self.asked += 1
             try:
-                httpx.get(self._url, timeout=30).raise_for_status()
+                httpx.get(self._url, timeout=PATIENCE_S).raise_for_status()
             except httpx.HTTPError as error:
                 self.failed.append(f"{time.strftime('%H:%M:%S')} {error!r}")
             self._over.wait(0.1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from airfleet.runners.local import ports
+from deadline import PATIENCE_S
 
 
 @dataclass
@@ -77,7 +78,7 @@ def link(target: int) -> Iterator[Link]:
 
     thread = threading.Thread(target=drive, daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(PATIENCE_S)
     try:
         yield made
     finally:

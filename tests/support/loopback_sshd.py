@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airfleet.runners.local import ports
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 USER = getpass.getuser()
@@ -76,4 +76,4 @@ def serve(folder: Path, *lines: str) -> Iterator[Server]:
         yield Server(port, public, folder / "client_key", folder)
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_S)

@@ -66,7 +66,7 @@ def settle(notifier: Notifier, database: Database) -> None:
         notifier.once(database)
         return not notifier.is_sending() and not {"pending", "sending"} & read_states(database).keys()
 
-    wait_until(is_settled, "all is sent", timeout_s=60, every_s=0.03)
+    wait_until(is_settled, "all is sent", every_s=0.03)
 
 
 def run_for_a_while(notifier: Notifier, database: Database, turns: int = 5) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from airfleet.runners.local import ports
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 
 class Node:
@@ -44,4 +44,4 @@ class Node:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(60)
+        self._process.wait(PATIENCE_S)

@@ -26,7 +26,7 @@ from airfleet.runners.local import ports
 from airfleet.runners.local.checks import Checker
 from airfleet.runners.local.prometheus import find_programs
 from airfleet.spec.secrets import Secret
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from expositions import RECORDED
 from places import parse
 
@@ -52,7 +52,7 @@ class Prometheus:
             AssertionError: Prometheus refuses the query.
         """
         url = f"{self.url}/api/v1/query"
-        answer = httpx.post(url, data={"query": expr}, auth=self.login, timeout=60, trust_env=False).json()
+        answer = httpx.post(url, data={"query": expr}, auth=self.login, timeout=PATIENCE_S, trust_env=False).json()
         assert answer["status"] == "success", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
@@ -101,7 +101,7 @@ def serve(agents_port: int, *, fast: bool = True) -> Iterator[Prometheus]:
         finally:
             for one in reversed(started):
                 one.send_signal(signal.SIGTERM)
-                one.wait(60)
+                one.wait(PATIENCE_S)
 
 
 def quicken(text: str) -> str:

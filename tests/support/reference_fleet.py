@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from machines import Bed
 from machines.image import Recipe, ensure_image
 
@@ -59,19 +59,17 @@ class ReferenceFleet:
         """Return a client of the REST API that is logged in as the admin, through the balancer."""
         base = f"http://{self.bed['web1'].address}:8080"
         password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text().strip()
-        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=60)
+        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=PATIENCE_S)
         token = login.raise_for_status().json()["access_token"]
-        return httpx.Client(base_url=f"{base}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        return httpx.Client(base_url=f"{base}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S)
 
-    def run_dag(self, api: httpx.Client, dag: str, timeout_s: float = 180) -> list[Json]:
+    def run_dag(self, api: httpx.Client, dag: str) -> list[Json]:
         """Run a Dag once and return its task instances."""
-        wait_until(lambda: api.get(f"/dags/{dag}").is_success, f"{dag} to appear", timeout_s=60)
+        wait_until(lambda: api.get(f"/dags/{dag}").is_success, f"{dag} to appear")
         api.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
         made = api.post(f"/dags/{dag}/dagRuns", json={"logical_date": None}).raise_for_status().json()
         where = f"/dags/{dag}/dagRuns/{made['dag_run_id']}"
-        wait_until(
-            lambda: api.get(where).json()["state"] not in _UNFINISHED, f"the run of {dag} to end", timeout_s=timeout_s
-        )
+        wait_until(lambda: api.get(where).json()["state"] not in _UNFINISHED, f"the run of {dag} to end")
         tasks: list[Json] = api.get(f"{where}/taskInstances").json()["task_instances"]
         return tasks
 

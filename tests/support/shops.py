@@ -27,7 +27,7 @@ from airfleet.spec.secrets import Secret
 from airfleet_provider.contract import release_archive
 from airfleet_provider.contract.migrations import runner
 from airflow_image import AirflowImage, ForkedCommand
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 AIRFLOW = "import sys; sys.argv[0] = 'airflow'; from airflow.__main__ import main; main()"
 DAG = """
@@ -108,7 +108,7 @@ class Shop:
     def kill(self) -> None:
         if self.releaser:
             self.releaser.kill()
-            self.releaser.wait(60)
+            self.releaser.wait(PATIENCE_S)
             self.releaser = None
 
     @property
@@ -261,7 +261,7 @@ def start_postgres(folder: Path, **options: object) -> Iterator[int]:
         yield port
     finally:
         process.send_signal(signal.SIGQUIT)
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 def accepts(port: int) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 CHUNK = 4096
 
@@ -28,18 +28,18 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         os.write(self._descriptor, keys)
 
-    def read_until(self, text: bytes, *, timeout_s: float = 60) -> None:
+    def read_until(self, text: bytes) -> None:
         """Read until the program has printed this. Raises AssertionError at the deadline or the program's end."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE_S
         while text not in self.said:
             assert self._read(deadline), f"{text!r} was not said: {self.said!r}"
 
-    def wait(self, *, timeout_s: float = 60) -> int:
+    def wait(self) -> int:
         """Read to the end and return the exit code. Raises AssertionError at the deadline."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + PATIENCE_S
         while self._read(deadline):
             pass
-        wait_until(self._has_ended, f"its end, after {self.said!r}", timeout_s=max(1, deadline - time.monotonic()))
+        wait_until(self._has_ended, f"its end, after {self.said!r}")
         assert self._status is not None
         return os.waitstatus_to_exitcode(self._status)
 

@@ -25,7 +25,7 @@ from airfleet.components.hosts import airflow, haproxy, host_parts
 from airfleet.components.model import reveal
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from places import CREDENTIALS, NINE, parse, place
 
 PROGRAM = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -111,7 +111,7 @@ class LogHost:
         """What a web host reads; nothing if it refuses the host, or the host refuses it."""
         with contextlib.suppress(httpx.TransportError):
             trust = ssl.create_default_context(cadata=self.authority)
-            return httpx.get(f"{scheme}://{self.server}/log/x", verify=trust, trust_env=False, timeout=20).text
+            return httpx.get(f"{scheme}://{self.server}/log/x", verify=trust, trust_env=False, timeout=PATIENCE_S).text
         return ""
 
 
@@ -138,7 +138,7 @@ def serve(folder: Path, progress: TlsProgress, *, shows: str = "cpu1") -> Iterat
         yield LogHost(f"{where.host.address}:{port}", authority.pem)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
         near.shutdown()
         near.server_close()
 
@@ -147,12 +147,12 @@ def serve(folder: Path, progress: TlsProgress, *, shows: str = "cpu1") -> Iterat
 @pytest.mark.parametrize("progress", STEPS)
 def test_the_host_answers_whom_the_steps_beside_this_one_send(tmp_path: Path, progress: TlsProgress) -> None:
     with serve(tmp_path, progress) as host:
-        wait_until(lambda: host.get("https") == "the log", "the log", timeout_s=60)
+        wait_until(lambda: host.get("https") == "the log", "the log")
         assert host.get("http") == ("" if progress.is_required else "the log")
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="HAProxy is not installed")
 def test_another_host_of_the_fleet_is_not_taken_for_this_one(tmp_path: Path) -> None:
     with serve(tmp_path, OFFERED, shows="io1") as host:
-        wait_until(lambda: host.get("http") == "the log", "the log", timeout_s=60)
+        wait_until(lambda: host.get("http") == "the log", "the log")
         assert host.get("https") == ""

@@ -34,7 +34,7 @@ from airfleet.components.hosts import haproxy, host_parts, web_ports
 from airfleet.components.model import reveal
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from places import CREDENTIALS, NINE, parse, place
 
 PROGRAM = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -185,7 +185,9 @@ class WebHosts:
         for name in {"web1", "web2", "web3"} - self.servers.keys():
             config = re.sub(rf"(?m)^  server {name} .*\n", "", config)
         self.start("proxy", config)
-        return self.stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30))
+        return self.stack.enter_context(
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_S)
+        )
 
 
 @pytest.fixture
@@ -211,20 +213,20 @@ def test_a_task_reaches_a_web_host_that_proves_its_name_and_no_other(web: WebHos
     web.add("web1", shows="data1")
     web.add("web2")
     client = web.start_proxy()
-    wait_until(lambda: gets(client) == 200, "an answer", timeout_s=60)
+    wait_until(lambda: gets(client) == 200, "an answer")
     web.servers["web2"].shutdown()
     web.servers["web2"].server_close()
-    wait_until(lambda: gets(client) == 503, "no answer", timeout_s=60)
+    wait_until(lambda: gets(client) == 503, "no answer")
 
 
 @needs_haproxy
 def test_a_task_that_starts_makes_no_handshake(web: WebHosts) -> None:
     web.add("web2")
     client = web.start_proxy()
-    wait_until(lambda: gets(client) == 200, "an answer", timeout_s=60)
+    wait_until(lambda: gets(client) == 200, "an answer")
     before = web.count_connections("web2")
     for _ in range(20):
-        with httpx.Client(base_url=client.base_url, trust_env=False, timeout=30) as task:
+        with httpx.Client(base_url=client.base_url, trust_env=False, timeout=PATIENCE_S) as task:
             assert gets(task) == 200
     # The proxy's checks of the web host have connections of their own, a few in this time.
     assert web.count_connections("web2") - before < 15
@@ -235,7 +237,7 @@ def test_a_task_does_not_notice_that_the_server_of_one_web_host_has_just_gone(we
     for name in ("web1", "web2"):
         web.add(name)
     client = web.start_proxy()
-    wait_until(lambda: gets(client) == 200, "an answer", timeout_s=60)
+    wait_until(lambda: gets(client) == 200, "an answer")
     time.sleep(7)  # the proxy leads requests to a host slowly at first
     web.servers["web1"].shutdown()
     web.servers["web1"].server_close()
@@ -251,10 +253,10 @@ def test_only_a_balancer_says_where_a_request_came_from(web: WebHosts, balancer:
     def ask() -> dict[str, str]:
         with contextlib.suppress(httpx.HTTPError):
             url, trusted = f"https://{web.moved['10.0.0.11:8883']}/", str(web.folder / "ca")
-            return dict(httpx.get(url, headers=headers, verify=trusted, trust_env=False).json())
+            return dict(httpx.get(url, headers=headers, verify=trusted, trust_env=False, timeout=PATIENCE_S).json())
         return {}
 
-    told = wait_until(ask, "an answer", timeout_s=60)
+    told = wait_until(ask, "an answer")
     is_believed = balancer == "127.0.0.1"
     assert told["x-forwarded-for"] == ("1.2.3.4" if is_believed else "127.0.0.1")
     assert ({"x-forwarded-proto", "forwarded"} <= told.keys()) == is_believed

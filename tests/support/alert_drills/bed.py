@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from alert_drills.watcher import Watcher
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from receivers import HttpReceiver, MailReceiver
 
 
@@ -47,7 +47,7 @@ class Bed(ABC):
         """Print a line of progress."""
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
-    def wait(self, condition: Callable[[], object], what: str, timeout_s: float = 120.0) -> None:
+    def wait(self, condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until a condition holds.
 
         Raises:

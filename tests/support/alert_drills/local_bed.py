@@ -29,6 +29,7 @@ from airfleet.runners.local import ports
 from airfleet.spec import load
 from alert_drills import project, quick_rules
 from alert_drills.bed import Bed
+from deadline import PATIENCE_S
 from fleets import Platform, end_everything
 from living import send
 from receivers import HttpReceiver, MailReceiver
@@ -232,7 +233,7 @@ class LocalBed(Bed):
 
     def stop_exporter(self, name: str) -> None:
         self.exporters[name].terminate()
-        self.exporters[name].wait(20)
+        self.exporters[name].wait(PATIENCE_S)
 
 
 def find(program: str) -> str:

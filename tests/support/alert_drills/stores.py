@@ -19,6 +19,7 @@ from airfleet.runners.local import launch, ports
 from airfleet.workspace import certificate_authority
 from alert_drills.drill import Drill
 from alert_drills.local_bed import NODE, LocalBed, find
+from deadline import PATIENCE_S
 from servers import as_nobody
 
 BACKUP_AGE_S = 26 * 3600
@@ -40,7 +41,9 @@ def control(bed: LocalBed, *words: str) -> None:
     read = Path(f"/proc/{pid}/environ").read_text().split("\0")
     environment = dict(line.partition("=")[::2] for line in read if line)
     program = "/usr/lib/rabbitmq/bin/rabbitmqctl"
-    subprocess.run([program, "-n", environment["RABBITMQ_NODENAME"], *words], env=environment, check=True, timeout=120)
+    subprocess.run(
+        [program, "-n", environment["RABBITMQ_NODENAME"], *words], env=environment, check=True, timeout=PATIENCE_S
+    )
 
 
 def keep_broker_down(bed: LocalBed) -> Iterator[None]:
@@ -109,7 +112,7 @@ def replica(bed: LocalBed) -> Iterator[int]:
         yield port
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE_S)
         shutil.rmtree(folder)
 
 
@@ -227,7 +230,7 @@ def run_out_of_memory(bed: LocalBed) -> Iterator[None]:
     try:
         (group / "memory.limit_in_bytes").write_text(str(OOM_BYTES))
         eats = f"import os; open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid())); b = bytearray(1 << 30)"
-        done = subprocess.run([find("python3"), "-c", eats], check=False, timeout=120)
+        done = subprocess.run([find("python3"), "-c", eats], check=False, timeout=PATIENCE_S)
         assert done.returncode == -signal.SIGKILL, done.returncode
         yield
     finally:

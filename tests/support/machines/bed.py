@@ -23,7 +23,7 @@ from machines.image import ensure_image
 from machines.layout import Layout
 from machines.machine import Machine
 from machines.needs import why_not
-from machines.system import MachineError, Owner, find_home, locked, run, start, unmount_below, write
+from machines.system import PATIENCE_S, MachineError, Owner, find_home, locked, run, start, unmount_below, write
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class Bed:
     ) -> None:
         self.destroy()
 
-    def wait_ready(self, timeout_s: float = 120) -> None:
+    def wait_ready(self, timeout_s: float = PATIENCE_S) -> None:
         """Return when every machine answers over SSH and has ended its boot."""
         _each(lambda one: one.wait_ready(timeout_s), self.machines)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from machines import groups
 from machines.layout import Layout, Seat, render_boot
-from machines.system import MachineError, run, start, wait, write
+from machines.system import PATIENCE_S, MachineError, run, start, wait, write
 
 _PLUG = "machine-filled"
 
@@ -42,7 +42,7 @@ class Machine:
         return groups.group_of(self.layout.bed, self.name)
 
     def run(
-        self, command: str, *, check: bool = True, text: str | None = None, timeout_s: float = 120
+        self, command: str, *, check: bool = True, text: str | None = None, timeout_s: float = PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command over SSH, as the user with sudo; MachineError when it fails."""
         argv = ["ssh", "-F", str(self.layout.ssh_config), self.name, command]
@@ -53,7 +53,7 @@ class Machine:
             )
         return done
 
-    def console(self, command: str, *, check: bool = True, timeout_s: float = 120) -> str:
+    def console(self, command: str, *, check: bool = True, timeout_s: float = PATIENCE_S) -> str:
         """Run a shell command as root without the network, as if at the machine's own screen."""
         enter = ("nsenter", "--target", str(self.find_init()), "--all", "--wdns=/")
         return run(*enter, "sh", "-c", command, check=check, timeout_s=timeout_s)
@@ -80,7 +80,7 @@ class Machine:
             return False
         return said in ("running", "degraded")
 
-    def wait_ready(self, timeout_s: float = 90) -> None:
+    def wait_ready(self, timeout_s: float = PATIENCE_S) -> None:
         try:
             wait(self.is_ready, f"{self.name} answers over SSH and has booted", timeout_s)
         except MachineError as error:
@@ -97,7 +97,7 @@ class Machine:
         start(enter, log=folder / "console.log")
         wait(self.is_on, f"{self.name} begins to boot")
 
-    def reboot(self, timeout_s: float = 90) -> None:
+    def reboot(self, timeout_s: float = PATIENCE_S) -> None:
         """Shut the machine down in order and boot it; return when it is ready again."""
         before = self.find_init()
         self.console("systemctl reboot", check=False)

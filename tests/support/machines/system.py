@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# Seconds for what a machine does by itself, such as a boot, while others use this box's cores.
+PATIENCE_S = 300.0
+
 
 class MachineError(RuntimeError):
     """A command or file operation on this box failed. The message holds the output."""
@@ -62,7 +65,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def wait(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+def wait(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Return when a condition is true. Raises MachineError with `what` at the deadline."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -14,7 +14,7 @@ from airfleet import __version__
 from airfleet.cli.main import VERBS
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 from command_line import COMMAND, run, run_process
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_down_of_a_platform_that_only_begins_to_start_signals_no_stranger(projec
             with pytest.raises(subprocess.TimeoutExpired):
                 down.wait(2)
             assert stranger.poll() is None
-        _, said = down.communicate(timeout=30)
+        _, said = down.communicate(timeout=PATIENCE_S)
         assert (down.returncode, "Traceback" in said) == (0, False)
         stranger.kill()
 

@@ -20,6 +20,7 @@ from airfleet.runners.fleet.transport import terminal
 from airfleet.runners.fleet.transport.connection import HostError
 from airfleet.spec.topology import Host
 from command_line import invoke
+from deadline import PATIENCE_S
 from host_programs import install
 from places import NOBODY, parse
 from shells import MadeUpConnection, name_host
@@ -160,7 +161,7 @@ def test_a_signal_to_all_processes_of_a_command_is_its_exit_code(
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         os.killpg(process.pid, number)
-        assert process.wait(60) == code
+        assert process.wait(PATIENCE_S) == code
 
 
 @pytest.mark.parametrize("starts", [True, False])
@@ -176,7 +177,7 @@ def test_an_interrupt_waits_for_a_command_that_is_about_to_start(
     systemctl = f'case $1 in show) {show};; kill) echo "$@" > {tmp_path}/taken;; esac'
     environment = install(tmp_path, systemctl=systemctl)
     script = commands.build_interrupt("SIGINT", "u")
-    subprocess.run(["sh", "-s"], input=script, env=environment, check=False, text=True, timeout=60)
+    subprocess.run(["sh", "-s"], input=script, env=environment, check=False, text=True, timeout=PATIENCE_S)
     assert (tmp_path / "taken").exists() is starts
 
 

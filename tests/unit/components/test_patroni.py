@@ -30,7 +30,7 @@ from airfleet.errors import UsageError
 from airfleet.runners.fleet.plan.systemd_units import render
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Promoted
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from places import NINE, config_path, parse, place, with_setting
 
 TWO = with_setting(NINE, "pools: [io]", "roles: [worker, database], pools: [io]").replace("  io1:", "  data2:")
@@ -208,7 +208,7 @@ def test_a_host_is_marked_as_primary_once_its_server_takes_writes_and_only_then(
     if is_marked:
         (tmp_path / "mark").unlink()
     words = ["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}", "mark", action, role, "postgresql"]
-    subprocess.run(words, check=True, timeout=30)
+    subprocess.run(words, check=True, timeout=PATIENCE_S)
     assert (tmp_path / "mark").exists() is is_marked
 
 
@@ -226,7 +226,7 @@ def test_a_promotion_that_takes_minutes_is_marked_at_its_end(tmp_path: Path) -> 
     server = "looks=0; sleep() { looks=$(( looks + 1 )); }; psql() { [ $looks -lt 700 ] && echo t || echo f; }"
     script = render_program(fleet(), patroni.MARK_PROGRAM).replace(str(patroni.MARK), str(mark))
     words = ["sh", "-c", f"{server}\n{script}", "mark", "on_role_change", "primary", "postgresql"]
-    subprocess.run(words, check=True, timeout=120)
+    subprocess.run(words, check=True, timeout=PATIENCE_S)
     assert mark.exists()
 
 
@@ -251,7 +251,7 @@ def test_pgbouncer_listens_only_while_its_server_takes_writes(tmp_path: Path) ->
             wait_until(lambda: log.read_text().split()[-1:] == ["ended"], "no server")
         finally:
             process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_what_patroni_reads_while_it_runs_restarts_nothing_and_the_servers_settings_do() -> None:
@@ -304,7 +304,7 @@ def join_etcd(folder: Path, *, etcdctl: str = "exit 1", others: str = "") -> sub
     script = jobs(fleet(), "data1")["etcd-join"].replace(str(etcd.JOINING), str(folder / "joining.env"))
     script = script.replace(str(etcd.DATA), str(folder / "data"))
     words = ["bash", "-c", f"PATH={folder}:$PATH\nset -eu\n{script}"]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_a_host_writes_or_waits_by_what_its_server_says(
     psql.chmod(0o755)
     script = patroni.make_content("SELECT 1;", "mark").script.reveal()
     text = script.replace("psql -XAtq", f"{psql} -XAtq").replace("TIMES=3600", "TIMES=1")
-    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == code
     assert (tmp_path / "written").exists() is writes
 
@@ -433,7 +433,11 @@ def test_data_is_taken_over_only_while_it_is_in_use_and_the_primary_s_first(
     script = patroni.adopt().script.reveal().replace(str(patroni.ADOPTED), str(adopted))
     script = script.replace(str(patroni.DATA), str(data)).replace(str(patroni.CONTROL), str(tmp_path / "patronictl"))
     done = subprocess.run(
-        ["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}"], capture_output=True, text=True, check=False, timeout=30
+        ["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == code, done.stderr
     assert adopted.exists() is (code == 0)

@@ -10,6 +10,7 @@ import pytest
 from airfleet.drills.catalogue import CATALOGUE, Drill
 from airfleet.drills.fault_scripts import write_scripts
 from airfleet.drills.operator_actions import COMMANDS
+from deadline import PATIENCE_S
 
 BLOWS = [drill for drill in CATALOGUE.values() if drill.fault.act not in COMMANDS]
 DRILLS = pytest.mark.parametrize("drill", BLOWS, ids=lambda drill: drill.name)
@@ -35,7 +36,7 @@ def run(folder: Path, script: str, **programs: str) -> list[str]:
     for name in ("/run/", "/proc/", "/var/lib/"):
         script = script.replace(name, f"{folder}{name}")
         (folder / name.strip("/")).mkdir(parents=True, exist_ok=True)
-    subprocess.run(["sh", "-s"], input=f"PATH={folder}:$PATH\n{script}", text=True, check=True, timeout=60)
+    subprocess.run(["sh", "-s"], input=f"PATH={folder}:$PATH\n{script}", text=True, check=True, timeout=PATIENCE_S)
     return log.read_text().splitlines()
 
 

@@ -22,6 +22,7 @@ from airfleet.runners.fleet.plan.steps import Bring, RunJob
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.connection import Output
 from airfleet.spec.fleet import Backups
+from deadline import PATIENCE_S
 from places import NINE, desired
 
 ENDED = datetime(2026, 11, 24, 12, 0, 9, tzinfo=UTC)
@@ -191,7 +192,7 @@ def test_a_host_that_was_promoted_makes_its_backup_at_once_and_tries_again_soon_
         .replace("/usr/bin/pgbackrest", "pgbackrest")
     )
     path = f"{tmp_path}:/usr/bin:/bin"
-    subprocess.run(["bash", "-c", script], env={"PATH": path}, capture_output=True, check=False, timeout=30)
+    subprocess.run(["bash", "-c", script], env={"PATH": path}, capture_output=True, check=False, timeout=PATIENCE_S)
     done = [line for line in calls.read_text().splitlines() if not line.startswith("psql")]
     assert done == ["backup", f"sleep {2 * backups.LOOK_EVERY_S}", "backup", f"sleep {backups.LOOK_EVERY_S}"]
 

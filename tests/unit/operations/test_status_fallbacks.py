@@ -9,12 +9,13 @@ from typing import Any
 from airfleet.operations import fallbacks
 from airfleet.runners.fleet.transport import sections
 from airfleet_provider.contract.fallbacks import FILE_BYTES, Counter
+from deadline import PATIENCE_S
 
 
 def run_look(home: Path) -> str:
     """Run the script for a host on this machine and return its output."""
     script = fallbacks.build_look(home, "root").replace('runuser -u "$LOGIN" -- ', "")
-    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=True, timeout=30)
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=True, timeout=PATIENCE_S)
     return done.stdout.decode(errors="replace")
 
 

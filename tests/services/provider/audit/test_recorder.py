@@ -10,9 +10,7 @@ import pytest
 
 import servers
 from airfleet_provider.audit.recorder import Recorder
-from deadline import wait_until
-
-PATIENCE_S = 30.0
+from deadline import PATIENCE_S, wait_until
 
 
 def find_pid(cursor: Any) -> int:  # noqa: ANN401 - psycopg2 has no types
@@ -47,4 +45,4 @@ def test_what_must_not_be_lost_is_done_when_the_database_is_back(server: servers
     future = recorder.submit(lambda cursor: done.append(find_pid(cursor)), is_kept=True)
     with pytest.raises(psycopg2.OperationalError):
         future.result(PATIENCE_S)
-    wait_until(lambda: bool(done), "the work that was kept", timeout_s=PATIENCE_S)
+    wait_until(lambda: bool(done), "the work that was kept")

@@ -21,7 +21,7 @@ from airfleet_provider.contract.locks import SCHEMA_LOCK
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import MigratedDatabase, Migration, MigrationError, MigrationKind
 from airfleet_provider.contract.release_schema import DeploymentAction, DeploymentState
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from servers import Server, serve
 
 BEFORE = (Path(__file__).parent / "databases" / "before_migrations.sql").read_text()
@@ -213,7 +213,7 @@ def test_of_two_runners_at_once_each_migration_is_applied_by_one(database: Serve
         waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = 'airflow'"
         wait_until(lambda: len(ask(database, waits)) == 2, "two runners at the lock")
         holder.execute("SELECT pg_advisory_unlock(%s)", (SCHEMA_LOCK,))
-        applied = [one.number for done in both for one in done.result(30)]
+        applied = [one.number for done in both for one in done.result(PATIENCE_S)]
     assert sorted(applied) == list_applied(database) == [*(one.number for one in OWN), 9001]
 
 

@@ -20,7 +20,7 @@ from airfleet_provider.contract.notification_policy import (
 from airfleet_provider.notifications import notifier as notifier_module
 from airfleet_provider.notifications import outbox
 from airfleet_provider.notifications.notifier import Notifier
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from notifiers import Database, fire, list_statuses, pager, read_states, run_for_a_while, settle, webhook
 from receivers import HttpReceiver
 from servers import Server
@@ -87,7 +87,7 @@ def test_a_process_that_stops_notes_what_is_on_its_way(
 ) -> None:
     monkeypatch.setattr(notifier_module, "EVERY_S", 0.0)
     gate = threading.Event()
-    http.before_answer = lambda: gate.wait(30)
+    http.before_answer = lambda: gate.wait(PATIENCE_S)
     fire(database, "DiskFull")
     notifier = Notifier(NotificationPolicy(receivers=(webhook(http),)))
     notifier.once(database)
@@ -128,7 +128,7 @@ def test_a_sender_that_is_killed_between_the_message_and_its_note_repeats_only_t
     assert process.stdin
     process.stdin.write(json.dumps(policy.to_json()).encode() + b"\n")
     process.stdin.close()
-    wait_until(lambda: process.poll() is not None, "the kill", timeout_s=60)
+    wait_until(lambda: process.poll() is not None, "the kill")
     http.before_answer = None
     assert read_states(database) == {"sending": 1, "pending": 2}
     monkeypatch.setattr(outbox, "EXPIRY_S", 0.5)

@@ -21,6 +21,7 @@ from airfleet_provider.contract.alert_links import Capability
 from airfleet_provider.contract.notification_policy import NotificationPolicy
 from airfleet_provider.notifications import watchdog
 from airfleet_provider.notifications.requests import AlertRequests
+from deadline import PATIENCE_S
 from receivers import Answer, serve_http
 from servers import Server
 
@@ -35,7 +36,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
     port = ports.find_free()
     http = HttpServer("127.0.0.1", port, {}, AlertRequests(POLICY, connect, wall=lambda: NOW).handlers)
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as one:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as one:
         yield one
     http.shutdown()
     http.server_close()

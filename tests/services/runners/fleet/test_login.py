@@ -18,7 +18,7 @@ from airfleet.runners.fleet.transport import login
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.runners.fleet.transport.login import HostKeyPolicy
 from airfleet.spec.topology import Host, Ssh
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from loopback_sshd import USER, Server, make_key, serve
 
 pytestmark = pytest.mark.skipif(bool(loopback_sshd.why_not()), reason=loopback_sshd.why_not() or "-")
@@ -242,7 +242,7 @@ def test_keys_of_the_agent_and_of_the_ssh_configuration_let_in(server: Server, t
             login.open_login(host, tmp_path, HostKeyPolicy(config=config))
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def test_a_port_where_nobody_listens_and_a_name_that_nobody_has_are_told(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_port_where_nobody_listens_and_a_name_that_nobody_has_are_told(tmp_pat
 @contextmanager
 def greet(port: int) -> Iterator[socket.socket]:
     """A connection to an SSH server that has said what it is."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as one:
         assert one.recv(8).startswith(b"SSH-2.0")
         yield one
 

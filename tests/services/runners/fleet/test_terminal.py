@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from loopback_sshd import USER, Server, serve, why_not
 from terminals import open_terminal
 
@@ -54,14 +54,18 @@ def test_input_output_and_exit_code_pass_through(server: Server, tmp_path: Path)
     (tmp_path / "data").write_bytes(data)
     with (tmp_path / "data").open("rb") as source:
         done = subprocess.run(
-            command(server, "echo talk >&2; cat; exit 7"), stdin=source, capture_output=True, check=False, timeout=60
+            command(server, "echo talk >&2; cat; exit 7"),
+            stdin=source,
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE_S,
         )
     assert (done.stdout == data, done.stderr, done.returncode) == (True, b"talk\n", 7)
 
 
 def test_a_command_that_reads_nothing_does_not_wait_for_input(server: Server) -> None:
     with subprocess.Popen(command(server, "echo done"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert process.stdout
         assert process.stdout.read() == b"done\n"
 
@@ -85,7 +89,7 @@ def test_a_signal_is_the_command_s(server: Server) -> None:
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == b"caught\n"
-        assert process.wait(60) == 3
+        assert process.wait(PATIENCE_S) == 3
 
 
 def test_a_reader_who_leaves_ends_the_command(server: Server) -> None:
@@ -94,7 +98,7 @@ def test_a_reader_who_leaves_ends_the_command(server: Server) -> None:
         assert process.stdout
         assert process.stdout.readline() == b"line\n"
         process.stdout.close()
-        assert process.wait(60) != 0
+        assert process.wait(PATIENCE_S) != 0
     there = (server.folder / "there").read_text().strip()
     wait_until(lambda: not Path(f"/proc/{there}").exists(), "it is gone")
 

@@ -31,6 +31,7 @@ from airfleet_provider.contract.notification_policy import (
     derive_link_key,
     derive_webhook_token,
 )
+from deadline import PATIENCE_S
 from places import CREDENTIALS, NINE, OBJECTS, parse, parts, place, with_setting
 
 PAIR = with_setting(NINE, "roles: [web]}\n  web3", "roles: [web, monitor]}\n  web3")
@@ -270,7 +271,7 @@ def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     assert PROMTOOL
     make_part(place(parse(), "web3"), tmp_path)
     command = [PROMTOOL, "check", "config", f"{tmp_path}/etc/airfleet/prometheus/prometheus.yml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -279,7 +280,7 @@ def test_alertmanager_accepts_its_configuration(tmp_path: Path) -> None:
     assert AMTOOL
     put(monitor.describe_alertmanager(place(parse(), "web3")).files, tmp_path)
     command = [AMTOOL, "check-config", f"{tmp_path}/etc/airfleet/alertmanager/alertmanager.yml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -13,7 +13,7 @@ import pytest
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseTerm
 from airfleet_provider.agent_loops.loop import LONGEST_WAIT_S, STUCK_S, Context, Loop, LoopThread, TimedConnection
 from clocks import MadeUpClock
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 
 def make(
@@ -101,7 +101,7 @@ def test_a_loop_that_does_not_come_back_is_a_reason_to_restart_the_process() -> 
     clock, gate = MadeUpClock(now=50), threading.Event()
 
     def once(context: Context) -> None:
-        gate.wait(60)
+        gate.wait(PATIENCE_S)
 
     with running(make(once, clock, only_active=False)) as one:
         wait_until(lambda: one.state.busy_since is not None, "the turn begins")

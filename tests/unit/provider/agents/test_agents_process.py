@@ -21,7 +21,7 @@ from airfleet_provider.agent_loops import server as server_module
 from airfleet_provider.agent_loops.loop import Context, Loop
 from airfleet_provider.agent_loops.server import HttpAnswer, Server, ServerTls
 from airfleet_provider.agents.process import AgentsProcess, read_config
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 AWAY = {"host": "127.0.0.1", "port": 1, "connect_timeout": 1, "user": "nobody", "dbname": "nothing"}
 
@@ -51,15 +51,15 @@ def url(process: AgentsProcess) -> Iterator[str]:
 
 
 def test_an_outage_is_no_reason_to_restart_and_is_told(process: AgentsProcess, url: str) -> None:
-    wait_until(lambda: all(one.state.failures for one in process.threads), "failures", timeout_s=60)
-    health = httpx.get(f"{url}/health", trust_env=False)
+    wait_until(lambda: all(one.state.failures for one in process.threads), "failures")
+    health = httpx.get(f"{url}/health", trust_env=False, timeout=PATIENCE_S)
     assert health.status_code == 200
     assert health.json()["active"] is False
-    ready = httpx.get(f"{url}/ready", trust_env=False)
+    ready = httpx.get(f"{url}/ready", trust_env=False, timeout=PATIENCE_S)
     assert ready.status_code == 503
     assert "it is broken" in ready.json()["loops"]["broken"]["error"]
     assert "refused" in ready.json()["loops"]["lease"]["error"].lower()
-    assert httpx.get(f"{url}/other", trust_env=False).status_code == 404
+    assert httpx.get(f"{url}/other", trust_env=False, timeout=PATIENCE_S).status_code == 404
 
 
 def test_clients_that_say_nothing_take_few_threads_and_keep_nobody_out(
@@ -69,16 +69,16 @@ def test_clients_that_say_nothing_take_few_threads_and_keep_nobody_out(
     before, port = threading.active_count(), int(url.rpartition(":")[2])
     with ExitStack() as stack:
         for _ in range(3 * server_module.MOST_AT_ONCE):
-            idle = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            idle = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
             idle.sendall(b"POST /alerts HTTP/1.0\r\n")
-        assert httpx.get(f"{url}/health", trust_env=False, timeout=20).status_code == 200
+        assert httpx.get(f"{url}/health", trust_env=False, timeout=PATIENCE_S).status_code == 200
         most = before + server_module.MOST_AT_ONCE + 1
         wait_until(lambda: threading.active_count() <= most, "threads that end")
 
 
 def test_a_request_that_comes_byte_by_byte_is_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "WHOLE_REQUEST_S", 0.3)
-    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as slow:
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=PATIENCE_S) as slow:
 
         def is_ended() -> bool:
             try:
@@ -88,7 +88,7 @@ def test_a_request_that_comes_byte_by_byte_is_ended(url: str, monkeypatch: pytes
             return False
 
         slow.sendall(b"GET /")
-        wait_until(is_ended, "the end of the connection", timeout_s=8)
+        wait_until(is_ended, "the end of the connection")
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ class Secured:
     def ask(self, scheme: str, *, address: str = "127.0.0.2", near: str = "") -> httpx.Response:
         context = ssl.create_default_context(cadata=self.authority.pem)
         transport = httpx.HTTPTransport(verify=context, local_address=near or None)
-        with httpx.Client(transport=transport, timeout=20) as client:
+        with httpx.Client(transport=transport, timeout=PATIENCE_S) as client:
             return client.get(f"{scheme}://{address}:{self.port}/health")
 
     def show(self) -> bytes:
         """The certificate that the server shows."""
         context = ssl.create_default_context(cadata=self.authority.pem)
         with (
-            socket.create_connection(("127.0.0.2", self.port), timeout=20) as plain,
+            socket.create_connection(("127.0.0.2", self.port), timeout=PATIENCE_S) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.2") as secured,
         ):
             return secured.getpeercert(binary_form=True) or b""
@@ -164,11 +164,11 @@ def test_a_client_that_makes_no_handshake_keeps_nobody_out(tmp_path: Path, monke
     with serve_tls(tmp_path, is_required=True) as server, ExitStack() as stack:
         before = threading.active_count()
         for begin in (b"", b"\x16", b"\x16\x03\x01") * server_module.MOST_AT_ONCE:
-            idle = stack.enter_context(socket.create_connection(("127.0.0.2", server.port), timeout=20))
+            idle = stack.enter_context(socket.create_connection(("127.0.0.2", server.port), timeout=PATIENCE_S))
             idle.sendall(begin)
         assert server.ask("https").status_code == 200
         most = before + server_module.MOST_AT_ONCE + 1
-        wait_until(lambda: threading.active_count() <= most, "threads that end", timeout_s=20)
+        wait_until(lambda: threading.active_count() <= most, "threads that end")
 
 
 def test_who_opens_many_connections_ends_no_others_one() -> None:
@@ -178,9 +178,9 @@ def test_who_opens_many_connections_ends_no_others_one() -> None:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         stack.callback(server.shutdown)
         to = ("127.0.0.1", server.server_address[1])
-        well = stack.enter_context(socket.create_connection(to, timeout=20))
+        well = stack.enter_context(socket.create_connection(to, timeout=PATIENCE_S))
         many = [
-            stack.enter_context(socket.create_connection(to, timeout=20, source_address=("127.0.0.2", 0)))
+            stack.enter_context(socket.create_connection(to, timeout=PATIENCE_S, source_address=("127.0.0.2", 0)))
             for _ in range(9)
         ]
         assert many[0].recv(1) == b""

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from airfleet_provider.audit.recorder import Recorder
-
-PATIENCE_S = 10.0
+from deadline import PATIENCE_S
 
 
 def connect() -> Any:  # noqa: ANN401 - psycopg2 has no types

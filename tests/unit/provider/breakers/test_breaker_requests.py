@@ -13,6 +13,7 @@ from airfleet_provider.breakers import api
 from airfleet_provider.breakers.api import BreakerRequests
 from airfleet_provider.breakers.messages import Failed, GateAnswer, Request, encode
 from airfleet_provider.contract.breaker_rules import BreakerRule
+from deadline import PATIENCE_S
 
 RULES = {"dwh": BreakerRule("dwh", connection="dwh_.*")}
 AWAY = f"/execution/variables/{encode(Failed(('dwh',), (), 'TimeoutError'))}"
@@ -28,12 +29,12 @@ class SlowReports:
 
     def answer(self, instance: str, request: Request) -> GateAnswer:
         self.asked.append(instance)
-        self.is_open.wait(30)
+        self.is_open.wait(PATIENCE_S)
         return GateAnswer()
 
     def add_user(self, instance: str, connection: str) -> None:
         self.asked.append(instance)
-        self.is_open.wait(30)
+        self.is_open.wait(PATIENCE_S)
 
 
 class Door:

@@ -23,7 +23,7 @@ from airfleet_provider.bundles import unused_releases
 from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.contract import environment, release_archive
 from airfleet_provider.executors import disk_space, memory_pressure, worker_drain
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 OFTEN_S = 0.05
 
@@ -70,7 +70,7 @@ def test_a_worker_stops_and_begins_to_take_tasks_as_its_mark_comes_and_goes(
     wait_for(note, "serving")
     calm = {"state": "serving", "pid": os.getpid(), "queues": ["io"], "slots": 1, "tasks": [], "refused": 0}
     assert note() == calm
-    assert say.delay("one").get(timeout=20) == "one"
+    assert say.delay("one").get(timeout=PATIENCE_S) == "one"
     (tmp_path / "io").touch()
     wait_for(note, "drained")
     waiting = say.delay("two")
@@ -78,7 +78,7 @@ def test_a_worker_stops_and_begins_to_take_tasks_as_its_mark_comes_and_goes(
     wait_until(lambda: (tmp_path / "notes" / "io.json").stat().st_mtime_ns > looks, "another sign of life")
     assert not waiting.ready()
     (tmp_path / "io").unlink()
-    assert waiting.get(timeout=20) == "two"
+    assert waiting.get(timeout=PATIENCE_S) == "two"
     assert "io" in app.amqp.queues.consume_from, "it is served after the next loss of the broker, too"
 
 
@@ -90,7 +90,7 @@ def test_a_worker_without_room_takes_nothing_until_there_is_room(
     wait_for(note, "full")
     waiting = app.tasks["say"].delay("two")
     monkeypatch.setattr(disk_space, "measure", lambda _: disk_space.ENOUGH)
-    assert waiting.get(timeout=20) == "two"
+    assert waiting.get(timeout=PATIENCE_S) == "two"
     wait_for(note, "serving")
 
 
@@ -104,7 +104,7 @@ def test_a_worker_of_a_host_without_memory_takes_nothing_until_that_has_eased(
     wait_for(note, "pressed")
     waiting = request.getfixturevalue("app").tasks["say"].delay("two")
     monkeypatch.setattr(memory_pressure, "measure", lambda: memory_pressure.MemoryPressure(0.0, 0.5))
-    assert waiting.get(timeout=20) == "two"
+    assert waiting.get(timeout=PATIENCE_S) == "two"
     wait_for(note, "serving")
 
 
@@ -141,7 +141,7 @@ def test_a_worker_works_on_while_it_removes_many_files(
 
     def tidy(storage: Path, _: float) -> list[str]:
         begun.append(storage)
-        done.wait(60)
+        done.wait(PATIENCE_S)
         return []
 
     monkeypatch.setattr(unused_releases, "tidy", tidy)
@@ -150,7 +150,7 @@ def test_a_worker_works_on_while_it_removes_many_files(
         wait_until(lambda: bool(begun), "the removal")
         wait_for(note, "serving")
         app = request.getfixturevalue("app")
-        assert app.tasks["say"].delay("one").get(timeout=20) == "one"
+        assert app.tasks["say"].delay("one").get(timeout=PATIENCE_S) == "one"
         assert len(begun) == 1, "one at a time"
     finally:
         done.set()

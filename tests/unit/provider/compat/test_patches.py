@@ -20,6 +20,7 @@ from airfleet_provider.compat.patches.command import run_command
 from airfleet_provider.compat.patches.patch import Patch, UnfitAirflowError, apply, undo
 from airfleet_provider.compat.patches.registry import PATCHES
 from airfleet_provider.compat.patches.requirements import Accepts, Contains, Counts, Digest, Has, UsesOnce, Versions
+from deadline import PATIENCE_S
 from forked import run_forked
 
 SOURCE = Path(airfleet_provider.__file__).parent
@@ -170,7 +171,7 @@ def test_reading_the_registry_imports_no_airflow() -> None:
         "import sys, airfleet_provider.compat.patches.registry\n"
         "print([name for name in sys.modules if name.partition('.')[0] in ('airflow', 'celery', 'sqlalchemy')])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert told.stdout.strip() == "[]"
 
 

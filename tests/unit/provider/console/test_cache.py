@@ -9,6 +9,7 @@ import pytest
 
 from airfleet_provider.console import cache
 from airfleet_provider.console.cache import Cache
+from deadline import PATIENCE_S
 
 
 def test_a_value_is_made_once_in_its_time() -> None:
@@ -31,15 +32,15 @@ def test_threads_that_want_the_same_wait_for_the_first() -> None:
 
     def make() -> str:
         begun.set()
-        assert goes_on.wait(30)
+        assert goes_on.wait(PATIENCE_S)
         made.append(1)
         return "value"
 
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(kept.get, "a", make) for _ in range(4)]
-        assert begun.wait(30)
+        assert begun.wait(PATIENCE_S)
         goes_on.set()
-        assert [one.result(30) for one in asked] == ["value"] * 4
+        assert [one.result(PATIENCE_S) for one in asked] == ["value"] * 4
     assert len(made) == 1
 
 
@@ -50,12 +51,12 @@ def test_threads_that_wait_fail_with_the_outage_that_the_first_met() -> None:
     def make() -> str:
         tried.append(1)
         begun.set()
-        assert goes_on.wait(30)
+        assert goes_on.wait(PATIENCE_S)
         raise ConnectionError("the database does not answer")
 
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(kept.get, "a", make) for _ in range(4)]
-        assert begun.wait(30)
+        assert begun.wait(PATIENCE_S)
         goes_on.set()
         assert {str(one.exception(30)) for one in asked} == {"the database does not answer"}
     assert len(tried) == 1

@@ -16,6 +16,7 @@ from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter, Tally
 from airfleet_provider.contract.text import one_line
 from clocks import MadeUpClock
+from deadline import PATIENCE_S
 
 MANY = """
 import sys
@@ -42,7 +43,7 @@ def read(folder: Path, name: str = "task-start") -> Tally:
 def test_no_count_of_any_process_is_lost(tmp_path: Path) -> None:
     folder = tmp_path / "fallbacks"
     processes = [subprocess.Popen([sys.executable, "-c", MANY, str(folder)]) for _ in range(4)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    assert [process.wait(PATIENCE_S) for process in processes] == [0, 0, 0, 0]
     tally = read(folder)
     assert (tally.fast, tally.slow) == (800, 40)
     assert [reason.text for reason in tally.reasons] == ["no zygote pool runs"]

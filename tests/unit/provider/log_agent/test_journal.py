@@ -61,7 +61,7 @@ class JournalHost(LogHost):
             self.agent.turn()
             return len(self.texts()) >= count
 
-        wait_until(look, f"{count} lines", timeout_s=20, every_s=0.01)
+        wait_until(look, f"{count} lines", every_s=0.01)
         return self.texts()
 
 

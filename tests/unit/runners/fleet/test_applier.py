@@ -26,6 +26,7 @@ from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import HostError, Output
 from clocks import MadeUpClock
 from converged_hosts import converged
+from deadline import PATIENCE_S
 from places import NINE, desired, parse, with_setting
 from shells import MadeUpConnection, name_host
 
@@ -145,7 +146,7 @@ def test_a_slow_host_does_not_hold_up_the_database_and_the_schema(tmp_path: Path
         if "run metadata" in what:
             made.set()
         if host == "io1" and what.startswith("unpack"):
-            assert made.wait(20), "the schema waited for a worker's packages"
+            assert made.wait(PATIENCE_S), "the schema waited for a worker's packages"
 
     outcome, _ = carry_out(tmp_path, hear=hear)
     assert not outcome.errors

@@ -19,6 +19,7 @@ from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.connection import Output
 from clocks import MadeUpClock
+from deadline import PATIENCE_S
 from places import NINE, desired
 from shells import MadeUpConnection, name_host
 
@@ -160,7 +161,7 @@ def run_question(tmp_path: Path, ping: int, check: int, *, active: bool = True) 
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     script = f"PATH={tmp_path}:$PATH\n" + server.ask_to_stop(place).replace(server.TOOLS, str(tmp_path))
-    return subprocess.run(["bash", "-c", script], check=False, timeout=30).returncode
+    return subprocess.run(["bash", "-c", script], check=False, timeout=PATIENCE_S).returncode
 
 
 def test_the_tools_of_a_node_say_whether_it_may_stop(tmp_path: Path) -> None:

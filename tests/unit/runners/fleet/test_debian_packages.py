@@ -18,6 +18,7 @@ from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import diff, steps
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
+from deadline import PATIENCE_S
 from places import desired
 
 LISTING = """\
@@ -87,7 +88,7 @@ def test_what_is_sent_is_installed_without_a_look_at_the_host_s_own_sources(
         ["tar", "-C", str(tmp_path), "-c", "haproxy_1_amd64.deb"], capture_output=True, check=True
     ).stdout
     script = steps.script(steps.Install(("haproxy", "nftables"), "web1"))
-    subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}"], input=archive, check=True, timeout=60)
+    subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH\n{script}"], input=archive, check=True, timeout=PATIENCE_S)
     asked = (tmp_path / "asked").read_text().splitlines()
     assert [line.partition("Languages=none ")[2] for line in asked] == [
         "update",

@@ -21,6 +21,7 @@ from airfleet.runners.fleet.plan.facts import HostFacts, Listener, MachineFacts,
 from airfleet.runners.fleet.plan.steps import Bring, Install, RemoveService, RunJob, Step, Unpack, WriteFile
 from airfleet.spec.secrets import Secret
 from converged_hosts import converged
+from deadline import PATIENCE_S
 from places import CREDENTIALS, NINE, config_path, desired, parse, place, with_setting
 
 PROBE = MachineFacts(
@@ -296,7 +297,7 @@ def run_with(tmp_path: Path, systemctl: str, script: str, *programs: str) -> sub
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -402,7 +403,9 @@ def test_packages_are_found_by_what_a_process_has_loaded_though_it_calls_itself_
     script = steps.list_running_packages().replace("OPT=/opt/airfleet", f"OPT={library.parents[1]}")
 
     def look() -> str:
-        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(
+            ["sh", "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+        ).stdout
 
     assert look() == ""
     program = (

@@ -10,10 +10,13 @@ from airfleet.components.host_model import Folder, HostFile
 from airfleet.runners.fleet.plan import facts
 from airfleet.runners.fleet.plan.facts import FileFact, Listener, MachineFacts, UnitFact
 from airfleet.spec.secrets import Secret
+from deadline import PATIENCE_S
 
 
 def ask_here(script: str) -> str:
-    return subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(
+        ["sh", "-s"], input=script, capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    ).stdout
 
 
 def test_this_machine_tells_what_it_is() -> None:

@@ -13,7 +13,7 @@ from airfleet.components.host_model import Stage
 from airfleet.runners.fleet.apply import applier
 from airfleet.runners.fleet.plan import steps
 from airfleet.runners.fleet.transport import connection, detached_script
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from host_programs import install
 
 
@@ -23,7 +23,7 @@ def test_steps_leave_an_audit_line_up_to_the_first_that_fails(tmp_path: Path) ->
     files[1].mkdir()  # rm -f cannot remove it
     batch = [steps.Step("h1", Stage.BASE, steps.RemoveFile(file), "remove it", "because it's ours") for file in files]
     text = applier.build_script(batch, "eve o'x").replace("/var/log/airfleet", str(tmp_path / "log"))
-    done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 1
     told = [line.split(" ", 1)[1] for line in (tmp_path / "log" / "audit.log").read_text().splitlines()]
     assert told == [
@@ -77,7 +77,7 @@ def test_what_a_host_says_moves_no_cursor_and_sets_no_title() -> None:
 
 def run_wrapped(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     text = detached_script.wrap(script).replace(detached_script.NAME, str(folder / "apply"))
-    return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 def test_a_wrapped_script_keeps_its_exit_code_and_both_its_outputs(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from airfleet.operations import commands
 from airfleet.operations.backup.pgbackrest import scripts
 from airfleet.operations.backup.pgbackrest.scripts import Order
 from airfleet.runners.fleet.plan import steps
+from deadline import PATIENCE_S
 from places import NINE, parse, parts
 
 pytestmark = pytest.mark.skipif(
@@ -50,7 +51,9 @@ def secret(tmp_path: Path) -> Path:
 def run(script: str) -> subprocess.CompletedProcess[str]:
     """Run a script as `apply` runs a step."""
     text = f"(\nset -e\n{script}\n)\n"
-    return subprocess.run(["sh", "-s"], input=text, capture_output=True, text=True, check=False, cwd="/", timeout=60)
+    return subprocess.run(
+        ["sh", "-s"], input=text, capture_output=True, text=True, check=False, cwd="/", timeout=PATIENCE_S
+    )
 
 
 def plant(link: Path, target: Path) -> None:

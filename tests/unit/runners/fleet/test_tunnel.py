@@ -13,6 +13,7 @@ import pytest
 from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.runners.fleet.transport.login import HostLogin
 from airfleet.spec.topology import Host
+from deadline import PATIENCE_S
 
 
 class Client:
@@ -39,7 +40,7 @@ def connect(client: Client) -> HostConnection:
 
 
 def ask(port: int) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as one:
         return one.recv(100).decode()
 
 

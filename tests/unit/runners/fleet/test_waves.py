@@ -16,6 +16,7 @@ from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import Bring, Step
 from airfleet.runners.fleet.plan.waves import add_restarts, make_waves
 from airfleet.spec.topology import Promoted
+from deadline import PATIENCE_S
 from places import NINE, desired
 
 TWO_OF_A_POOL = NINE.replace("io1: {address: 10.0.0.33, pools: [io]}", "io1: {address: 10.0.0.33, pools: [io, cpu]}")
@@ -114,7 +115,7 @@ def run_at_the_balancer(folder: Path, script: str) -> list[str]:
         (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
         (folder / name).chmod(0o755)
     text = script.replace("/run/airfleet", str(folder)).replace(str(haproxy.SOCKETS), f"{folder}/sockets")
-    subprocess.run(["sh", "-c", f"PATH={folder}:$PATH\n{text}"], check=True, timeout=30)
+    subprocess.run(["sh", "-c", f"PATH={folder}:$PATH\n{text}"], check=True, timeout=PATIENCE_S)
     return (folder / "done").read_text().splitlines()
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from deadline import PATIENCE_S
+
 FAKE_AIRFLOW = """
 import json, os, sys, time
 
@@ -37,7 +39,7 @@ from airfleet.components.health import ReadyCheck
 from airfleet.components.model import Process
 from airfleet.runners.local import processes
 from airfleet.runners.local.fork_server import ForkServer
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 here = Path(sys.argv[1])
 environ = {**os.environ, "RECORD": str(here / "record"), "OWN": "image"}
@@ -96,7 +98,7 @@ def play(here: Path, scene: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
         env={"PYTHONPATH": f"{here / 'path'}:{support}", "PATH": "/usr/bin:/bin"},
     )
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ import pytest
 from airfleet.runners.local import warm
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 
 FAKE_AIRFLOW = """
 import json, os, signal, sys, time
@@ -72,7 +72,7 @@ class Platform:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
             cwd=cwd,
             env={**os.environ, **env},
         )
@@ -113,7 +113,7 @@ def start(home: Path) -> Iterator[Platform]:
         assert ours.recv(64) == b"warm"
         yield Platform(folder, image)
         ours.close()
-        image.wait(20)
+        image.wait(PATIENCE_S)
 
 
 def test_words_input_folder_and_environment_are_the_caller_s(platform: Platform, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_signal_to_the_caller_ends_the_command(platform: Platform, number: sig
         assert process.stdout
         assert process.stdout.readline() == "waits\n"
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(PATIENCE_S) == 128 + number
         assert process.stdout.read() == ("ends\n" if number == signal.SIGINT else "")
 
 
@@ -175,14 +175,14 @@ def test_two_commands_run_side_by_side_and_the_image_stays(platform: Platform) -
         assert process.stdout.readline() == "waits\n"
         assert platform.run("exit", "3").returncode == 3
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
     assert platform.image.poll() is None
 
 
 def test_without_a_warm_process_nothing_was_begun(own_platform: Platform, tmp_path: Path) -> None:
     assert own_platform.run("db", "shell").returncode == 99, "psql wants a terminal of its own"
     own_platform.image.kill()
-    own_platform.image.wait(20)
+    own_platform.image.wait(PATIENCE_S)
     assert own_platform.run("exit", "3").returncode == 99
     assert warm.run(StateFolder(tmp_path / "nowhere"), ["exit", "3"], {}) is None
 
