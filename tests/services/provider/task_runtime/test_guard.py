@@ -14,10 +14,10 @@ import psutil
 from pathlib import Path
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable
-from airfleet_provider.task_runtime.eviction import Limits
+from airfleet_provider.task_runtime.eviction import ZygoteLimits
 from airfleet_provider.task_runtime.guard import RESTART_S, Guard
 
-guard = Guard.start(Limits())
+guard = Guard.start(ZygoteLimits())
 killed = psutil.Process(guard.pid)
 family = [killed, *killed.children(recursive=True)]
 for one in family:
