@@ -133,7 +133,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
         {("POST", "/alerts"): made.take},
         ServerTls(Path(server["certificate"]), Path(server["key"])),
     )
-    threading.Thread(target=served.serve_forever, daemon=True).start()
+    threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
     started = []
     try:
         for name in ("mon1", "mon2"):

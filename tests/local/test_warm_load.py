@@ -72,7 +72,7 @@ def downloads_of(tmp_path: Path) -> Iterator[tuple[str, str]]:
         def log_message(self, *_: object) -> None: ...
 
     with HTTPServer(("127.0.0.1", 0), Downloads) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", tree.id
         server.shutdown()
 

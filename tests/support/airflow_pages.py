@@ -171,7 +171,7 @@ def open_site(browser: Browser, *, is_dark: bool = False) -> Iterator[Site]:
         """Answers for the one site of this block."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), OwnHandler)
-    threading.Thread(target=server.serve_forever, name="invented Airflow", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), name="invented Airflow", daemon=True).start()
     page = open_page(browser, is_dark=is_dark)
     try:
         site = Site(page, f"http://127.0.0.1:{server.server_port}")

@@ -119,7 +119,7 @@ def serve() -> Iterator[Exporters]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     known = Exporters(server.server_port)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield known
     finally:

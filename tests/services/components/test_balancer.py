@@ -112,7 +112,7 @@ def run(folder: Path, text: str) -> Iterator[Edge]:
         seen: list[str] = []  # noqa: RUF012 - one list for each test
 
     web = Quiet(("127.0.0.1", 0), Own)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
+    threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
     port = ports.find_free()
     config = re.sub(r"(?m)^frontend metrics\n(  .*\n)*", "", render(text))
     config = re.sub(r"bind \S+", f"bind 127.0.0.1:{port}", config)

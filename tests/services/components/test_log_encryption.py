@@ -130,7 +130,7 @@ def serve(folder: Path, progress: TlsProgress, *, shows: str = "cpu1") -> Iterat
     config = re.sub(str(haproxy.SOCKETS), str(folder), config)
     (folder / "own.pem").write_text(issued.certificate + issued.key.reveal())
     (folder / "log-proxy.cfg").write_text(config)
-    threading.Thread(target=near.serve_forever, daemon=True).start()
+    threading.Thread(target=near.serve_forever, args=(0.02,), daemon=True).start()
     with (folder / "log").open("w") as log:
         words = [str(PROGRAM), "-W", "-f", str(folder / "log-proxy.cfg")]
         process = subprocess.Popen(words, stdout=log, stderr=log)

@@ -143,7 +143,7 @@ class WebHosts:
     def add(self, name: str, *, balancer: str = "10.0.0.11", shows: str = "") -> None:
         """Start a web host. It trusts the address `balancer`, and shows the certificate of the host `shows`."""
         self.servers[name] = server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         self.stack.callback(server.server_close)
         self.stack.callback(server.shutdown)
         where = self.find(name)

@@ -84,7 +84,7 @@ def take_service_away(bed: LocalBed) -> Iterator[None]:
     bed.platform.trigger("calls")
     yield
     server = ThreadingHTTPServer(("127.0.0.1", bed.service_port), _Service)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
 
 class _Service(BaseHTTPRequestHandler):

@@ -32,11 +32,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
 from airfleet_provider.compat.calls import celery_publishing, db_errors
-from airfleet_provider.liveness import wait_for_database
+from airfleet_provider.liveness import http_probe, wait_for_database
 from airfleet_provider.liveness.heartbeat_grace import LONGEST_BLINK_S, HeartbeatGrace
 from airfleet_provider.liveness.heartbeat_history import Heartbeat
 from airfleet_provider.liveness.host_probe import HostProbe
-from airfleet_provider.liveness.http_probe import WAIT_S
 from airfleet_provider.liveness.task_liveness import ANSWER_S, LOST_S, TaskLiveness
 from clocks import MadeUpClock
 from deadline import wait_until
@@ -144,7 +143,7 @@ def health(
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"{'https' if certificate else 'http'}://{address}:{server.server_port}"
         server.shutdown()
 
@@ -158,7 +157,8 @@ def test_api_hosts_without_power_do_not_hold_up_the_scheduler_that_asks_another(
         assert time.monotonic() - began < ANSWER_S  # one after another they would take four times as long, each time
 
 
-def test_where_no_api_host_answers_a_look_ends_all_the_same() -> None:
+def test_where_no_api_host_answers_a_look_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_probe, "WAIT_S", 0.05)
     with silent_urls(4) as silent:
         watch = TaskLiveness(silent, 0.0)
         began = time.monotonic()
@@ -166,14 +166,18 @@ def test_where_no_api_host_answers_a_look_ends_all_the_same() -> None:
         assert time.monotonic() - began < ANSWER_S
 
 
-def test_an_answer_that_came_late_counts_at_the_next_look() -> None:
-    with health(200, after_s=2 * WAIT_S) as slow:
+def test_an_answer_that_came_late_counts_at_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_probe, "WAIT_S", 0.05)
+    with health(200, after_s=0.1) as slow:
         watch = TaskLiveness([slow], 0.0)
         wait_until(watch.may_judge, "the answer")
 
 
 @pytest.mark.parametrize(("address", "is_heard"), [("127.0.0.1", True), ("127.0.0.2", False)])
-def test_an_api_with_tls_counts_if_it_proves_its_host(tmp_path: Path, address: str, is_heard: bool) -> None:
+def test_an_api_with_tls_counts_if_it_proves_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, is_heard: bool
+) -> None:
+    monkeypatch.setattr(http_probe, "WAIT_S", 0.1)
     now = datetime.now(UTC)
     authority = certificate_authority.load(certificate_authority.create("x", now), where="here")
     own = certificate_authority.issue(authority, "web1", [], now)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet_provider.log_agent import agent
 from airfleet_provider.log_agent.discovery import LogTree
 from airfleet_provider.log_agent.positions import FilePosition
 from airfleet_provider.log_agent.process import LogAgentProcess
@@ -271,13 +272,14 @@ def test_a_host_with_a_new_name_goes_on_where_it_was(host: LogHost) -> None:
     ]
 
 
-def test_a_turn_takes_few_enough_lines_for_a_store(host: LogHost) -> None:
+def test_a_turn_takes_few_enough_lines_for_a_store(host: LogHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "TURN_LINES", 500)
     for task in range(4):
-        host.write(f"tasks/dag_id=d/run_id=r/task_id=t{task}/attempt=1.log", "a\n" * 60_000, end="")
+        host.write(f"tasks/dag_id=d/run_id=r/task_id=t{task}/attempt=1.log", "a\n" * 600, end="")
     host.agent.turn()
-    assert 60_000 <= host.agent.totals.lines < 240_000
+    assert 600 <= host.agent.totals.lines < 2400
     host.take()
-    assert host.reader.count() == 240_000
+    assert host.reader.count() == 2400
 
 
 def test_a_line_that_fails_alone_is_replaced_and_counted(host: LogHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def server() -> Iterator[SimpleNamespace]:
     handler = type("Own", (Echo,), {"seen": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
         found.daemon_threads = True
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+        threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
         yield SimpleNamespace(url=f"http://127.0.0.1:{found.server_port}", handler=handler)
         found.shutdown()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 import threading
@@ -20,7 +19,7 @@ from airfleet.workspace import certificate_authority
 from airfleet_provider.agent_loops import server as server_module
 from airfleet_provider.agent_loops.loop import Context, Loop
 from airfleet_provider.agent_loops.server import HttpAnswer, Server, ServerTls
-from airfleet_provider.agents.process import AgentsProcess, read_config
+from airfleet_provider.agents.process import AgentsProcess
 from deadline import PATIENCE_S, wait_until
 
 AWAY = {"host": "127.0.0.1", "port": 1, "connect_timeout": 1, "user": "nobody", "dbname": "nothing"}
@@ -44,7 +43,7 @@ def process() -> Iterator[AgentsProcess]:
 def url(process: AgentsProcess) -> Iterator[str]:
     port = ports.find_free()
     server = Server("127.0.0.1", port, {"/health": process.show_health, "/ready": process.show_ready})
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{port}"
     server.shutdown()
     server.server_close()
@@ -128,7 +127,7 @@ def serve_tls(folder: Path, *, is_required: bool) -> Iterator[Secured]:
     secured.renew()
     tls = ServerTls(folder / "host.pem", folder / "host.key", is_required=is_required)
     server = Server("127.0.0.2", secured.port, {"/health": lambda accept: HttpAnswer.of_json({})}, tls=tls)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield secured
     finally:
@@ -186,18 +185,3 @@ def test_who_opens_many_connections_ends_no_others_one() -> None:
         assert many[0].recv(1) == b""
         well.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert well.recv(100).startswith(b"HTTP/1.0 404")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"host": "here"}'])
-def test_a_configuration_that_is_none_is_told(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "agents.json"
-    path.write_text(text)
-    with pytest.raises(SystemExit, match=r"agents\.json"):
-        read_config(path)
-
-
-def test_a_configuration_is_read_as_written(tmp_path: Path) -> None:
-    path = tmp_path / "agents.json"
-    config = {"host": "here", "database": AWAY, "server": {"address": "127.0.0.1", "port": 1}, "slas": {"a": 1}}
-    path.write_text(json.dumps(config))
-    assert read_config(path) == config
