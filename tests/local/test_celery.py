@@ -237,8 +237,13 @@ def check_crash(celery: Platform, dag: str) -> None:
     assert celery.wait_run(dag, run) == "failed"
     where = f"/dags/{dag}/dagRuns/{run}/taskInstances/work"
     assert celery.call("GET", where)["try_number"] == 2
-    said = [line["event"] for line in celery.call("GET", f"{where}/logs/2?full_content=true")["content"]]
-    assert any(line.startswith("Killed by SIGSEGV in string_at (") for line in said), said
+
+    def read() -> list[str]:
+        return [line["event"] for line in celery.call("GET", f"{where}/logs/2?full_content=true")["content"]]
+
+    wait_until(
+        lambda: any(line.startswith("Killed by SIGSEGV in string_at (") for line in read()), "the report", seen=read
+    )
 
 
 def test_a_worker_runs_tasks_outlives_kills_and_leaves_nothing(celery: Platform) -> None:

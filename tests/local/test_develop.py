@@ -15,6 +15,8 @@ from living import is_alive, read_title
 
 pytestmark = pytest.mark.local
 
+HELPERS = {"airfleet watcher", "airfleet parser"}
+
 DAG = """
 import pendulum
 from airflow.sdk import dag, task
@@ -172,9 +174,14 @@ def test_folders_that_come_and_go_are_followed(fleet: Platform, project: Path) -
 def test_a_killed_releaser_misses_nothing(fleet: Platform, project: Path) -> None:
     pid = fleet.pid("releaser")
     assert pid
-    helpers = psutil.Process(pid).children()
-    assert {read_title(one) for one in helpers} == {"airfleet watcher", "airfleet parser"}
-    psutil.Process(pid).kill()
+    releaser = psutil.Process(pid)
+    # A watcher that has just begun has its title in a moment.
+    helpers = wait_until(
+        lambda: {read_title(one): one for one in releaser.children()}.keys() == HELPERS and releaser.children(),
+        "the helpers",
+        seen=lambda: list(map(read_title, releaser.children())),
+    )
+    releaser.kill()
     (project / "include" / "words.py").write_text('WORD = "meanwhile"\n')
     wait_description(fleet, "meanwhile")
     wait_until(lambda: not any(map(is_alive, helpers)), "the end of its helpers")
