@@ -18,9 +18,12 @@ from shops import Database, Shop, migrate, start_postgres
 
 # The files that take a minute or more. A file runs in one process, so one that begins last leaves the others idle.
 LONG = (
-    *("test_celery.py", "test_wheels.py", "test_fleet_broker_logins.py", "test_backup.py", "test_task_runtime.py"),
-    *("test_release_examples.py", "test_restart.py", "test_crashes.py", "test_broker_rights.py"),
-    *("test_develop.py", "test_upgrade_schema.py", "test_outage_answers.py"),
+    *("test_monitoring.py", "test_celery.py", "test_backup.py", "test_wheels.py", "test_fleet_broker_logins.py"),
+    *("test_explain_agrees.py", "test_destructive_commands.py", "test_restart.py", "test_broker_rights.py"),
+    *("test_task_runtime.py", "test_crashes.py", "test_release_examples.py", "test_secrets.py"),
+    *("test_monitor_hosts.py", "test_broker_encryption.py", "test_console.py", "test_develop.py"),
+    *("test_upgrade_schema.py", "test_outage_answers.py", "test_slas.py", "test_run_archive.py"),
+    *("test_scheduling.py", "test_browser.py"),
 )
 
 

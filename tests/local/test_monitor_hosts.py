@@ -79,7 +79,7 @@ class Hosts:
 
     def start(self, name: str, part: Part) -> subprocess.Popen[bytes]:
         (service,) = part.services
-        words = [self.move(word, name) for word in service.command]
+        words = [quicken(self.move(word, name)) for word in service.command]
         with (self.folder / f"{service.name}-{name}.log").open("ab") as log:
             return subprocess.Popen(words, stdout=log, stderr=log)
 
