@@ -191,7 +191,7 @@ def test_a_wrong_login_is_one_line_with_a_hint(applied: Fleet) -> None:
 
 
 def test_two_applies_at_once_and_the_second_is_told_who_has_the_lease(applied: Fleet, host: Machine) -> None:
-    lease = 'token-of-another\\n$(( $(date +%s) + 40 ))\\n2026-01-01 10:00:00 UTC\\n\\"eve@elsewhere\\"\\n'
+    lease = 'token-of-another\\n$(( $(date +%s) + 3600 ))\\n2026-01-01 10:00:00 UTC\\n\\"eve@elsewhere\\"\\n'
     host.run(f'printf "{lease}" | sudo tee /var/lib/airfleet/lease')
     applied.write(io=6)
     done = applied.run("apply")

@@ -27,6 +27,10 @@ systemd-run --quiet --unit={UNIT} -p Restart=always -p RestartSec=0 \\
     sh -c 'while :; do date >> /tmp/ticks; sleep 0.05; done'
 """
 NEVER = 600.0
+# Seconds that a fault lasts: longer than it takes to see it, also on a busy machine.
+LASTS_S = 15.0
+# Seconds by which a clock is wrong: many more than an answer of a machine takes.
+AHEAD_S = 300
 
 
 @pytest.fixture
@@ -93,7 +97,7 @@ def test_what_lasts_is_taken_back_by_the_host_when_nobody_else_does(
     def is_struck() -> bool:
         return is_cut(bed) if act == "cut off" else not is_ticking(bed)
 
-    ShellInjector(shells, grace_s=0.0).inject(fault(act, 4.0), ["h1"])
+    ShellInjector(shells, grace_s=0.0).inject(fault(act, LASTS_S), ["h1"])
     assert is_struck()
     wait_until(lambda: not is_struck(), "the host takes it back")
 
@@ -109,7 +113,7 @@ def test_what_hosts_wrote_is_placed_in_one_time_however_wrong_their_clocks_are(
 ) -> None:
     instance = '{"dag": "d", "run": "r", "task": "%s", "map": -1, "try": 1}'
     code = 'import pathlib, drill_ledger as ledger; ledger.work(pathlib.Path("/tmp/l"), {}, 0.2)'
-    bed["h3"].skew_clock(300)
+    bed["h3"].skew_clock(AHEAD_S)
     before = time.time()
     for host in ("h2", "h3", "h1"):
         bed[host].run("cat > /tmp/drill_ledger.py", text=WRITER)
@@ -121,5 +125,6 @@ def test_what_hosts_wrote_is_placed_in_one_time_however_wrong_their_clocks_are(
     attempts = read_log(read_attempts(shells, "/tmp/l"), clocks).attempts
     assert [one.instance.task for one in attempts] == ["h2", "h3", "h1"]
     assert [one.host for one in attempts] == ["h2", "h3", "h1"]
-    assert all(before - 0.1 <= one.started <= one.last_sign <= after + 0.1 for one in attempts)
-    assert clocks.unsure_s < 5
+    unsure_s = clocks.unsure_s + 0.1
+    assert all(before - unsure_s <= one.started <= one.last_sign <= after + unsure_s for one in attempts)
+    assert unsure_s < AHEAD_S / 2

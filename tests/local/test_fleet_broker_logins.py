@@ -15,7 +15,7 @@ from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.spec.secrets import Rotating, Secret, find_login
 from airfleet.workspace.state_folder import write_file
 from brokers import Broker, serve
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from places import CREDENTIALS, parse, place
 from rotations import walk
 
@@ -70,7 +70,7 @@ def test_a_task_under_way_is_confirmed_by_the_login_it_was_taken_with(exchange: 
     exchange.converge(publishers[-1], workers[-1])
     with pytest.raises((ConnectionError, amqp.AMQPError)):
         for _ in range(2):
-            worker.drain_events(timeout=60)
+            worker.drain_events(timeout=PATIENCE_S)
     for name, former in (("publisher", PUBLISHER), ("pool-default", WORKER)):
         with pytest.raises(amqp.AccessRefused):
             exchange.connect(name, former)

@@ -314,7 +314,7 @@ def test_the_tables_take_every_word_that_the_code_writes_and_announce_it(databas
         for action, state in itertools.product(DeploymentAction, DeploymentState):
             statement = "INSERT INTO airfleet.deployment (bundle, action, state) VALUES ('b', %s, %s)"
             connection.execute(statement, (action, state))
-            assert len(list(connection.notifies(timeout=10, stop_after=1))) == 1
+            assert len(list(connection.notifies(timeout=PATIENCE_S, stop_after=1))) == 1
         (predicate,) = connection.execute(
             "SELECT pg_get_expr(indpred, indrelid) FROM pg_index"
             " WHERE indexrelid = 'airfleet.deployment_unfinished'::regclass"
