@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from deadline import PATIENCE_S
+
 EXECUTOR = """
 import json, os, signal, socket, sys, time
 import psutil
@@ -28,14 +30,14 @@ order = {"bundle": "no such bundle", "version": None, "path": "x.py"}
 with socket.socket(fileno=os.dup(guard.channel)) as channel:
     fd_messages.send(channel, order, [*(one.fileno() for one in fillers), theirs.fileno()])
 theirs.close()
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 280
 while guard.pid == killed.pid and time.monotonic() < deadline:
     guard.revive()
     time.sleep(0.05)
 assert guard.pid != killed.pid
 revived = psutil.Process(guard.pid)
 environment = revived.environ()
-assert wait_readable([ours], 100), "nobody heard the request"
+assert wait_readable([ours], 280), "nobody heard the request"
 answer, _ = fd_messages.receive(ours)
 guard.revive()
 said = {"answer": answer, "pid": guard.pid == revived.pid, "variable": fd_messages.CHANNEL_VARIABLE in environment}
@@ -60,7 +62,7 @@ def test_it_hears_what_was_asked_while_there_was_none(tmp_path: Path) -> None:
         env=environment,
         cwd=tmp_path,
         check=False,
-        timeout=300,
+        timeout=2 * PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads((tmp_path / "said").read_text())

@@ -42,7 +42,7 @@ orphan = "import os, time; time.sleep(0.2); os._exit(4)"
 script = f"import subprocess, sys, os; print(subprocess.Popen([sys.executable, '-c', {orphan!r}]).pid); os._exit(3)"
 log = Path(sys.argv[1])
 first = processes.start((sys.executable, "-uc", script), env=dict(os.environ), log=log)
-ended, deadline = {}, time.monotonic() + 30
+ended, deadline = {}, time.monotonic() + 280
 while len(ended) < 2 and time.monotonic() < deadline:
     ended.update(processes.reap())
     time.sleep(0.01)
