@@ -221,7 +221,7 @@ def make_dags() -> list[DAG]:
 def bring_about() -> dict[str, Any]:  # noqa: PLR0915 - one case after another
     """Return the explanation of each case by its name."""
     dags = make_dags()
-    world = World(dags)
+    world = World(dags, is_watched=True)
     seen: dict[str, Any] = {}
 
     def note(name: str, *words: Any, **options: Any) -> None:

@@ -36,13 +36,17 @@ DAY = twins.DAY
 
 
 class World:
-    """An empty platform with Airflow's scheduler, whose executor takes tasks and never runs one."""
+    """An empty platform with Airflow's scheduler, whose executor takes tasks and never runs one.
 
-    def __init__(self, dags: list[DAG]) -> None:
+    If `is_watched`, the plan of every statement of an explanation is read too, which takes as long as the statement.
+    """
+
+    def __init__(self, dags: list[DAG], *, is_watched: bool = False) -> None:
         import_all_models()
         Base.metadata.create_all(settings.engine)
         url = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"].replace("+psycopg2", "")
         self.has_looped = False
+        self.ask = self.query_watched if is_watched else self.query
         self.scans: list[str] = []
         self.statements: set[str] = set()
         self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
@@ -116,8 +120,8 @@ class World:
         self.execute("UPDATE job SET latest_heartbeat = clock_timestamp() WHERE job_type = %(type)s", type=job_type)
 
     def read(self, *words: Any, **options: Any) -> Any:
-        subject = reading.resolve(self.query_watched, *words, *[None] * (3 - len(words)))
-        return reading.read(self.query_watched, subject, **options)
+        subject = reading.resolve(self.ask, *words, *[None] * (3 - len(words)))
+        return reading.read(self.ask, subject, **options)
 
     def states(self) -> dict[tuple[str, str, int], str]:
         with metadata_db.open_session() as session:
