@@ -69,7 +69,7 @@ class Own:
         for machine in self._fleet.bed.machines:
             units = [line.split()[0] for line in machine.console(listed).splitlines()]
             if stopped := [unit for unit in units if not any(word in unit for word in self.keep)]:
-                machine.console(f"systemctl stop {' '.join(stopped)}", timeout_s=300)
+                machine.console(f"systemctl stop {' '.join(stopped)}")
 
     def log_in(self) -> httpx.Client:
         return self._fleet.log_in()
@@ -118,7 +118,7 @@ def take_turn(system: Turn, number: int, paths: dict[str, int]) -> dict[str, flo
     with system.log_in() as api:
         names = ["warmup", *(dag for name in MEASURED for dag in WORKLOADS[name].dags)]
         for dag in names:
-            wait_until(partial(is_known, api, dag), f"{dag} to appear", timeout_s=300)
+            wait_until(partial(is_known, api, dag), f"{dag} to appear")
             api.patch(f"/dags/{dag}", json={"is_paused": False}).raise_for_status()
         run_all(api, names, f"first_{number}")
         before = system.count_paths()

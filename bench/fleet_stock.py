@@ -53,15 +53,14 @@ class Stock:
         wait_until(
             lambda: is_healthy(f"http://{self._bed['web1'].address}:{API}"),
             "stock to be healthy",
-            timeout_s=300,
             every_s=2,
         )
         said = "journalctl --unit stock-worker --grep 'ready\\.' --quiet --no-pager --since -10min | tail -n 1"
-        wait_until(lambda: self._bed["cpu1"].console(said, check=False).strip(), "the worker", timeout_s=300, every_s=2)
+        wait_until(lambda: self._bed["cpu1"].console(said, check=False).strip(), "the worker", every_s=2)
 
     def stop(self) -> None:
         for machine, unit in reversed(self._list_units()):
-            machine.console(f"systemctl stop stock-{unit}.service", timeout_s=300)
+            machine.console(f"systemctl stop stock-{unit}.service")
 
     def log_in(self) -> httpx.Client:
         base = f"http://{self._bed['web1'].address}:{API}"
@@ -117,7 +116,7 @@ class Stock:
             self._run_script(machine, PREPARE, units)
         airflow = f"runuser -u {USER} -- {HOME}/venv/bin/python -m airflow"
         migrate = f"set -a; . {HOME}/environment; cd {HOME}; {airflow} db migrate"
-        self._bed["sched1"].console(migrate, timeout_s=300)
+        self._bed["sched1"].console(migrate)
 
     def _copy_dags(self, machine: Machine) -> None:
         folder = machine.root / HOME.lstrip("/") / "dags"
@@ -134,4 +133,4 @@ class Stock:
         passwords.parent.mkdir(exist_ok=True)
         passwords.write_text(json.dumps({"admin": self._password}))
         (place / script.name).write_bytes(script.read_bytes())
-        machine.console(f"sh {HOME}/{script.name} {units}", timeout_s=300)
+        machine.console(f"sh {HOME}/{script.name} {units}")

@@ -24,7 +24,7 @@ import pytest
 from airfleet.drills.analysis import Findings, Window, analyse
 from airfleet.drills.attempt_log import read_log
 from airfleet.drills.load import SETTINGS, STORE, Load, render_project
-from deadline import wait_until
+from deadline import PATIENCE_S, wait_until
 from fleets import Platform, make
 
 pytestmark = pytest.mark.drill
@@ -105,7 +105,7 @@ def drill(platform: Platform, name: str, inject: Callable[[], float | None], *, 
         return {one.instance for one in found.attempts if one.is_done} >= set(expected)
 
     with contextlib.suppress(AssertionError):  # the findings name what is missing
-        wait_until(ended, "the end of all work", timeout_s=max(0.0, end - time.time()) + 240, every_s=1)
+        wait_until(ended, "the end of all work", timeout_s=max(0.0, end - time.time()) + PATIENCE_S, every_s=1)
     found = read_log((Path(load.folder) / "ledger.jsonl").read_text().splitlines())
     window = Window(load.began.timestamp(), struck, recovered, end)
     findings = analyse(found.attempts, expected, window, wrong=found.wrong)

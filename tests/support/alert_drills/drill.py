@@ -125,7 +125,7 @@ def run(bed: Bed, drill: Drill) -> list[Outcome]:
         if drill.before:
             drill.before(bed)
         for name in drill.alerts:
-            bed.wait(lambda name=name: name not in bed.watcher.firing, f"{name} is quiet", 120)  # type: ignore[misc]
+            bed.wait(lambda name=name: name not in bed.watcher.firing, f"{name} is quiet")  # type: ignore[misc]
         since = time.monotonic()
         with contextmanager(drill.fault)(bed):
             _watch_begin(bed, drill, outcomes, since)

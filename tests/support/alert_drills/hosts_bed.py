@@ -114,7 +114,7 @@ def make(folder: Path) -> Iterator[HostsBed]:
         bed = HostsBed(fleet, mail, http)
         stack.callback(bed.watcher.stop)
         bed.quicken()
-        bed.wait(lambda: bed.query("airfleet:scheduler:available") == 1, "the rules", 300)
-        bed.wait(lambda: bed.query("count(up == 0) or vector(0)") == 0, "every target", 300)
+        bed.wait(lambda: bed.query("airfleet:scheduler:available") == 1, "the rules")
+        bed.wait(lambda: bed.query("count(up == 0) or vector(0)") == 0, "every target")
         bed.watcher.start()
         yield bed

@@ -37,7 +37,7 @@ def kill_scheduler_often(bed: LocalBed) -> Iterator[None]:
     for _ in range(5):
         name, epoch = bed.find_active_scheduler()
         bed.signal(name, signal.SIGKILL)
-        bed.wait(lambda epoch=epoch: bed.find_active_scheduler()[1] > epoch, "the other scheduler", 180)  # type: ignore[misc]
+        bed.wait(lambda epoch=epoch: bed.find_active_scheduler()[1] > epoch, "the other scheduler")  # type: ignore[misc]
     yield
 
 
