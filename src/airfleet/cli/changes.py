@@ -20,7 +20,15 @@ READS = frozenset(
         *("release check", "release diff", "release list", "release show", "workers list"),
         *("scale explain", "scale simulate"),
         *("db archive list", "db archive query", "db backups", "alerts list", "sla list", "sla report", "sla show"),
-        *("incident", "machines hosts", "machines list", "machines plan", "migrate assess", "export kubernetes"),
+        *(
+            "incident",
+            "lineage",
+            "machines hosts",
+            "machines list",
+            "machines plan",
+            "migrate assess",
+            "export kubernetes",
+        ),
         *("machines export terraform", "machines inventory", "machines user-data", "migrate rehearse"),
         *("breaker list", "audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }

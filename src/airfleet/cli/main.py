@@ -30,6 +30,7 @@ VERBS = (
         "alerts",
         "sla",
         "incident",
+        "lineage",
     ),
     *("machines", "migrate", "export"),
     *("audit", "breaker", "airflow", "docs"),
