@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from airfleet.cli import options
 from airfleet.errors import UsageError
 from airfleet_provider.contract import wording
+from airfleet_provider.contract.lineage import encoding
 from airfleet_provider.contract.lineage.graph import (
     LineageEdge,
     LineageGraph,
@@ -59,7 +60,7 @@ def command(name: str | None, up: bool, down: bool, project: Path, state: Path |
             raise UsageError("--up and --down need a name", hint="airfleet lineage ASSET --up")
         graph = lineage.read_graph(place)
         if as_json:
-            assets = [_to_asset(graph, one) for one in sorted(graph.assets)]
+            assets = [encoding.encode_asset(graph, one) for one in sorted(graph.assets)]
             click.echo(json.dumps({"at": graph.now.isoformat(), "assets": assets}, indent=2))
         else:
             for line in list_assets(graph):
@@ -154,8 +155,8 @@ def _tell_moment(now: datetime, moment: datetime) -> str:
 
 def _tell_promise(one: PromiseStanding) -> str:
     mark = "!" if one.is_broken else " "
-    task = f" of {one.task}" if one.task else ""
-    state = one.state or "not evaluated yet"
+    task = f" (tasks {one.task})" if one.task else ""
+    state = one.state or "nothing to judge yet"
     due = f", next {one.due:%Y-%m-%d %H:%M} UTC" if one.due else ""
     return one_line(f"{mark} SLA {one.rule}: {one.promise}{task}: {state}{due}")
 
@@ -166,79 +167,31 @@ def _tell_hurt(one: HurtNode) -> str:
     return one_line(f"  {one.node}  owner {owners}  {promises}", 1000)
 
 
-def to_json(view: LineageView, *, up: bool, down: bool) -> dict[str, object]:
+def to_json(view: LineageView, *, up: bool, down: bool) -> dict[str, Any]:
     """Return the lineage as an object that JSON knows: nodes, the edges between them, and who is hurt."""
     graph = view.graph
     near = {view.node}
     for wanted, direction in ((up, False), (down, True)):
         if wanted:
             near.update(graph.find_relatives(view.node, down=direction))
-    edges = [edge for edge in graph.edges if edge.source in near and edge.target in near]
     return {
         "at": graph.now.isoformat(),
-        "subject": _to_key(view.node),
+        "subject": encoding.encode_key(view.node),
         "nodes": [
-            _to_asset(graph, one.name) if one.kind is NodeKind.ASSET else _to_dag(view, one.name)
+            encoding.encode_asset(graph, one.name)
+            if one.kind is NodeKind.ASSET
+            else encoding.encode_dag(graph, one.name, view.runs.get(one.name))
             for one in sorted(near)
         ],
-        "edges": [
-            {
-                "source": _to_key(edge.source),
-                "target": _to_key(edge.target),
-                "relation": edge.relation,
-                "tasks": list(edge.tasks),
-            }
-            for edge in edges
-        ],
+        "edges": [encoding.encode_edge(edge) for edge in graph.edges if edge.source in near and edge.target in near],
         "hurt": [
             {
-                **_to_key(one.node),
+                **encoding.encode_key(one.node),
                 "depth": one.depth,
                 "owners": list(one.owners),
-                "due": one.due.isoformat() if one.due else None,
-                "promises": [_to_promise(promise) for promise in one.promises],
+                "due": encoding.encode_moment(one.due),
+                "promises": [encoding.encode_promise(promise) for promise in one.promises],
             }
             for one in (view.hurt if down else ())
         ],
-    }
-
-
-def _to_key(node: NodeKey) -> dict[str, object]:
-    return {"kind": node.kind, "name": node.name}
-
-
-def _to_asset(graph: LineageGraph, name: str) -> dict[str, object]:
-    asset, node = graph.assets[name], NodeKey(NodeKind.ASSET, name)
-    return {
-        **_to_key(node),
-        "uri": asset.uri,
-        "group": asset.group,
-        "updated": asset.updated.isoformat() if asset.updated else None,
-        "updated_by": {"dag": asset.by_dag, "task": asset.by_task, "run": asset.by_run} if asset.by_dag else None,
-        "promises": [_to_promise(one) for one in graph.list_promises(node)],
-    }
-
-
-def _to_dag(view: LineageView, name: str) -> dict[str, object]:
-    dag, node, record = view.graph.dags[name], NodeKey(NodeKind.DAG, name), view.runs.get(name)
-    return {
-        **_to_key(node),
-        "owners": list(dag.owners),
-        "tags": list(dag.tags),
-        "schedule": dag.schedule,
-        "is_paused": dag.is_paused,
-        "last_success": record.succeeded.isoformat() if record and record.succeeded else None,
-        "last_state": record.state if record and record.state else None,
-        "promises": [_to_promise(one) for one in view.graph.list_promises(node)],
-    }
-
-
-def _to_promise(one: PromiseStanding) -> dict[str, object]:
-    return {
-        "rule": one.rule,
-        "promise": one.promise,
-        "severity": one.severity,
-        "task": one.task or None,
-        "state": one.state or None,
-        "due": one.due.isoformat() if one.due else None,
     }

@@ -102,11 +102,11 @@ def test_names_cannot_control_the_terminal() -> None:
 def test_json_has_only_the_direction_that_is_asked_for() -> None:
     view = make_view(make_graph(), RAW)
     up = command.to_json(view, up=True, down=False)
-    assert [one["name"] for one in up["nodes"]] == ["raw", "load"]  # type: ignore[attr-defined, index]
+    assert [one["name"] for one in up["nodes"]] == ["raw", "load"]
     assert up["hurt"] == []
     down = command.to_json(view, up=False, down=True)
-    assert {one["name"] for one in down["nodes"]} == {"raw", "marts", "report", "table"}  # type: ignore[attr-defined, index]
-    assert [one["name"] for one in down["hurt"]] == ["report", "marts", "table"]  # type: ignore[attr-defined, index]
+    assert {one["name"] for one in down["nodes"]} == {"raw", "marts", "report", "table"}
+    assert [one["name"] for one in down["hurt"]] == ["report", "marts", "table"]
 
 
 def test_a_platform_without_assets_says_so() -> None:
