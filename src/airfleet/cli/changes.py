@@ -18,7 +18,7 @@ READS = frozenset(
     {
         *("init", "status", "top", "explain", "trace", "logs search", "logs show", "errors", "doctor", "test", "plan"),
         *("release check", "release diff", "release list", "release show", "workers list"),
-        *("scale explain", "scale simulate"),
+        *("scale explain", "scale simulate", "usage"),
         *("db archive list", "db archive query", "db backups", "alerts list", "sla list", "sla report", "sla show"),
         *(
             "incident",

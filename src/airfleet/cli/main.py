@@ -23,6 +23,7 @@ VERBS = (
         "release",
         "workers",
         "scale",
+        "usage",
         "failover",
         "upgrade",
         "drill",

@@ -14,6 +14,7 @@ from airfleet_provider.compat.calls import config, execution_api, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
 from airfleet_provider.contract import breaker_rules, fallbacks
 from airfleet_provider.execution_api.fast_path import FLUSH_S, RUNNING, Bypass, FastPath, Rows
+from airfleet_provider.execution_api.usage_reports import UsageReports, UsageStore
 
 log = logging.getLogger("airfleet")
 
@@ -33,10 +34,8 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
 
 def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an ASGI application
-    """Return an application that answers requests about breakers too, if fleet.yaml has breakers."""
+    """Return an application that takes reports of usage, and answers requests about breakers if there are breakers."""
     rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
-    if not rules:
-        return app
 
     async def read_token(token: str) -> str:
         subject, claims = await models.read_claims(token)
@@ -44,8 +43,10 @@ def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an A
             raise PermissionError("the token is not that of a running task")
         return subject
 
-    by_name = {rule.name: rule for rule in rules}
-    return BreakerRequests(app, by_name, lambda: metadata_db.connect("airfleet breakers"), read_token)
+    if rules:
+        by_name = {rule.name: rule for rule in rules}
+        app = BreakerRequests(app, by_name, lambda: metadata_db.connect("airfleet breakers"), read_token)
+    return UsageReports(app, UsageStore(lambda: metadata_db.connect("airfleet usage")), read_token)
 
 
 def run_command(arguments: argparse.Namespace) -> None:

@@ -31,12 +31,14 @@ SHARES_PER_WEIGHT = 10.24
 class Counted:
     """What the kernel says of a task that has ended: how many of its processes it killed for memory, and the peak.
 
-    `is_own` is false if not the limit of the task was reached, but that of the pool, or the memory of the host.
+    `is_own` is false if not the limit of the task was reached, but that of the pool, or the memory of the host. `peak`
+    is in bytes, and `cpu_s` is the time of all processes of the group; 0 if the kernel does not count it.
     """
 
     kills: int
     peak: int
     is_own: bool = True
+    cpu_s: float = 0.0
 
 
 class Groups(Protocol):
@@ -73,8 +75,9 @@ class TaskGroup:
             _write(folder / "cgroup.procs", 0)
 
     def count(self) -> Counted:
-        """Return what the kernel has counted, 0 for what it does not count. Without a kill, the peak is not read."""
+        """Return what the kernel has counted, 0 for what it does not count."""
         kills = peak = 0
+        cpu_s = 0.0
         is_own = self.limits.memory is not None
         with suppress(OSError, ValueError, IndexError):
             for line in (self.folders[0] / self.kills_file).read_text().splitlines():
@@ -84,8 +87,11 @@ class TaskGroup:
                 if line.startswith("oom "):
                     is_own = is_own and int(line.split()[1]) > 0
         with suppress(OSError, ValueError):
-            peak = kills and int((self.folders[0] / self.peak_file).read_text())
-        return Counted(kills, peak, is_own)
+            peak = int((self.folders[0] / self.peak_file).read_text())
+        # Version 2 counts this in every group; version 1 has no such file.
+        with suppress(OSError, ValueError, IndexError):
+            cpu_s = int((self.folders[0] / "cpu.stat").read_text().split(maxsplit=2)[1]) / 1e6
+        return Counted(kills, peak, is_own, cpu_s)
 
     def remove(self) -> bool:
         """Remove the group, and return whether it has gone. It stays while a process that the task left runs in it."""

@@ -135,4 +135,5 @@ def list_deletions(schema: Schema, ids: Sequence[int], logs: Sequence[int]) -> l
         )
     if logs:
         found.append(f"DELETE FROM log WHERE id = ANY({write_ids(logs)})")
+    found.append(SQL["delete_usage"].format(ids=listed))
     return [*found, f"DELETE FROM dag_run WHERE id = ANY({listed})"]

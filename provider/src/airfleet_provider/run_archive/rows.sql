@@ -37,3 +37,11 @@ FROM unnest({tables}::text[]) AS listed (name)
 
 -- name: track_counts
 SELECT current_setting('track_counts')::boolean
+
+-- name: delete_usage
+-- What the attempts of some runs used. It is not archived.
+DELETE FROM airfleet.task_usage WHERE instance IN (
+    SELECT t.id FROM task_instance t JOIN dag_run r USING (dag_id, run_id) WHERE r.id = ANY({ids})
+    UNION ALL
+    SELECT h.task_instance_id FROM task_instance_history h JOIN dag_run r USING (dag_id, run_id) WHERE r.id = ANY({ids})
+)

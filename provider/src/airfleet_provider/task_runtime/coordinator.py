@@ -15,6 +15,7 @@ from airfleet_provider.compat.patches import task_start
 from airfleet_provider.contract import directives, fallbacks
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable, wait_writable
+from airfleet_provider.task_runtime.usage import ChildrenWatch, UsageReporter
 
 
 class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
@@ -57,10 +58,15 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             # A Dag file that turns warm starts off is no fault, so this is not a warning.
             is_asked_for = f"{directives.WARM_START} = " in reason
             self.starts.fell_back(f"{os.fspath(dag_rel_path)}: {reason}", expected=is_asked_for)
-            return self.stock.execute_task(**given, **kwargs)
+            reporter, children = UsageReporter(client), ChildrenWatch()
+            result = self.stock.execute_task(**given, **kwargs)
+            reporter.report(children.measure().to_json(), result.exit_code)
+            return result
         self.starts.took_fast()
         task_start.send_plainly(client)
-        code, state = task_start.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
+        reporter = UsageReporter(client)
+        code, state, used = task_start.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
+        reporter.report(used or {}, code)
         return self.ExecutionResult(code, state)
 
     def _ask(

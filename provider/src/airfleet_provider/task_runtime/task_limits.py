@@ -14,7 +14,7 @@ from airfleet_provider.contract import environment
 from airfleet_provider.contract.task_limits import HINT, KEY, SECTION, LimitRule, TaskLimits, find_limits, parse
 from airfleet_provider.processes import task_group
 from airfleet_provider.processes.memory_group import MemoryGroup
-from airfleet_provider.processes.task_group import Groups, Leftovers, TaskGroup
+from airfleet_provider.processes.task_group import Counted, Groups, Leftovers, TaskGroup
 
 log = logging.getLogger(__name__)
 
@@ -82,21 +82,24 @@ class TaskLimiter:
                 log.warning("No cgroup for %s: %s; a limit on data takes its place", task, error)
         return Confinement(limits)
 
-    def end(self, confinement: Confinement, worker: MemoryGroup | None = None) -> dict[str, Any]:
-        """Remove the group of a task that has ended, and return what the kernel says if it killed for memory.
-
-        The limit that was reached may be that of `worker`, the group of all processes of the worker.
-        """
+    def end(self, confinement: Confinement) -> Counted | None:
+        """Remove the group of a task that has ended, and return what the kernel counted in it; None without a group."""
         if confinement.group is None:
-            return {}
+            return None
         counted = confinement.group.count()
         self.leftovers.remove(confinement.group)
-        if not counted.kills:
-            return {}
-        told = {"kills": counted.kills, "peak": counted.peak, "own": counted.is_own}
-        if counted.is_own:
-            return {**told, "limit": confinement.limits.memory}
-        return {**told, "limit": worker.read_limit() if worker else None}
+        return counted
+
+
+def describe_kills(counted: Counted | None, limits: TaskLimits, worker: MemoryGroup | None = None) -> dict[str, Any]:
+    """Return what the kernel says of a task in whose group it killed for want of memory; nothing for any other.
+
+    The limit that was reached may be that of `worker`, the group of all processes of the worker.
+    """
+    if counted is None or not counted.kills:
+        return {}
+    limit = limits.memory if counted.is_own else worker.read_limit() if worker else None
+    return {"kills": counted.kills, "peak": counted.peak, "own": counted.is_own, "limit": limit}
 
 
 def read_hint(bag: Any, dag: str, task: str) -> object:  # noqa: ANN401 - a DagBag

@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,10 +24,10 @@ from airfleet_provider.compat.patches import crash_reports, task_start
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import fd_messages, oom_priority
 from airfleet_provider.processes.memory_group import MemoryGroup, find_group
-from airfleet_provider.task_runtime import fork_safety
+from airfleet_provider.task_runtime import fork_safety, usage
 from airfleet_provider.task_runtime.load_audit import LoadAudit
 from airfleet_provider.task_runtime.pool_key import PoolKey
-from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter
+from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter, describe_kills
 
 # Seconds between SIGTERM and SIGKILL, the same as in Airflow's own supervisor.
 GRACE_S = 5.0
@@ -225,16 +225,20 @@ class Zygote:
             os._exit(124)
 
     def _reap(self, task: ForkedTask) -> None:
-        _, status, usage = os.wait4(task.pid, 0)
+        _, status, spent = os.wait4(task.pid, 0)
         self.selector.unregister(task.handle)
         os.close(task.handle)
         del self.tasks[task.pid]
-        killed = self.limiter.end(task.confinement, self.group)
+        counted = self.limiter.end(task.confinement)
         if task.status:
             with contextlib.suppress(OSError):
                 code = os.waitstatus_to_exitcode(status)
-                more = {"memory": killed} if killed else self._describe_kill(task, code, usage.ru_maxrss << 10)
-                fd_messages.send(task.status, {"exit": code, **more})
+                killed = describe_kills(counted, task.confinement.limits, self.group)
+                killed = killed or self._describe_kill(task, code, spent.ru_maxrss << 10)
+                used = usage.measure(spent, task.confinement.limits, counted)
+                used = replace(used, kills=max(used.kills, killed.get("kills", 0)))
+                told = {"memory": killed} if killed else {}
+                fd_messages.send(task.status, {"exit": code, "used": used.to_json(), **told})
             self._forget_supervisor(task)
 
     def _describe_kill(self, task: ForkedTask, code: int, peak: int) -> dict[str, Any]:
@@ -242,7 +246,7 @@ class Zygote:
         if code != -signal.SIGKILL or self.group is None:
             return {}
         kills = self.group.count_kills() - task.memory_kills
-        return {"memory": {"kills": kills, "peak": peak, "limit": self.group.read_limit()}} if kills > 0 else {}
+        return {"kills": kills, "peak": peak, "limit": self.group.read_limit()} if kills > 0 else {}
 
     def _lose_supervisor(self, task: ForkedTask) -> None:
         """End a task whose supervisor died: Airflow will start it again, and two attempts must not run at once.

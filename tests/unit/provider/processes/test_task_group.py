@@ -55,7 +55,8 @@ def test_a_delegated_unit_of_version_two_moves_its_processes_into_a_leaf_and_mak
     assert groups.make(LIMITS).folders[0].name == "airfleet-task-41-2"
     write(folder / "memory.events", "low 0\nhigh 7\nmax 3\noom 1\noom_kill 1\n")
     write(folder / "memory.peak", f"{60 << 20}\n")
-    assert group.count() == task_group.Counted(1, 60 << 20)
+    write(folder / "cpu.stat", "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n")
+    assert group.count() == task_group.Counted(1, 60 << 20, cpu_s=2.5)
     assert group.missing == ()
     write(unit / "cgroup.subtree_control", "memory\n")
     fewer = find_groups(own, tmp_path / "tree", pid=42)

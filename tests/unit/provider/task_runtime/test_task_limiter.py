@@ -16,7 +16,7 @@ from airfleet_provider.contract.task_limits import LimitRule, TaskLimits
 from airfleet_provider.processes import fd_messages, task_group
 from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.polling import wait_readable
-from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter
+from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter, describe_kills
 from airfleet_provider.task_runtime.zygote import Loaded, Zygote
 
 SMALL = LimitRule("small", dag="sales", limits=TaskLimits(memory=64 << 20, pids=100))
@@ -42,7 +42,7 @@ def test_a_task_without_limits_costs_nothing() -> None:
     assert limiter.confine(make_bag(), ["lake", "fill"]) is NONE
     assert limiter.confine(make_bag(), None) is NONE, "a supervisor of an earlier version names no task"
     assert NONE.enter() is None
-    assert limiter.end(NONE) == {}
+    assert limiter.end(NONE) is None
 
 
 def test_what_the_author_asks_for_is_read_from_the_dag_file() -> None:
@@ -65,7 +65,7 @@ def test_without_a_group_the_log_names_what_is_not_in_force(
         confinement.enter() == "airfleet: no cgroup can be made here. Limits of this task that are not in force: pids"
     )
     assert limited == [SMALL.limits]
-    assert limiter.end(confinement) == {}
+    assert limiter.end(confinement) is None
 
 
 def run(limiter: TaskLimiter, monkeypatch: pytest.MonkeyPatch, body: object) -> tuple[dict[str, Any], str]:
@@ -106,6 +106,7 @@ def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monke
     assert told["memory"]["limit"] == 64 << 20
     said = task_start.describe_memory_kill(told["memory"])
     assert "The limit of the task is 64 MiB, and it had 64 MiB at its peak" in said
+    assert (told["used"]["memory"], told["used"]["kills"], told["used"]["is_group"]) == (64 << 20, 1, True)
     assert not [folder for one in made for folder in one.folders if folder.exists()], "nothing is left"
 
 
@@ -117,7 +118,8 @@ def test_a_task_that_is_killed_at_the_limit_of_its_pool_is_not_told_of_its_own(t
     unit.write_text(f"{2 << 30}\n")
     group = task_group.TaskGroup(SMALL.limits, (folder,), "memory.events", "memory.peak")
     limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: None)
-    told = limiter.end(Confinement(SMALL.limits, group), MemoryGroup(tmp_path / "memory.events", unit))
+    counted = limiter.end(Confinement(SMALL.limits, group))
+    told = describe_kills(counted, SMALL.limits, MemoryGroup(tmp_path / "memory.events", unit))
     said = task_start.describe_memory_kill(told)
     assert "The limit is 2048 MiB, for all processes of the worker together; the task had 20 MiB at its peak" in said
 
@@ -131,5 +133,6 @@ def test_a_limit_that_cannot_be_entered_is_told_and_the_task_runs(monkeypatch: p
 
     limiter = TaskLimiter((SMALL,), "cpu", find_groups=Lost)
     told, text = run(limiter, monkeypatch, lambda *_: os._exit(0))
-    assert told == {"exit": 0}
+    assert told["exit"] == 0
+    assert "memory" not in told
     assert text.startswith("airfleet: the limits of this task are not in force: ")

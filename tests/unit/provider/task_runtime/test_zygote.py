@@ -39,7 +39,10 @@ def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.Mo
     assert wait_readable([stderr], 60)
     assert "RuntimeError: this task has no room to begin" in stderr.recv(1 << 16).decode()
     assert "pid" in (fd_messages.receive(supervisor)[0] or {})
-    assert fd_messages.receive(supervisor)[0] == {"exit": 124}
+    told = fd_messages.receive(supervisor)[0] or {}
+    assert told["exit"] == 124
+    assert told["used"]["memory"] > 1 << 20
+    assert told["used"]["cpu_s"] >= 0
 
 
 def test_a_reason_that_a_dag_file_makes_long_reaches_the_pool_and_each_supervisor(

@@ -144,6 +144,8 @@ class ForkedProcessTracker:
     pid: int
     channel: socket.socket
     code: int | None = None
+    # What the task used, if its warm process has told.
+    used: Mapping[str, Any] | None = None
     handle: ForkedProcess | None = None
     on_lost: Callable[[ForkedProcess], None] = field(default=lambda _: None)
     # Gets what the kernel says of a task that it killed for want of memory.
@@ -172,6 +174,7 @@ class ForkedProcessTracker:
             message = None
         if message is not None:
             self.code = int(message["exit"])
+            self.used = message.get("used")
             if "memory" in message:
                 self.on_memory(message["memory"])
             return False
@@ -207,9 +210,10 @@ def supervise(
     logger: Any,  # noqa: ANN401 - a structlog logger
     sentry_integration: str,
     subprocess_logs_to_stdout: bool,
-) -> tuple[int, str]:
-    """Supervise a task's process to its end with Airflow's own supervisor. Return its exit code and final state.
+) -> tuple[int, str, Mapping[str, Any] | None]:
+    """Supervise a task's process to its end with Airflow's own supervisor.
 
+    Return its exit code, its final state, and what it used, or None if its warm process died before it could tell.
     `ends` are this process's ends of the task's requests, stdout, stderr and log.
     """
     tracker = ForkedProcessTracker(pid, channel)
@@ -228,7 +232,7 @@ def supervise(
         # The start counts as a heartbeat. Airflow would send another a moment later: a quarter of a short task's calls.
         process._last_heartbeat_attempt = process._last_successful_heartbeat
         code = process.wait()
-        return code, process.final_state
+        return code, process.final_state, tracker.used
     finally:
         tracker.close()
 

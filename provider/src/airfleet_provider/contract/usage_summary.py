@@ -1,0 +1,121 @@
+"""What tasks and pools used, as `airfleet usage` shows it, and which limit on memory would fit (ADR 72)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "usage_summary")
+
+SHARES = (0.5, 0.99, 1.0)
+# With fewer attempts, there is no advice.
+LEAST_ATTEMPTS = 20
+# A limit that fits leaves this much above the 99th percentile, and this much above the highest peak.
+ABOVE_P99, ABOVE_MOST = 1.3, 1.1
+STEP = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """The median, the 99th percentile, and the highest of some values."""
+
+    p50: float
+    p99: float
+    most: float
+
+    @classmethod
+    def read(cls, found: Sequence[float | None] | None, factor: int = 1) -> Quantiles | None:
+        """Return the quantiles of a row, or None if nothing was measured."""
+        values = [one * factor for one in found or () if one is not None]
+        return cls(*values) if len(values) == len(SHARES) else None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSummary:
+    """What the attempts of one task used, or those of a whole pool: then `dag_id` and `task_id` are None.
+
+    Sizes are bytes. `attempts` ended in the time asked for; `recorded` of them have a record, `measured` with memory.
+    `limit` is that of the last attempt of a task, or the highest in a pool; None if tasks have none of their own.
+    With `is_group`, memory is that of all processes of a task, else that of its largest one.
+    """
+
+    pool: str
+    dag_id: str | None
+    task_id: str | None
+    attempts: int
+    recorded: int
+    measured: int
+    memory_kills: int
+    signals: int
+    is_group: bool
+    limit: int | None
+    memory: Quantiles | None
+    cpu_s: Quantiles | None
+    run_s: Quantiles | None
+    read: Quantiles | None
+    written: Quantiles | None
+
+    @property
+    def fitting_limit(self) -> int | None:
+        """Return the limit on memory that would fit, in bytes; None for too few attempts."""
+        if self.memory is None or self.measured < LEAST_ATTEMPTS:
+            return None
+        wanted = max(self.memory.p99 * ABOVE_P99, self.memory.most * ABOVE_MOST)
+        return max(STEP, -(-int(wanted) // STEP) * STEP)
+
+    @property
+    def advice(self) -> str:
+        """Return what to do about the limit on memory, in one sentence; empty if there is nothing to say."""
+        if self.memory_kills and self.limit:
+            return (
+                f"memory killed {self.memory_kills} of {self.attempts} attempts, and the limit is "
+                f"{write_size(self.limit)}: try `memory: {write_setting(2 * self.limit)}`"
+            )
+        fitting = self.fitting_limit
+        if self.memory is None or fitting is None:
+            return f"too few attempts for advice: {self.measured} of {LEAST_ATTEMPTS}" if self.task_id else ""
+        if self.limit is None:
+            return f"no limit; `memory: {write_setting(fitting)}` would fit" if self.task_id else ""
+        if self.task_id is None:
+            return f"p99 {write_size(self.memory.p99)} of {write_size(self.limit)} asked"
+        if fitting > self.limit:
+            return f"near its limit of {write_size(self.limit)}; `memory: {write_setting(fitting)}` would leave room"
+        if 2 * fitting <= self.limit:
+            return (
+                f"p99 {write_size(self.memory.p99)} of {write_size(self.limit)} asked; "
+                f"`memory: {write_setting(fitting)}` would fit"
+            )
+        return "the limit fits"
+
+
+def summarise(
+    query: Query, *, since: datetime, dag: str | None = None, task: str | None = None, pool: str | None = None
+) -> tuple[UsageSummary, ...]:
+    """Return the usage of each pool, each followed by its tasks, of the attempts that ended since a moment."""
+    values = {"since": since, "dag": dag, "task": task, "pool": pool, "shares": list(SHARES)}
+    return tuple(_read_rows(query(SQL["summarise"], values)))
+
+
+def _read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterable[UsageSummary]:
+    for row in rows:
+        sizes = {name: Quantiles.read(row[f"{name}_kib"], 1 << 10) for name in ("memory", "read", "written")}
+        times = {name: Quantiles.read(row[name]) for name in ("cpu_s", "run_s")}
+        counts = {name: row[name] for name in ("attempts", "recorded", "measured", "memory_kills", "signals")}
+        limit = None if row["limit_kib"] is None else row["limit_kib"] << 10
+        names = {name: row[name] for name in ("pool", "dag_id", "task_id", "is_group")}
+        yield UsageSummary(**names, **counts, limit=limit, **sizes, **times)
+
+
+def write_size(size: float) -> str:
+    """Return a size for a person, such as 1.1 GiB."""
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
+
+
+def write_setting(size: int) -> str:
+    """Return a size as fleet.yaml has it, such as 1472M or 2G."""
+    return f"{size >> 30}G" if size % (1 << 30) == 0 else f"{-(-size >> 20)}M"

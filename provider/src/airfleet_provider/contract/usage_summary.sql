@@ -1,0 +1,28 @@
+-- The statements of usage_summary.py. `%(name)s` is a parameter.
+
+-- name: summarise
+-- One row for each task, and one with no Dag for each pool. An attempt that never started is none.
+WITH attempt AS (
+    SELECT id, dag_id, task_id, queue, duration FROM task_instance
+    WHERE end_date >= %(since)s AND start_date IS NOT NULL
+        AND (%(dag)s::text IS NULL OR dag_id = %(dag)s) AND (%(task)s::text IS NULL OR task_id = %(task)s)
+        AND (%(pool)s::text IS NULL OR queue = %(pool)s)
+    UNION ALL
+    SELECT task_instance_id, dag_id, task_id, queue, duration FROM task_instance_history
+    WHERE end_date >= %(since)s AND start_date IS NOT NULL
+        AND (%(dag)s::text IS NULL OR dag_id = %(dag)s) AND (%(task)s::text IS NULL OR task_id = %(task)s)
+        AND (%(pool)s::text IS NULL OR queue = %(pool)s)
+)
+SELECT a.dag_id, a.task_id, a.queue AS pool, count(*) AS attempts, count(u.instance) AS recorded,
+    count(u.memory_kib) AS measured, count(*) FILTER (WHERE u.kills > 0) AS memory_kills,
+    count(*) FILTER (WHERE u.exit_code < 0) AS signals, coalesce(bool_and(u.is_group), false) AS is_group,
+    CASE WHEN a.dag_id IS NULL THEN max(u.limit_kib)
+        ELSE (array_agg(u.limit_kib ORDER BY u.ended_at DESC NULLS LAST))[1] END AS limit_kib,
+    percentile_disc(%(shares)s::float[]) WITHIN GROUP (ORDER BY u.memory_kib) AS memory_kib,
+    percentile_disc(%(shares)s::float[]) WITHIN GROUP (ORDER BY u.cpu_s) AS cpu_s,
+    percentile_disc(%(shares)s::float[]) WITHIN GROUP (ORDER BY a.duration) AS run_s,
+    percentile_disc(%(shares)s::float[]) WITHIN GROUP (ORDER BY u.read_kib) AS read_kib,
+    percentile_disc(%(shares)s::float[]) WITHIN GROUP (ORDER BY u.written_kib) AS written_kib
+FROM attempt a LEFT JOIN airfleet.task_usage u ON u.instance = a.id
+GROUP BY GROUPING SETS ((a.queue, a.dag_id, a.task_id), (a.queue))
+ORDER BY a.queue, a.dag_id NULLS FIRST, a.task_id
