@@ -18,6 +18,7 @@ LEAST_ATTEMPTS = 20
 # A limit that fits leaves this much above the 99th percentile, and this much above the highest peak.
 ABOVE_P99, ABOVE_MOST = 1.3, 1.1
 STEP = 64 << 20
+_COUNTS = ("attempts", "recorded", "measured", "memory_kills", "signals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,15 @@ def summarise(
 
 def _read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterable[UsageSummary]:
     for row in rows:
-        sizes = {name: Quantiles.read(row[f"{name}_kib"], 1 << 10) for name in ("memory", "read", "written")}
-        times = {name: Quantiles.read(row[name]) for name in ("cpu_s", "run_s")}
-        counts = {name: row[name] for name in ("attempts", "recorded", "measured", "memory_kills", "signals")}
-        limit = None if row["limit_kib"] is None else row["limit_kib"] << 10
-        names = {name: row[name] for name in ("pool", "dag_id", "task_id", "is_group")}
-        yield UsageSummary(**names, **counts, limit=limit, **sizes, **times)
+        yield UsageSummary(
+            **{name: row[name] for name in ("pool", "dag_id", "task_id", "is_group", *_COUNTS)},
+            limit=None if row["limit_kib"] is None else row["limit_kib"] << 10,
+            memory=Quantiles.read(row["memory_kib"], 1 << 10),
+            cpu_s=Quantiles.read(row["cpu_s"]),
+            run_s=Quantiles.read(row["run_s"]),
+            read=Quantiles.read(row["read_kib"], 1 << 10),
+            written=Quantiles.read(row["written_kib"], 1 << 10),
+        )
 
 
 def write_size(size: float) -> str:
