@@ -23,6 +23,7 @@ from deadline import PATIENCE_S, wait_until
 
 RUN_S = 600.0
 SECRET = "hunter2-of-the-crm"
+ANNS = "hunter2-of-ann"
 COMPONENTS = (
     *("log-agent", "image", "postgres", "api-server", "execution-api", "scheduler", "dag-processor", "triggerer"),
     *("releaser", "agents"),
@@ -36,7 +37,7 @@ from airflow.sdk import Connection, Variable, dag, task
 
 HERE = Path(os.environ["AIRFLEET_PROJECT"])
 
-@dag(schedule=None, catchup=False, is_paused_upon_creation=False)
+@dag(schedule=None, catchup=False, is_paused_upon_creation=False, tags=["team-a"])
 def quick():
     @task
     def work():
@@ -93,6 +94,14 @@ connections:
   crm: {{type: http, host: crm.example.com, login: reader, password: {{env: TEST_CRM_PASSWORD}}, extra: {{n: 1}}}}
 variables: {{limits: {{days: 7}}}}
 slot_pools: {{crm: {{slots: 2, description: Few}}}}
+access:
+  users:
+    ann: {{email: ann@example.com, name: Ann Example, roles: [team-a], password: {{env: TEST_ANN_PASSWORD}}}}
+    bob: {{email: bob@example.com, groups: [readers]}}
+  roles:
+    team-a: {{dags: {{read: ["tag:team-a"], edit: [quick]}}}}
+    team-b: {{dags: {{read: ["re*"]}}}}
+  groups: {{readers: {{roles: [team-b]}}}}
 """
 
 
@@ -110,7 +119,8 @@ class Platform:
         """Write a small project; nothing is started."""
         (project / "dags").mkdir(parents=True)
         (project / "dags" / "work.py").write_text(DAGS)
-        platform = cls(project, ports.find_free(), {"TEST_CRM_PASSWORD": SECRET, "AIRFLOW__CORE__PARALLELISM": "1"})
+        environment = {"TEST_CRM_PASSWORD": SECRET, "TEST_ANN_PASSWORD": ANNS, "AIRFLOW__CORE__PARALLELISM": "1"}
+        platform = cls(project, ports.find_free(), environment)
         (project / "fleet.yaml").write_text(FLEET.format(name=project.name, port=platform.port))
         return platform
 
@@ -221,10 +231,11 @@ class Platform:
             headers = {"Authorization": f"Bearer {self.token}"}
             return client.request(method, f"/api/v2{path}", headers=headers, **options).raise_for_status().json()
 
-    def log_in(self, password: str) -> httpx.Response:
-        """The answer to a request of the admin, with this password, for a token."""
+    def log_in(self, password: str, user: str = "admin") -> httpx.Response:
+        """The answer to a request of a user, with this password, for a token."""
         url = f"http://127.0.0.1:{self.port}/auth/token"
-        return httpx.post(url, json={"username": "admin", "password": password}, timeout=PATIENCE_S, trust_env=False)
+        login = {"username": user, "password": password}
+        return httpx.post(url, json=login, timeout=PATIENCE_S, trust_env=False)
 
     def knows(self, dag: str) -> bool:
         with contextlib.suppress(httpx.HTTPStatusError, httpx.TransportError):

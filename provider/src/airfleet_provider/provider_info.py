@@ -76,6 +76,13 @@ def list_commands() -> list[CLICommand]:
             Arg(("--password-file",), required=True, help="The file that holds the password and nothing else"),
         ),
     )
+    access = ActionCommand(
+        name="access",
+        help="Make users, roles and rules as fleet.yaml says",
+        func=lazy_load_command("airfleet_provider.access.apply.run_command"),
+        # It holds passwords.
+        args=(Arg(("--file",), required=True, help="The file that holds what fleet.yaml says"),),
+    )
     migrate = ActionCommand(
         name="migrate",
         help="Apply the migrations of airfleet's own tables that the database lacks",
@@ -160,5 +167,5 @@ def list_commands() -> list[CLICommand]:
             Arg(("--json",), action="store_true", help="Print JSON on stdout"),
         ),
     )
-    commands = [admin, archive, care, processor, execution, logs, migrate, patches, releaser, scheduler, sla]
+    commands = [access, admin, archive, care, processor, execution, logs, migrate, patches, releaser, scheduler, sla]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

@@ -189,6 +189,8 @@ class Objects:
     notifications: NotificationPolicy = field(default_factory=NotificationPolicy)
     # The password of the login for reports.
     reporting: Secret | None = None
+    # The users, roles and rules of fleet.yaml, with passwords.
+    access: Secret | None = None
     # The URL of the OpenSearch that keeps the lines of logs, with its login.
     opensearch: Secret | None = None
 

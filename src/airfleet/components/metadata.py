@@ -22,11 +22,13 @@ def describe(
     variables: Mapping[str, object],
     slot_pools: Mapping[str, SlotPool],
     versions: str,
+    access: Secret | None = None,
     migrate_own: bool = False,
 ) -> Component:
     """Describe the job. It runs Airflow's own commands, may be repeated, and changes no object that fleet.yaml lacks.
 
-    `connections` and `variables` hold their secrets in plain text. `versions` names everything that the schema depends
+    `connections`, `variables` and `access` hold their secrets in plain text; without `access`, users and roles stay as
+    they are. `versions` names everything that the schema depends
     on: if `versions`, the commands and the objects stay the same, the job need not run again. With `migrate_own`, the
     job also migrates airfleet's own tables; otherwise its caller does that before.
     """
@@ -50,6 +52,10 @@ def describe(
         ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path)),
     ]
     files = [password]
+    if access is not None:
+        users = File(folder / "access.json", access)
+        files.append(users)
+        commands.append(("airflow", "airfleet", "access", "--file", str(users.path)))
     key = credentials.fernet_key
     if isinstance(key, Rotating) and key.is_settling:
         commands.append(("airflow", "rotate-fernet-key"))

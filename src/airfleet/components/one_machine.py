@@ -28,6 +28,7 @@ from airfleet.components.postgresql import embedded, result_database
 from airfleet.components.postgresql import own_database as own
 from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
+from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.notification_policy import NotificationPolicy
 
 
@@ -39,6 +40,7 @@ def describe(
     connections: Mapping[str, object],
     variables: Mapping[str, object],
     versions: str,
+    access: Secret | None = None,
     drain_s: float,
     notifications: NotificationPolicy = NotificationPolicy(),  # noqa: B008 - frozen
     monitor: MonitorNode | None = None,
@@ -57,6 +59,7 @@ def describe(
             variables=variables,
             slot_pools=fleet.slot_pools,
             versions=versions,
+            access=access,
         ),
         api_server.describe(site),
         *_describe_tasks(fleet, site, credentials, drain_s=drain_s),

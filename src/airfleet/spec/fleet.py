@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from airfleet.spec.access import FleetAccess
 from airfleet.spec.machines import Machines
 from airfleet.spec.notifications import Notifications
 from airfleet.spec.secret_ref import SecretRef
@@ -254,6 +255,8 @@ class Fleet:
     # The IPv4 address that the balancer hosts share.
     balancer: str | None = None
     reporting: Reporting | None = None
+    # None: airfleet changes no user but its own administrator.
+    access: FleetAccess | None = None
 
     @property
     def primary(self) -> Host:

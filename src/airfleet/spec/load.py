@@ -14,6 +14,7 @@ from airfleet.errors import Problem, SpecError, UsageError
 from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.sections import (
+    access,
     breakers,
     checks,
     hosts,
@@ -224,6 +225,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         database=written.database.url.convert() if written.database else None,
         balancer=written.balancer.address if written.balancer else None,
         reporting=_reporting(written.reporting) if written.reporting else None,
+        access=access.convert(written.access) if written.access else None,
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from airfleet.spec import fleet
+from airfleet.spec.sections.access import AccessSection
 from airfleet.spec.sections.archive import ArchiveSection
 from airfleet.spec.sections.backups import BackupsSection
 from airfleet.spec.sections.balancer import BalancerSection
@@ -279,6 +280,12 @@ class FleetFile(Section):
     )
     checks: ChecksSection = Field(
         default=ChecksSection(), description="The checks that a release must pass. Each is off, a warning or an error."
+    )
+    access: AccessSection | None = Field(
+        default=None,
+        description="Users, and the Dags that each of them may read and edit.",
+        examples=[{"users": {"ann": {"email": "ann@example.com", "roles": ["Viewer"]}}}],
+        json_schema_extra={"x-default": "airfleet makes the user `admin` and changes no other"},
     )
     slas: dict[Name, SlaSection] = Field(
         default={},

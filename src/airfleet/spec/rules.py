@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airfleet.spec import fleet
+from airfleet.spec import access_rules, fleet
 from airfleet.spec.sections.references import BY_REFERENCE
 from airfleet.spec.sections.section import is_secret_key
 from airfleet.spec.yaml_document import Violation
@@ -23,6 +23,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     if data.get("reporting") and not data.get("hosts"):
         hint = "remove this; on one machine, .airfleet/secrets/metadata_dsn has the URL of the metadata database"
         yield Violation(("reporting",), "only a fleet of hosts has a login for reports", hint)
+    yield from access_rules.find_violations(_map(data.get("access")))
     yield from _archive(data)
     yield from _databases(data.get("databases"), _map(data.get("connections")))
     for name, connection in _map(data.get("connections")).items():

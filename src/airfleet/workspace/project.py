@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from airfleet.errors import UsageError
 from airfleet.spec import load
+from airfleet.spec.access import AccessUser
 from airfleet.spec.fleet import Connection, Fleet
 from airfleet.spec.secret_ref import SecretRef
-from airfleet.spec.secrets import resolve
+from airfleet.spec.secrets import Secret, resolve
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.notification_policy import NotificationPolicy
 
 STATE_FOLDER = ".airfleet"
+# Characters that a password of a user has at least.
+LEAST_PASSWORD = 8
 
 
 def find_project(folder: Path) -> Path:
@@ -98,6 +102,35 @@ def resolve_connection(name: str, connection: Connection, project: Path) -> obje
     return {key: value for key, value in fields.items() if value is not None}
 
 
+def resolve_access(fleet: Fleet, project: Path, folder: StateFolder) -> Secret | None:
+    """Return what `access` of fleet.yaml says, in the form that the provider reads, with the passwords of the users.
+
+    A user without a reference gets a password, which stays in a file of the state folder.
+
+    Raises:
+        UsageError: A password cannot be fetched, or is too short.
+    """
+    if fleet.access is None:
+        return None
+
+    def find_password(name: str, user: AccessUser) -> str:
+        if user.password is None:
+            return folder.keep_secret(name_password_file(name), lambda: secrets.token_urlsafe(12)).reveal()
+        where = f"fleet.yaml: access.users.{name}.password"
+        password = resolve(user.password, environ=os.environ, project=project, where=where).reveal()
+        if len(password) < LEAST_PASSWORD:
+            hint = "make one with: openssl rand -base64 15"
+            raise UsageError(f"the password has fewer than {LEAST_PASSWORD} characters", where=where, hint=hint)
+        return password
+
+    return Secret(fleet.access.resolve(find_password).to_text())
+
+
+def name_password_file(user: str) -> str:
+    """Return the name of the file of secrets with the password that airfleet made for a user."""
+    return f"user_{user}"
+
+
 def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
     """Yield each secret that a start on one machine fetches, with its place in fleet.yaml; not that of `database`."""
     found: list[tuple[str, object]] = []
@@ -110,6 +143,8 @@ def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
         place = f"notifications.receivers.{receiver.receiver.name}"
         found += [(place, receiver.url), (place, receiver.secret)]
     found.append(("notifications.ping", fleet.notifications.ping_url))
+    if fleet.access:
+        found += [(f"access.users.{name}.password", one.password) for name, one in fleet.access.users.items()]
     yield from ((place, value) for place, value in found if isinstance(value, SecretRef))
 
 

@@ -1,7 +1,8 @@
-"""Airflow's FAB auth manager, with three rules of airfleet's.
+"""Airflow's FAB auth manager, with four rules of airfleet's.
 
-A token ends when the password of its user changes. FAB signs its cookies with a key that no worker has. And whoever
-may read a Dag may read which plugins there are, as Airflow's UI shows the pages of plugins to nobody else.
+A token ends when the password of its user changes. FAB signs its cookies with a key that no worker has. Whoever
+may read a Dag may read which plugins there are, as Airflow's UI shows the pages of plugins to nobody else. And roles
+have rights on Dags by the rules of `access` in fleet.yaml (ADR 71).
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from typing import Any
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
+from airflow.providers.fab.www.security.permissions import RESOURCE_DAG
 
-from airfleet_provider.access import plugin_list
+from airfleet_provider.access import dag_rights, plugin_list
 from airfleet_provider.audit import current_user
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches.cookie_key import replace_cookie_key
+from airfleet_provider.contract.access_rules import DagRight
 
 # The claim that ties a token to the password its user had when the token was made.
 CLAIM = "airfleet_password"
+# What a rule must grant for a method on a Dag. No rule lets a role delete a Dag, with the history of all its runs.
+RIGHTS = {"GET": DagRight.READ, "POST": DagRight.EDIT, "PUT": DagRight.EDIT}
 
 
 def fingerprint(password_hash: str | None) -> str:
@@ -52,11 +57,18 @@ def note_user(response: Any) -> Any:  # noqa: ANN401 - a response of Flask
     return response
 
 
+def find_number(user: Any) -> int | None:  # noqa: ANN401 - as above
+    """Return the number of a user. Somebody without a login has none."""
+    return getattr(user, "id", None)
+
+
 class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # Airflow has no types
     """Refuses a token that was made before its user's password changed, and a cookie that a worker could have signed.
 
     Airflow caches users for `[fab] cache_ttl` (30 s), so an api-server may accept the earlier token for that long.
     """
+
+    known_rights = dag_rights.KnownRights(dag_rights.read_rights)
 
     def get_fastapi_app(self) -> Any:  # noqa: ANN401 - a FastAPI application
         """Return FAB's application, whose sign-in page signs its cookies with a key of its own.
@@ -81,6 +93,25 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
             return True
         is_list = access_view is AccessView.PLUGINS and plugin_list.IS_ASKED_FOR.get()
         return is_list and bool(self.is_authorized_dag(method="GET", user=user))
+
+    def get_authorized_dag_ids(self, *, user: Any, method: Any = "GET", **more: Any) -> set[str]:  # noqa: ANN401
+        """Return the Dags on which a user has a right, by Airflow's permissions or by a rule."""
+        found = set(super().get_authorized_dag_ids(user=user, method=method, **more))
+        if self.is_authorized_custom_view(method=method, resource_name=RESOURCE_DAG, user=user):
+            return found  # all of them
+        right = RIGHTS.get(method)
+        return found | self.known_rights.list_dags(find_number(user), right) if right else found
+
+    def _is_authorized_dag(self, method: Any, details: Any, user: Any) -> bool:  # noqa: ANN401
+        """Return whether a user has a right on a Dag; Airflow checks what the user may do there apart from this."""
+        if super()._is_authorized_dag(method=method, details=details, user=user):
+            return True
+        right = RIGHTS.get(method)
+        return bool(right and details and details.id and self.known_rights.allows(find_number(user), details.id, right))
+
+    def _is_authorized_list_dags(self, *, user: Any) -> bool:  # noqa: ANN401
+        """Return whether a user may list Dags. Whoever has a rule may, even if it fits no Dag yet."""
+        return bool(super()._is_authorized_list_dags(user=user)) or self.known_rights.has_rule(find_number(user))
 
     def serialize_user(self, user: Any) -> dict[str, Any]:  # noqa: ANN401 - FAB's user has no types
         return {**super().serialize_user(user), CLAIM: fingerprint(user.password)}

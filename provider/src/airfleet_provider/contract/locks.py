@@ -12,3 +12,5 @@ HOLDER_LOCK = 4_707_003
 COLLECT_LOCK = 4_707_004
 # Held by the session of the one process that archives or restores runs.
 ARCHIVE_LOCK = 4_707_005
+# Held by the transaction that makes users and roles as fleet.yaml says.
+ACCESS_LOCK = 4_707_006

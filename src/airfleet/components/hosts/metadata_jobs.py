@@ -36,6 +36,7 @@ def _fill(place: Place) -> Job:
         variables=place.objects.variables,
         slot_pools=place.fleet.slot_pools,
         versions=f"{place.objects.versions} {runner.compute_digest(runner.read_own())}",
+        access=place.objects.access,
         migrate_own=True,
     )
     (process,) = component.processes

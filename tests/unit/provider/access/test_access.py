@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import hashlib
 import hmac
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +25,13 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from airfleet_provider.access import command
+from airfleet_provider.access.dag_rights import KEPT_S, KnownRights
 from airfleet_provider.access.manager import FabAuthManager, derive_cookie_key
 from airfleet_provider.access.plugin_list import PluginList
 from airfleet_provider.compat.calls import metadata_db, users
-from airfleet_provider.contract import job_schema
+from airfleet_provider.contract import access_roles, job_schema
+from airfleet_provider.contract.access_rules import AccessRules, DagRight, RoleRules
+from airfleet_provider.contract.access_store import DagRights
 
 WORKER_KEY = "that every worker host has"
 
@@ -215,8 +219,75 @@ def test_the_user_manager_of_fab_has_what_is_asked_of_it() -> None:
         FabAirflowSecurityManagerOverride as Manager,
     )
 
-    for name in ("find_user", "find_role", "add_user", "reset_password"):
+    methods = ("find_user", "find_role", "add_user", "reset_password", "create_permission", "get_permission")
+    for name in (*methods, "reset_user_sessions"):
         assert callable(getattr(Manager, name)), name
+    held = {*Manager.VIEWER_PERMISSIONS, *Manager.USER_PERMISSIONS}
+    assert held >= access_roles.READING | access_roles.EDITING, (
+        "a role of fleet.yaml may do no more than Airflow's User"
+    )
+    parent = fab_auth_manager.FabAuthManager
+    assert list(inspect.signature(parent._is_authorized_dag).parameters) == ["self", "method", "details", "user"]
+    assert list(inspect.signature(parent._is_authorized_list_dags).parameters) == ["self", "user"]
+
+
+class Clock:
+    """The time, and how often the database was asked."""
+
+    def __init__(self) -> None:
+        self.now, self.asked = 0.0, 0
+        self.answer: DagRights | Exception = DagRights()
+
+    def read(self) -> DagRights:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_a_new_dag_and_a_lost_role_are_known_after_some_seconds_and_requests_do_not_ask_each() -> None:
+    clock = Clock()
+    rules = AccessRules({"team-a": RoleRules(edit=("tag:a",))})
+    clock.answer = DagRights(rules, {"one": frozenset({"a"}), "two": frozenset()}, {7: frozenset({"team-a"})})
+    known = KnownRights(clock.read, lambda: clock.now)
+    assert [known.allows(7, dag, DagRight.EDIT) for dag in ("one", "two", "gone")] == [True, False, False]
+    assert known.list_dags(7, DagRight.READ) == {"one"}
+    assert [known.allows(user, "one", DagRight.READ) for user in (8, None)] == [False, False]
+    assert (known.has_rule(7), known.has_rule(8), clock.asked) == (True, False, 1)
+    clock.answer = DagRights(rules, {"one": frozenset(), "two": frozenset({"a"})}, {7: frozenset({"team-a"})})
+    clock.now = KEPT_S
+    assert (known.allows(7, "one", DagRight.READ), known.allows(7, "two", DagRight.READ)) == (False, True)
+
+
+def test_without_an_answer_nothing_is_granted_and_the_next_request_does_not_wait_for_another() -> None:
+    clock = Clock()
+    clock.answer = OSError("away")
+    known = KnownRights(clock.read, lambda: clock.now)
+    for _ in range(3):
+        with pytest.raises(OSError, match="away"):
+            known.allows(7, "one", DagRight.READ)
+    assert clock.asked == 1
+    clock.now, clock.answer = KEPT_S, DagRights()
+    assert not known.allows(7, "one", DagRight.READ)
+
+
+@pytest.mark.parametrize(
+    ("method", "granted"), [("GET", True), ("POST", False), ("PUT", False), ("DELETE", False), ("MENU", False)]
+)
+def test_a_rule_counts_where_airflow_grants_nothing(
+    monkeypatch: pytest.MonkeyPatch, method: str, granted: bool
+) -> None:
+    parent = fab_auth_manager.FabAuthManager
+    monkeypatch.setattr(parent, "_is_authorized_dag", lambda *_, **__: False)
+    rights = DagRights(
+        AccessRules({"r": RoleRules(read=("one",))}), {"one": frozenset(), "two": frozenset()}, {7: frozenset({"r"})}
+    )
+    monkeypatch.setattr(FabAuthManager, "known_rights", KnownRights(lambda: rights))
+    manager = FabAuthManager.__new__(FabAuthManager)
+    user = SimpleNamespace(id=7)
+    assert manager._is_authorized_dag(method, SimpleNamespace(id="one"), user) is granted
+    assert not manager._is_authorized_dag(method, SimpleNamespace(id="two"), user)
+    assert not manager._is_authorized_dag(method, None, user)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""`airflow airfleet access`: makes users, roles and rules as fleet.yaml says, in one transaction (ADR 71)."""
+
+from __future__ import annotations
+
+import argparse
+import uuid
+from pathlib import Path
+
+from airfleet_provider.compat.calls import fab_access, users
+from airfleet_provider.compat.calls.fab_access import FabAccess
+from airfleet_provider.contract import access_store, audit_store
+from airfleet_provider.contract.access_plan import (
+    AccessChange,
+    AccessError,
+    AccessKind,
+    AccessPlan,
+    DesiredAccess,
+    DesiredUser,
+    make_plan,
+)
+from airfleet_provider.contract.access_roles import EDITING, READING, find_permissions
+from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource
+
+PASSWORD = "gets the password of fleet.yaml"  # noqa: S105 - words
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Make the changes, and print each of them and what fleet.yaml does not know.
+
+    Raises:
+        SystemExit: The change must not be made. Nothing was changed.
+    """
+    desired = DesiredAccess.from_text(Path(arguments.file).read_text())
+    try:
+        with fab_access.open_access() as access:
+            plan = apply(access, desired)
+    except AccessError as error:
+        raise SystemExit(f"airfleet: access was not changed: {error}") from None
+    for change in plan.changes:
+        print(change)
+    for name in plan.unknown_users:
+        print(f"user {name}: is not in fleet.yaml, and keeps all rights")
+    for name in plan.unknown_roles:
+        print(f"role {name}: is not in fleet.yaml, and stays")
+
+
+def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:
+    """Make users, roles and rules as `desired`, and return what was changed. A second call changes nothing.
+
+    A password that a user chose in the UI stays until that of fleet.yaml changes. Sessions of a former password end
+    after the commit, and the new password is noted as done after that: if this process is killed in between, the next
+    call ends them.
+
+    Raises:
+        AccessError: The change must not be made. Nothing was changed.
+    """
+    access.prepare(READING | EDITING)
+    with access.hold():
+        present = access_store.read_present(access.query)
+        plan = make_plan(desired, present)
+        noted = access_store.read_passwords(access.query)
+        by_name = {user.name: user for user in desired.users}
+        for change in plan.changes:
+            _make(access, change, desired, by_name)
+        fresh = [
+            one for one in desired.users if one.password and not users.is_hash_of(noted.get(one.name, ""), one.password)
+        ]
+        changed = [one for one in fresh if not access.has_password(one.name, one.password)]
+        hashes = {one.name: users.make_hash(one.password) for one in fresh}
+        for user in changed:
+            access.write_password(user.name, hashes[user.name])
+        added = {one.name for one in plan.changes if one.kind is AccessKind.ADD_USER}
+        told = tuple(
+            AccessChange(AccessKind.CHANGE_USER, one.name, PASSWORD) for one in changed if one.name not in added
+        )
+        plan = AccessPlan((*plan.changes, *told), plan.unknown_users, plan.unknown_roles)
+        kept = {name: noted[name] for name in by_name if name in noted and name not in hashes}
+        if desired.rules != present.rules or kept != noted:
+            access_store.write(access.execute, desired.rules, kept)
+        # The rows of the audit log come last: they hold the end of its chain until the commit.
+        for change in plan.changes:
+            audit_store.record(access.execute, describe(change))
+    for user in changed:
+        access.end_sessions(user.name)
+    if hashes:
+        with access.hold():
+            access_store.write(access.execute, desired.rules, {**kept, **hashes})
+    return plan
+
+
+def _make(access: FabAccess, change: AccessChange, desired: DesiredAccess, by_name: dict[str, DesiredUser]) -> None:
+    match change.kind:
+        case AccessKind.ADD_ROLE | AccessKind.CHANGE_ROLE:
+            rules = desired.rules.roles[change.name]
+            access.write_role(change.name, find_permissions(edits=bool(rules.edit)))
+        case AccessKind.REMOVE_ROLE:
+            access.remove_role(change.name)
+        case AccessKind.ADD_USER | AccessKind.CHANGE_USER:
+            access.write_user(by_name[change.name])
+        case AccessKind.END_USER:
+            access.end_user(change.name)
+
+
+def describe(change: AccessChange) -> AuditEntry:
+    """Return the entry of a change in the audit log. Who ran the command has an entry of the command."""
+    return AuditEntry(
+        id=str(uuid.uuid4()),
+        source=AuditSource.AIRFLEET,
+        actor="fleet.yaml",
+        action=f"access {change.kind} {change.name}",
+        outcome=AuditOutcome.DONE,
+        detail={"what": change.what},
+    )

@@ -1,0 +1,73 @@
+"""The statements that read users, roles and rules, for any driver: the caller gives what executes one (ADR 71)."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, LiteralString
+
+from airfleet_provider.contract.access_plan import PresentAccess, PresentUser, is_of_one_dag
+from airfleet_provider.contract.access_roles import Permission
+from airfleet_provider.contract.access_rules import AccessRules
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "access_store")
+
+# Runs a statement with its parameters and returns the rows by column name.
+ReadRows = Callable[[LiteralString, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class DagRights:
+    """What decides about Dags: the rules, the tags of each Dag, and the roles of each user by the user's number."""
+
+    rules: AccessRules = field(default_factory=AccessRules)
+    tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    roles: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+
+def read_rules(query: ReadRows) -> AccessRules:
+    """Return the rules that are in force; there are none before the first `access` of fleet.yaml."""
+    found = query(SQL["rules"], {})
+    return AccessRules.from_text(found[0]["rules"]) if found else AccessRules()
+
+
+def read_passwords(query: ReadRows) -> dict[str, str]:
+    """Return the hash of the last password that fleet.yaml gave to each user."""
+    found = query(SQL["rules"], {})
+    return dict(json.loads(found[0]["passwords"])) if found else {}
+
+
+def read_present(query: ReadRows) -> PresentAccess:
+    """Return the users and roles as they are."""
+    roles: dict[str, set[Permission]] = {}
+    for row in query(SQL["permissions"], {}):
+        held = roles.setdefault(row["role"], set())
+        if row["resource"] is not None and not is_of_one_dag(row["resource"]):
+            held.add((row["action"], row["resource"]))
+    users = {
+        row["name"]: PresentUser(row["name"], row["email"], frozenset(row["roles"]), bool(row["is_active"]))
+        for row in query(SQL["users"], {})
+    }
+    return PresentAccess(users, {name: frozenset(held) for name, held in roles.items()}, read_rules(query))
+
+
+def write(
+    execute: Callable[[LiteralString, Mapping[str, Any]], Any], rules: AccessRules, passwords: Mapping[str, str]
+) -> None:
+    """Put rules and the hashes of passwords in force; `execute` runs a statement in a transaction of the caller."""
+    execute(SQL["write"], {"rules": rules.to_text(), "passwords": json.dumps(dict(passwords), sort_keys=True)})
+
+
+def read_dag_rights(query: ReadRows) -> DagRights:
+    """Return what decides about Dags; it is empty if there are no rules."""
+    rules = read_rules(query)
+    if not rules.roles:
+        return DagRights()
+    tags = {row["dag_id"]: frozenset(row["tags"]) for row in query(SQL["tags"], {})}
+    roles: defaultdict[int, set[str]] = defaultdict(set)
+    for row in query(SQL["roles"], {}):
+        roles[row["user_id"]].add(row["role"])
+    return DagRights(rules, tags, {user: frozenset(held) for user, held in roles.items()})

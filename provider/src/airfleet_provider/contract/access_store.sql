@@ -1,0 +1,33 @@
+-- The statements of access_store.py. `%(name)s` is a parameter.
+
+-- name: rules
+SELECT rules, passwords FROM airfleet.access
+
+-- name: write
+INSERT INTO airfleet.access (rules, passwords) VALUES (%(rules)s, %(passwords)s)
+ON CONFLICT (is_present) DO UPDATE
+SET rules = EXCLUDED.rules, passwords = EXCLUDED.passwords, changed_at = clock_timestamp()
+
+-- name: users
+SELECT lower(u.username) AS name, u.email, coalesce(u.active, false) AS is_active,
+    coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.name IS NOT NULL), '{}') AS roles
+FROM ab_user u
+LEFT JOIN ab_user_role ur ON ur.user_id = u.id
+LEFT JOIN ab_role r ON r.id = ur.role_id
+GROUP BY u.id
+
+-- name: permissions
+SELECT r.name AS role, a.name AS action, v.name AS resource
+FROM ab_role r
+LEFT JOIN ab_permission_view_role pr ON pr.role_id = r.id
+LEFT JOIN ab_permission_view p ON p.id = pr.permission_view_id
+LEFT JOIN ab_permission a ON a.id = p.permission_id
+LEFT JOIN ab_view_menu v ON v.id = p.view_menu_id
+
+-- name: tags
+SELECT d.dag_id, coalesce(array_agg(t.name::text) FILTER (WHERE t.name IS NOT NULL), '{}') AS tags
+FROM dag d LEFT JOIN dag_tag t ON t.dag_id = d.dag_id
+GROUP BY d.dag_id
+
+-- name: roles
+SELECT ur.user_id, r.name AS role FROM ab_user_role ur JOIN ab_role r ON r.id = ur.role_id

@@ -1,0 +1,64 @@
+"""The section `access` of fleet.yaml: what it means, and what its errors say."""
+
+from __future__ import annotations
+
+import pytest
+
+from airfleet.errors import SpecError
+from airfleet.spec import load
+from airfleet.spec.access import FleetAccess
+from airfleet_provider.contract.access_plan import DesiredAccess
+
+TEXT = """
+access:
+  users:
+    ann: {email: ann@example.com, name: Ann Example, roles: [team-a], groups: [readers], password: {env: ANN}}
+    bob: {email: bob@example.com, roles: [Op]}
+  roles:
+    team-a: {dags: {read: ["tag:team-a", "sales_*"], edit: ["tag:team-a"]}}
+    all: {dags: {read: ["*"]}}
+  groups:
+    readers: {roles: [all, Viewer]}
+"""
+
+
+def parse(text: str) -> FleetAccess:
+    found = load.parse(text, file="fleet.yaml", default_name="flights", cpus=8).access
+    assert found is not None
+    return found
+
+
+def test_a_user_has_the_roles_of_the_groups_too_and_all_survives_the_way_to_airflow() -> None:
+    desired = parse(TEXT).resolve(lambda name, _: f"password of {name}")
+    ann, bob = desired.users
+    assert (ann.roles, bob.roles) == ({"team-a", "all", "Viewer"}, {"Op"})
+    assert desired.rules.roles["team-a"].read == ("tag:team-a", "sales_*")
+    assert DesiredAccess.from_text(desired.to_text()) == desired
+    assert "password of" not in repr(desired)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("users: {admin: {email: a@b}}", "airfleet's own"),
+        ("users: {Ann: {email: a@b}}", "a user name"),
+        ("users: {ann: {email: nobody}}", "an e-mail address"),
+        ("users: {ann: {email: a@b}, bob: {email: A@b}}", "ann has this e-mail address too"),
+        ("users: {ann: {email: a@b, roles: [teem-a]}}\n  roles: {team-a: {}}", "did you mean 'team-a'"),
+        ("users: {ann: {email: a@b, roles: [Public]}}", "without a login"),
+        ("users: {ann: {email: a@b, groups: [x]}}", "there is no group 'x'"),
+        ("users: {ann: {email: a@b, password: hunter22}}", "fleet.yaml never holds a password"),
+        ("roles: {admin: {}}", "Airflow's own"),
+        ("roles: {OP: {}}", "Airflow's own"),
+        ("roles: {team: {}, Team: {}}", "upper and lower case"),
+        ("roles: {'a/b': {}}", "a role: letters"),
+        ("roles: {a: {dags: {read: ['tag:']}}}", "names no tag"),
+        ("roles: {a: {dags: {read: ['Tag:x']}}}", "no pattern of Dag ids"),
+        ("groups: {a: {roles: [nobody]}}", "there is no role 'nobody'"),
+    ],
+)
+def test_mistakes_are_told(text: str, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(f"access:\n  {text}\n")
+    assert said in str(caught.value)
+    assert "hunter22" not in str(caught.value)
