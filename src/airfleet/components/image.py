@@ -5,7 +5,8 @@ from __future__ import annotations
 from airfleet.components.health import ReadyCheck
 from airfleet.components.model import Component, Process, Site
 
-# The modules that every component needs, imported once before the forks. Components import the rest in parallel.
+# What more than one component needs, imported and built once before the forks. A process shares the memory of the image
+# as long as neither writes to it, so each module here is in memory once. Components import the rest in parallel.
 MODULES = (
     "airflow.cli.cli_parser",
     "airflow.api_fastapi.app",
@@ -13,11 +14,29 @@ MODULES = (
     "airflow.api_fastapi.execution_api.routes",
     "airfleet_provider.access.manager",
     "airflow.providers.fab.www.security_appless",
+    # Airflow imports these only when a component already runs: each would hold them, and wait for them, by itself.
+    "airflow.__main__",
+    "alembic.autogenerate",
+    "alembic.command",
+    "airflow.utils.process_utils",
+    "airflow.utils.serve_logs",
+    "daemon",
+    # What two components preload. Most of what these import is common to scheduler, triggerer and Dag processor.
+    "airflow.cli.commands.api_server_command",
+    "airflow.dag_processing.dagbag",
+    "airflow.dag_processing.manager",
+    "airflow.jobs.scheduler_job_runner",
+    "airflow.jobs.triggerer_job_runner",
+    "airflow.sdk.execution_time.task_runner",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl",
     # Without these calls, every process would make them at its first query, for most of a second.
     "airflow.models:import_all_models",
     "sqlalchemy.orm:configure_mappers",
     # A command that is forked does not list the provider's commands again, where another process makes this patch.
     "airfleet_provider.compat.patches.db_clean:narrow_cleanup",
+    # Airflow keeps the parser of its command line, which every component builds.
+    "airflow.cli.cli_parser:get_parser",
 )
 
 NAME = "image"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import configparser
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airfleet.components import one_machine, settings
+from airfleet.components import image, one_machine, settings
 from airfleet.components.model import Component, Process, Setting, Site, reveal
 from airfleet.components.postgresql import embedded
 from airfleet.errors import UsageError
@@ -181,6 +182,11 @@ def test_a_fleet_without_objects_imports_nothing() -> None:
     components = one_machine.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
     job = next(process for component in components for process in component.processes if process.name == "metadata")
     assert [command[1] for command in job.commands] == ["airfleet", "db", "airfleet", "airfleet"]
+
+
+def test_what_several_components_preload_is_in_memory_once(processes: dict[str, Process]) -> None:
+    preloads = Counter(module for process in processes.values() for module in set(process.preload))
+    assert {module for module, count in preloads.items() if count > 1} <= set(image.MODULES)
 
 
 def test_the_metadata_job_runs_again_only_when_something_it_does_has_changed(fleet: Fleet) -> None:

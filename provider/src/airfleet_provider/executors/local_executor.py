@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from typing import Any
@@ -65,6 +66,15 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         if remove_running:
             self.handed.discard(key)
         super().change_state(key, state, info, remove_running=remove_running)
+
+    def _spawn_workers_with_gc_freeze(self, spawn_number: int) -> None:
+        """Fork workers, and leave all that exists by now out of garbage collection.
+
+        Airflow ends this after the fork. Then the next full collection writes to every object, and so copies all memory
+        that the scheduler shares with its workers and with the process from which it was forked.
+        """
+        super()._spawn_workers_with_gc_freeze(spawn_number)
+        gc.freeze()
 
     def _process_workloads(self, workload_list: list[Any]) -> None:
         super()._process_workloads(workload_list)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -185,3 +187,13 @@ def test_who_opens_many_connections_ends_no_others_one() -> None:
         assert many[0].recv(1) == b""
         well.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert well.recv(100).startswith(b"HTTP/1.0 404")
+
+
+def test_a_process_beside_airflow_does_not_hold_airflow_in_its_memory() -> None:
+    heavy = {"airflow", "celery", "fastapi", "flask_appbuilder", "numpy", "pandas", "pyarrow", "sqlalchemy"}
+    code = (
+        "import sys, airfleet_provider.agents.process, airfleet_provider.log_agent.process;"
+        f"print(*({heavy} & {{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert told.stdout.split() == []
