@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deadline import wait_until
+from deadline import COMMAND_S, REQUEST_S, wait_until
 from machines import Bed, Machine, why_not
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
@@ -35,7 +35,6 @@ def naps():
 
 naps()
 """
-PATIENCE_S = 900
 API, OTHER_API = 8080, 9090
 
 
@@ -61,7 +60,7 @@ class Pair:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=PATIENCE_S, cwd=self.folder
+            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=COMMAND_S, cwd=self.folder
         )
 
     def fails(self, *words: str) -> str:
@@ -86,7 +85,7 @@ class Pair:
             [*AIRFLEET, "apply", "--offline"], stderr=subprocess.PIPE, text=True, cwd=self.folder
         ) as going:
             try:
-                wait_until(lambda: until() or going.poll() is not None, "the point of the apply", timeout_s=PATIENCE_S)
+                wait_until(lambda: until() or going.poll() is not None, "the point of the apply", timeout_s=COMMAND_S)
                 yield going
             finally:
                 going.kill()
@@ -100,9 +99,9 @@ class Pair:
     def client(self) -> httpx.Client:
         base = f"http://{self.bed['h1'].address}:{self.api}"
         password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
-        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=PATIENCE_S)
+        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=REQUEST_S)
         token = login.raise_for_status().json()["access_token"]
-        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S)
+        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST_S)
 
     def begin(self, seconds: float) -> str:
         body = {"logical_date": None, "conf": {"seconds": seconds}}
@@ -171,7 +170,7 @@ def test_two_at_once_and_one_is_told_who_applies(pair: Pair) -> None:
     both = [
         subprocess.Popen([*AIRFLEET, "apply"], stderr=subprocess.PIPE, text=True, cwd=pair.folder) for _ in range(2)
     ]
-    said = [one.communicate(timeout=PATIENCE_S)[1] for one in both]
+    said = [one.communicate(timeout=COMMAND_S)[1] for one in both]
     assert sorted(one.returncode for one in both) == [0, 1], said
     assert any(" applies this fleet since " in text for text in said)
     pair.settles()
@@ -183,7 +182,7 @@ def test_a_host_that_reboots_in_the_middle_stops_nobody_else(pair: Pair) -> None
     pair.write("h1", "h2", parallelism=34)
     with pair.applying(lambda: unpacks(h2)) as going:
         h2.console("systemctl reboot", check=False)
-        said = going.communicate(timeout=PATIENCE_S)[1]
+        said = going.communicate(timeout=COMMAND_S)[1]
     assert going.returncode == 1
     assert "\nh2: the connection " in said
     assert "h1: restart airfleet-scheduler.service" in said
@@ -196,7 +195,7 @@ def test_a_disk_that_fills_in_the_middle_is_one_line_with_a_hint(pair: Pair) -> 
     h2.run("sudo rm -rf /opt/airfleet/*")
     with pair.applying(lambda: unpacks(h2)) as going:
         h2.fill_disk()
-        said = going.communicate(timeout=PATIENCE_S)[1]
+        said = going.communicate(timeout=COMMAND_S)[1]
     h2.free_disk()
     assert going.returncode == 1
     assert "No space left on device\n  hint: the disk is full" in said
@@ -211,7 +210,7 @@ def test_every_secret_but_one_is_rotated_by_removing_it(pair: Pair) -> None:
             secret.unlink()
     pair.settles()
     login = f"http://{pair.bed['h1'].address}:{pair.api}/auth/token"
-    assert httpx.post(login, json={"username": "admin", "password": old}, timeout=PATIENCE_S).status_code == 401
+    assert httpx.post(login, json={"username": "admin", "password": old}, timeout=REQUEST_S).status_code == 401
     assert pair.ends(pair.begin(0))[0] == "success"
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from airfleet.spec.topology import ROLES
-from deadline import wait_until
+from deadline import COMMAND_S, REQUEST_S, wait_until
 from installed import build_wheel, install
 from machines import Bed, Machine, why_not
 from machines.image import Recipe, ensure_image
@@ -37,7 +37,6 @@ def hello():
 
 hello()
 """
-PATIENCE_S = 900
 
 
 class Fleet:
@@ -61,7 +60,7 @@ class Fleet:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.program, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_S, cwd=self.folder
+            [self.program, *arguments], capture_output=True, text=True, check=False, timeout=COMMAND_S, cwd=self.folder
         )
 
     def apply(self) -> dict[str, Any]:
@@ -73,9 +72,9 @@ class Fleet:
     def api(self) -> httpx.Client:
         base = f"http://{self.bed['h1'].address}:8080"
         password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
-        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=PATIENCE_S)
+        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=REQUEST_S)
         token = login.raise_for_status().json()["access_token"]
-        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S)
+        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST_S)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from airfleet.components.host_model import (
     WORKER_LOGS,
 )
 from captures import Capture
-from deadline import PATIENCE_S, wait_until
+from deadline import COMMAND_S, PATIENCE_S, wait_until
 from four import AIRFLEET, PACKAGES, Four
 from machines import Bed, why_not
 from machines.image import Recipe, ensure_image
@@ -68,7 +68,7 @@ def airflow(two: Four, *words: str, **options: object) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=COMMAND_S,
         **options,  # type: ignore[call-overload]
     )
 

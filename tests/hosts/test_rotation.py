@@ -15,7 +15,7 @@ from airfleet.components.host_model import PROXY
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.settings import name_key
 from airfleet.spec.secrets import Secret
-from deadline import PATIENCE_S, wait_until
+from deadline import REQUEST_S, wait_until
 from four import AIRFLEET, Four, Poller
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
@@ -77,7 +77,7 @@ def can_use_broker(four: Four, login: str, password: str) -> bool:
 
 def log_in(four: Four, password: str) -> int:
     body = {"username": "admin", "password": password}
-    return httpx.post(f"{four.url}/auth/token", json=body, timeout=PATIENCE_S).status_code
+    return httpx.post(f"{four.url}/auth/token", json=body, timeout=REQUEST_S).status_code
 
 
 def forge(key: str) -> str:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.local
 
 
 def drive(home: Path, mode: str) -> dict[str, Any]:
-    return run("explained_scheduler", home, mode, settings=SCHEDULER, timeout_s=400)
+    return run("explained_scheduler", home, mode, settings=SCHEDULER)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ import pytest
 
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import MigrationKind
-from deadline import PATIENCE_S, wait_until
+from deadline import COMMAND_S, PATIENCE_S, wait_until
 from former_version import ROOT, unpack_former
 from servers import Server, serve
 
@@ -156,7 +156,7 @@ def test_a_clone_has_the_former_version_or_says_why_it_skips(
     if not shutil.which("git") or not (ROOT / ".git").exists():
         pytest.skip("this is no clone of the repository")
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", *options, f"file://{ROOT}", str(clone)], check=True, timeout=300)
+    subprocess.run(["git", "clone", "-q", *options, f"file://{ROOT}", str(clone)], check=True, timeout=COMMAND_S)
     program = (
         "import sys, pathlib, former_version, pytest\n"
         f"former_version.ROOT = pathlib.Path({str(clone)!r})\n"
@@ -167,5 +167,5 @@ def test_a_clone_has_the_former_version_or_says_why_it_skips(
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "support")}
     words = [sys.executable, "-c", program, str(tmp_path / "tree")]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True, timeout=COMMAND_S)
     assert why in done.stdout if why else done.stdout == "True\n"

@@ -11,7 +11,7 @@ import pytest
 
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import StateFolder
-from deadline import wait_until
+from deadline import COMMAND_S, wait_until
 from shops import Shop
 
 pytestmark = pytest.mark.local
@@ -91,7 +91,7 @@ def test_a_deploy_that_is_killed_leaves_all_as_it_was_or_goes_on(counter: Shop, 
     wait_until(lambda: not counter.database.query(UNFINISHED, counter.name), "the queue to be empty")
     assert counter.live() == (new if is_live else old)
     again = start_deploy(counter)
-    said, told = again.communicate(timeout=300)
+    said, told = again.communicate(timeout=COMMAND_S)
     assert (again.returncode, said.strip()) == (0, new), told
     assert counter.live() == new
     assert {row[0] for row in counter.versions().values()} == {new}
@@ -103,7 +103,7 @@ def test_two_deploys_of_different_files_at_once_both_end_and_the_later_one_is_li
     counter.write("d01", task="other")
     second = start_deploy(counter, "--no-check")
     third = start_deploy(counter, "--no-check")
-    ended = [deploy.communicate(timeout=300) for deploy in (first, second, third)]
+    ended = [deploy.communicate(timeout=COMMAND_S) for deploy in (first, second, third)]
     assert [deploy.returncode for deploy in (first, second, third)] == [0, 0, 0], ended
     releases = [said.strip() for said, _ in ended]
     assert releases[0] != releases[1] == releases[2] == counter.live()

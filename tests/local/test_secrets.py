@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from airfleet.runners.local import launch
-from deadline import PATIENCE_S, wait_until
+from deadline import COMMAND_S, PATIENCE_S, wait_until
 from fleets import SECRET, Platform
 
 pytestmark = pytest.mark.local
@@ -70,7 +70,7 @@ def rotate(platform: Platform, file: Path) -> None:
         "--password-file",
         str(file),
     ]
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=COMMAND_S)
     assert done.returncode == 0, done.stderr
 
 

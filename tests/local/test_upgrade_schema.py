@@ -16,6 +16,7 @@ from airfleet.operations.upgrade import schema
 from airfleet.operations.upgrade.schema import Revision
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.liveness import process_probe
+from deadline import COMMAND_S
 from servers import Server, serve
 
 pytestmark = pytest.mark.local
@@ -105,6 +106,6 @@ def airflow(server: Server, home: Path, *words: str) -> None:
     }
     program = str(Path(sys.executable).parent / "airflow")
     done = subprocess.run(
-        [program, *words], env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=300
+        [program, *words], env={**os.environ, **own}, capture_output=True, text=True, check=False, timeout=COMMAND_S
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -21,7 +21,7 @@ from airfleet.operations.migration import rehearsal
 from airfleet.operations.migration.cutover import airflow_2, airflow_3
 from airfleet.operations.migration.cutover.session import Cutover
 from airfleet.runners.local.launch import find_postgres
-from deadline import wait_until
+from deadline import COMMAND_S, wait_until
 from shops import start_postgres
 
 pytestmark = pytest.mark.local
@@ -30,7 +30,6 @@ ROOT = Path(__file__).parents[2]
 OLD = ROOT / ".tools" / "airflow-2" / "bin" / "airflow"
 HISTORY = 200
 MINUTE = timedelta(minutes=1)
-PATIENCE_S = 900
 DAG = """\
 from datetime import datetime, timezone
 
@@ -165,16 +164,16 @@ def test_a_dag_with_a_history_goes_to_airflow_3_and_back(tmp_path: Path) -> None
         new.make(DAG.format(imports=NEW_IMPORTS, start=start.isoformat()))
         old.airflow("dags", "unpause", "minutely")
         with old.schedule(), new.schedule():
-            wait_until(lambda: len(old.runs()) >= HISTORY, "the history", timeout_s=PATIENCE_S, every_s=1)
+            wait_until(lambda: len(old.runs()) >= HISTORY, "the history", timeout_s=COMMAND_S, every_s=1)
             cut_over(old, new, tmp_path / "state", back=False)
             before = len(old.runs())
             check_rehearsal(old, new, tmp_path / "rehearsal")
-            wait_until(lambda: count_own(new, old) >= 3, "three runs in Airflow 3", timeout_s=PATIENCE_S, every_s=1)
+            wait_until(lambda: count_own(new, old) >= 3, "three runs in Airflow 3", timeout_s=COMMAND_S, every_s=1)
             assert len(old.runs()) == before
             check(old, new, start)
             cut_over(old, new, tmp_path / "state", back=True)
             made = check(old, new, start)
             wait_until(
-                lambda: len(old.runs()) >= made + 2, "two more runs in Airflow 2", timeout_s=PATIENCE_S, every_s=1
+                lambda: len(old.runs()) >= made + 2, "two more runs in Airflow 2", timeout_s=COMMAND_S, every_s=1
             )
             assert check(old, new, start) == len(old.runs())

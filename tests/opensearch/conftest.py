@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deadline import PATIENCE_S
+from deadline import COMMAND_S, PATIENCE_S
 from opensearch_node import Node
 
 HERE = Path(__file__).parent / "node"
@@ -33,9 +33,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         "dependency:copy-dependencies",
         f"-DoutputDirectory={jars}",
     ]
-    subprocess.run(fetch, check=True, timeout=900)
+    subprocess.run(fetch, check=True, timeout=COMMAND_S)
     compile_main = ["javac", "-cp", f"{jars}/*", "-d", str(classes), str(HERE / "Main.java")]
-    subprocess.run(compile_main, check=True, timeout=300)
+    subprocess.run(compile_main, check=True, timeout=COMMAND_S)
     made = Node(jars, classes, folder / "home")
     yield made
     made.kill()

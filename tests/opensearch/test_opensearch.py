@@ -18,7 +18,7 @@ from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWrit
 from airfleet_provider.log_index.lines import Line, LineOrigin
 from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchServer, OpenSearchWriter, name_index
 from airfleet_provider.log_index.store import LogQuery, LogStoreError, read_whole
-from deadline import PATIENCE_S, wait_until
+from deadline import COMMAND_S, PATIENCE_S, wait_until
 from log_hosts import make_event, make_line
 from opensearch_node import Node
 
@@ -133,7 +133,7 @@ def test_airflows_own_reader_shows_a_try_whole_and_in_order(clean: Node, tmp_pat
     ]
     keep(clean, [*resumed, *run])
     install = [str(UV), "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "packages"), *PROVIDER]
-    subprocess.run(install, check=True, timeout=300)
+    subprocess.run(install, check=True, timeout=COMMAND_S)
     program = (
         f"import pkgutil, airflow.providers; airflow.providers.__path__ = "
         f"pkgutil.extend_path([*airflow.providers.__path__, {str(tmp_path / 'packages/airflow/providers')!r}], "
@@ -144,7 +144,7 @@ def test_airflows_own_reader_shows_a_try_whole_and_in_order(clean: Node, tmp_pat
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=COMMAND_S,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "packages"), "AIRFLOW_HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr[-3000:]

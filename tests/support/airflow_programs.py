@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deadline import PATIENCE_S
+from deadline import COMMAND_S
 from servers import Server, serve
 
 # For a program that runs Airflow's scheduler loop by loop.
@@ -34,7 +34,7 @@ def list_environment(server: Server, home: Path) -> dict[str, str]:
 
 
 def run(
-    name: str, home: Path, *words: str, settings: Mapping[str, str] | None = None, timeout_s: float = 2 * PATIENCE_S
+    name: str, home: Path, *words: str, settings: Mapping[str, str] | None = None, timeout_s: float = COMMAND_S
 ) -> dict[str, Any]:
     """Run the program of this name in this folder; return the JSON in the last line that it prints.
 

@@ -27,7 +27,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local import ports
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.secrets import Secret
-from deadline import PATIENCE_S, wait_until
+from deadline import COMMAND_S, PATIENCE_S, wait_until
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Broker:
     def control(self, *words: str) -> str:
         """Return the output of rabbitmqctl."""
         command = [str(self.node.server.parent / "rabbitmqctl"), "-q", "-n", self.name, *words]
-        return subprocess.run(command, env=self.env, check=True, capture_output=True, text=True, timeout=300).stdout
+        return subprocess.run(
+            command, env=self.env, check=True, capture_output=True, text=True, timeout=COMMAND_S
+        ).stdout
 
     def run(self, script: str) -> str:
         """Run a script of a host on this node instead of the host's, and return its output."""

@@ -12,6 +12,10 @@ T = TypeVar("T")
 # because a machine with two cores that runs other tests as well may stand still for a minute, and what comes in time
 # ends the wait. A test that wants to show that something is quick shows what it does not wait for. It measures nothing.
 PATIENCE_S = 300.0
+# Seconds for one request of a wait that asks again, or that may reach a host without power.
+REQUEST_S = 60.0
+# Seconds for a whole command, such as an installation or an apply. It ends by itself, unless it hangs.
+COMMAND_S = 900.0
 # On a machine that is so busy that one look takes as long as the whole wait, one look would be no wait.
 LOOKS = 3
 

@@ -19,7 +19,7 @@ import psutil
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import find_members
 from airfleet.workspace.state_folder import StateFolder
-from deadline import PATIENCE_S, wait_until
+from deadline import COMMAND_S, PATIENCE_S, wait_until
 
 RUN_S = 600.0
 SECRET = "hunter2-of-the-crm"
@@ -132,7 +132,7 @@ class Platform:
     def password(self) -> str:
         return (self.state.secrets / "admin_password").read_text()
 
-    def airfleet(self, *words: str, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    def airfleet(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one airfleet command in the project's folder."""
         done = subprocess.run(
             [sys.executable, "-m", "airfleet", *words],
@@ -141,7 +141,7 @@ class Platform:
             capture_output=True,
             text=True,
             check=False,
-            timeout=timeout_s,
+            timeout=COMMAND_S,
         )
         assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from deadline import wait_until
+from deadline import COMMAND_S, REQUEST_S, wait_until
 from machines import Bed
 
 AIRFLEET = [sys.executable, "-m", "airfleet"]
@@ -48,7 +48,8 @@ def sleeper():
 
 sleeper()
 """
-PATIENCE_S = 900
+# Seconds for an answer of the UI; a user would take more for an outage.
+ANSWER_S = 30
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Four:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=PATIENCE_S, cwd=self.folder
+            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=COMMAND_S, cwd=self.folder
         )
 
     def do(self, *words: str) -> str:
@@ -93,11 +94,11 @@ class Four:
         if not self.token:
             password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text()
             login = httpx.post(
-                f"{self.url}/auth/token", json={"username": "admin", "password": password}, timeout=PATIENCE_S
+                f"{self.url}/auth/token", json={"username": "admin", "password": password}, timeout=REQUEST_S
             )
             self.token = login.raise_for_status().json()["access_token"]
         headers = {"Authorization": f"Bearer {self.token}"}
-        done = httpx.request(method, f"{self.url}/api/v2{path}", headers=headers, timeout=PATIENCE_S, **options)
+        done = httpx.request(method, f"{self.url}/api/v2{path}", headers=headers, timeout=REQUEST_S, **options)
         return done.raise_for_status().json()
 
     def trigger(self, seconds: float) -> str:
@@ -155,7 +156,7 @@ class Poller:
         while not self._over.is_set():
             self.asked += 1
             try:
-                httpx.get(self._url, timeout=PATIENCE_S).raise_for_status()
+                httpx.get(self._url, timeout=ANSWER_S).raise_for_status()
             except httpx.HTTPError as error:
                 self.failed.append(f"{time.strftime('%H:%M:%S')} {error!r}")
             self._over.wait(0.1)

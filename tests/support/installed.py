@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from deadline import COMMAND_S
+
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.prefix) / "bin" / "uv"
 
 
 def uv(*words: object) -> None:
-    subprocess.run([str(UV), *map(str, words)], check=True, capture_output=True, text=True, timeout=300)
+    subprocess.run([str(UV), *map(str, words)], check=True, capture_output=True, text=True, timeout=COMMAND_S)
 
 
 def build_wheel(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from deadline import PATIENCE_S, wait_until
+from deadline import REQUEST_S, wait_until
 from machines import Bed
 from machines.image import Recipe, ensure_image
 
@@ -59,9 +59,9 @@ class ReferenceFleet:
         """Return a client of the REST API that is logged in as the admin, through the balancer."""
         base = f"http://{self.bed['web1'].address}:8080"
         password = (self.folder / ".airfleet" / "secrets" / "admin_password").read_text().strip()
-        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=PATIENCE_S)
+        login = httpx.post(f"{base}/auth/token", json={"username": "admin", "password": password}, timeout=REQUEST_S)
         token = login.raise_for_status().json()["access_token"]
-        return httpx.Client(base_url=f"{base}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S)
+        return httpx.Client(base_url=f"{base}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=REQUEST_S)
 
     def run_dag(self, api: httpx.Client, dag: str) -> list[Json]:
         """Run a Dag once and return its task instances."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from deadline import COMMAND_S
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "console"
 BUILT = ROOT / "provider" / "src" / "airfleet_provider" / "console" / "static" / "fleet.js"
@@ -37,7 +39,9 @@ def test_a_build_gives_the_same_file(tmp_path: Path) -> None:
     if not (SOURCES / "node_modules").is_dir():
         pytest.skip("the packages of console/ are not installed: `make console` installs them")
     command = ["node", "node_modules/vite/bin/vite.js", "build", "--logLevel", "error"]
-    subprocess.run(command, cwd=SOURCES, check=True, env={**os.environ, "CONSOLE_OUT": str(tmp_path)}, timeout=300)
+    subprocess.run(
+        command, cwd=SOURCES, check=True, env={**os.environ, "CONSOLE_OUT": str(tmp_path)}, timeout=COMMAND_S
+    )
     assert (tmp_path / "fleet.js").read_bytes() == BUILT.read_bytes()
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from airfleet.components.monitoring import rule_files
+from deadline import COMMAND_S
 from places import parse
 
 TESTS = sorted((Path(__file__).parents[2] / "unit" / "components" / "monitoring" / "rules").glob("*.yaml"))
@@ -20,7 +21,9 @@ pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: tool
 
 def promtool(*words: str | Path, folder: Path) -> None:
     assert PROMTOOL
-    done = subprocess.run([PROMTOOL, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        [PROMTOOL, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=COMMAND_S
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deadline import PATIENCE_S
+from deadline import COMMAND_S
 
 EXECUTOR = """
 import json, os, signal, socket, sys, time
@@ -62,7 +62,7 @@ def test_it_hears_what_was_asked_while_there_was_none(tmp_path: Path) -> None:
         env=environment,
         cwd=tmp_path,
         check=False,
-        timeout=2 * PATIENCE_S,
+        timeout=COMMAND_S,
     )
     assert done.returncode == 0, done.stderr
     said = json.loads((tmp_path / "said").read_text())
