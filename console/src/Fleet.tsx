@@ -14,7 +14,7 @@ import { Slas } from "./pages/Slas";
 const BASE = "/plugin/fleet";
 const PAGES: { path: string; name: string; show: () => ReactNode }[] = [
   { path: "", name: "Overview", show: () => <Overview /> },
-  { path: "pools", name: "Pools and queues", show: () => <Pools /> },
+  { path: "pools", name: "Hosts and pools", show: () => <Pools /> },
   { path: "releases", name: "Releases", show: () => <Releases /> },
   { path: "slas", name: "SLAs", show: () => <Slas /> },
   { path: "alerts", name: "Alerts", show: () => <Alerts /> },

@@ -65,8 +65,29 @@ export interface RunningTask {
   heartbeat_age_s: number | null;
 }
 
+export interface WorkerPool {
+  name: string;
+  workers: {
+    host: string;
+    state: "serving" | "takes no tasks" | "silent";
+    slots: number;
+    held: number;
+    report_age_s: number | null;
+  }[];
+  override: { slots: number; set_at: string; actor: string; reason: string } | null;
+  why: string;
+  /** The limits of fleet.yaml. */
+  least: number | null;
+  most: number | null;
+  /** What a person may set; null before the first decision. */
+  fewest: number | null;
+  highest: number | null;
+}
+
 export interface Pools {
   at: string;
+  worker_pools: WorkerPool[];
+  may_operate: boolean;
   slot_pools: SlotPool[];
   queues: { name: string; queued: number; running: number; head_age_s: number | null }[];
   hosts: { name: string; running: number; oldest_age_s: number | null; heartbeat_age_s: number | null }[];

@@ -80,9 +80,20 @@ export const Command = ({ text }: { text: string }) => {
 };
 
 /** How full something is, as a bar with words for those who do not see it. */
-export const Meter = ({ used, total, label }: { used: number; total: number; label: string }) => {
+export const Meter = ({
+  used,
+  total,
+  label,
+  isFullWell = false,
+}: {
+  used: number;
+  total: number;
+  label: string;
+  /** Whether it is well when it is full. */
+  isFullWell?: boolean;
+}) => {
   const share = total > 0 ? Math.min(1, used / total) : 0;
-  const tone = share >= 1 ? "bad" : share >= 0.8 ? "warn" : "good";
+  const tone = isFullWell || share < 0.8 ? "good" : share >= 1 ? "bad" : "warn";
   return (
     <div className="af-meter" role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={total} aria-valuenow={Math.min(used, total)}>
       <div className={`af-fill af-${tone}`} style={{ width: `${share * 100}%` }} />

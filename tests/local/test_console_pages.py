@@ -110,9 +110,10 @@ def test_a_page_says_why_it_is_empty(site: Site, case: str) -> None:
 
 
 def test_a_page_of_500_dags_and_50_hosts_is_readable(site: Site) -> None:
-    large = views.show_pools(invented_fleet.ADMIN, invented_fleet.make_large_activity())
+    pools = invented_fleet.make_large_pools()
+    large = views.show_pools(invented_fleet.ADMIN, invented_fleet.make_large_activity(), pools)
     look_at(site, "pools", {"pools": Answer(large)})
-    expect(site.page.get_by_text("worker-49.example.com")).to_be_attached()
+    expect(site.page.get_by_text("worker-49.example.com").first).to_be_attached()
     assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
@@ -182,6 +183,29 @@ def test_a_release_is_rolled_back_with_a_reason(site: Site) -> None:
     expect(dialog).not_to_be_attached()
     (sent,) = [json.loads(one.body) for one in site.requests if one.method == "POST"]
     assert sent == {"live": f"r{'a' * 64}", "release": None, "reason": "twice as many tasks fail"}
+
+
+def test_a_pool_is_scaled_with_a_reason(site: Site) -> None:
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    look_at(site, "pools", {**answers, "pools/cpu/scale": Answer({"pool": "cpu"}), "pools/memory/scale": Answer({})})
+    page = site.page
+    page.get_by_role("button", name="Scale cpu").click()
+    dialog = page.get_by_role("dialog", name="Set the slots of cpu?")
+    dialog.get_by_label("Slots of the whole pool, 2 to 32").fill("12")
+    dialog.get_by_label("Why").fill("month end")
+    assert find_violations(page) == []
+    page.keyboard.press("Enter")
+    expect(dialog).not_to_be_attached()
+    page.get_by_role("button", name="Scale memory").click()
+    page.get_by_label("How").select_option("the pool scales by its tasks")
+    page.get_by_label("Why").fill("month end is over")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).not_to_be_attached()
+    sent = [(one.path, json.loads(one.body)) for one in site.requests if one.method == "POST"]
+    assert sent == [
+        ("pools/cpu/scale", {"slots": 12, "reason": "month end"}),
+        ("pools/memory/scale", {"slots": None, "reason": "month end is over"}),
+    ]
 
 
 def test_who_may_not_operate_gets_no_button(site: Site) -> None:

@@ -26,6 +26,7 @@ from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.overview import HostLoad, Overview, QueueLoad, RunningTask
 from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule
+from airfleet_provider.contract.slot_list import ScalingPool, ScalingWorker, SlotOverride
 from airfleet_provider.slas import reports
 from airfleet_provider.slas.instances import Instance, InstanceKey
 from airfleet_provider.slas.instances import PromiseSubject as Promised
@@ -122,6 +123,32 @@ def make_quiet_activity() -> PlatformActivity:
         replace(seen, states={}, runs={}, pools=(), queues=(), hosts=(), tasks=(), holders={}, succeeded=0, failed=0),
         (),
     )
+
+
+def make_pools() -> tuple[ScalingPool, ...]:
+    """Return a pool that scales, and one whose slots a person has set, with a worker that is silent."""
+    fixed = SlotOverride(2, ago(4000), "ada", "the hosts of stock are short of memory")
+    calm = {"why": "10 tasks need a slot", "decided_at": ago(30)}
+    return (
+        ScalingPool(
+            "cpu",
+            (ScalingWorker("w1", 8, 8, True, 0.6), ScalingWorker("w2", 2, 2, True, 1.1)),
+            **{**calm, "wanted": 10, "least": 2, "most": 16, "fewest": 2, "highest": 32},
+        ),
+        ScalingPool(
+            "memory",
+            (ScalingWorker("w3", 1, 1, False, 0.9), ScalingWorker("w4", 1, 0, True, 310.0)),
+            fixed,
+            **{**calm, "why": "set by hand", "wanted": 2, "least": 2, "most": 8, "fewest": 2, "highest": 8},
+        ),
+    )
+
+
+def make_large_pools(hosts: int = 50) -> tuple[ScalingPool, ...]:
+    """Return pools that scale on many hosts."""
+    workers = tuple(ScalingWorker(f"worker-{number:02}.example.com", 16, 12, True, 0.7) for number in range(hosts))
+    limits = {"wanted": 800, "least": hosts, "most": 1600, "fewest": hosts, "highest": 1600}
+    return tuple(ScalingPool(name, workers, why="800 tasks need a slot", **limits) for name in ("cpu", "io"))
 
 
 def make_large_activity(dags: int = 500, hosts: int = 50) -> PlatformActivity:
@@ -382,7 +409,7 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
     activity, alerts, releases, promises = make_activity(), make_alerts(), make_releases(), make_promises()
     return {
         "overview": views.show_overview(rights, activity, alerts, releases, promises, make_breakers()),
-        "pools": views.show_pools(rights, activity),
+        "pools": views.show_pools(rights, activity, make_pools()),
         "releases": views.show_releases(rights, releases),
         "slas": views.show_promises(rights, promises, make_report()),
         "alerts": views.show_alerts(rights, alerts),

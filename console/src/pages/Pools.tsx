@@ -1,6 +1,7 @@
 import type { Pools as Data } from "../api";
 import { Age, Badge, Card, DagLink, Empty, Loaded, Meter, Table } from "../parts";
 import { usePolled } from "../usePolled";
+import { WorkerPools } from "./WorkerPools";
 
 const HOLDERS = 4;
 
@@ -27,6 +28,7 @@ export const Pools = () => {
       {(data) => (
         <>
           {data.hides_dags && <p className="af-muted">Dags that you may not read are counted, and not named.</p>}
+          <WorkerPools pools={data.worker_pools} mayOperate={data.may_operate} onDone={polled.reload} />
           <Card title="Slot pools">
             {data.slot_pools.length ? (
               <Table

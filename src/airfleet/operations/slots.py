@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -16,6 +16,7 @@ from airfleet.errors import UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
+from airfleet_provider.contract import slot_list
 from airfleet_provider.contract.slot_rules import SlotDecision, SlotInputs, SlotRule
 from airfleet_provider.contract.slot_simulation import PastTask
 from airfleet_provider.contract.statements import Statements
@@ -55,8 +56,8 @@ class Slots:
 
     def list_pools(self) -> tuple[PoolSlots, ...]:
         """Return the pools that scale."""
-        workers = self._connection.execute(SQL["list_workers"]).fetchall()
-        overrides = {row["pool"]: row for row in self._connection.execute(SQL["list_overrides"])}
+        workers = self._connection.execute(slot_list.SQL["list_workers"]).fetchall()
+        overrides = {row["pool"]: row for row in self._connection.execute(slot_list.SQL["list_overrides"])}
         return tuple(
             PoolSlots(rule, [row for row in workers if row["pool"] == name], overrides.get(name))
             for name, rule in self.rules.items()
@@ -86,8 +87,11 @@ class Slots:
         if slots is not None and not least <= slots <= most:
             hint = "`airfleet workers drain` takes a worker out of service" if slots < least else ""
             raise UsageError(f"the pool {pool} can have from {least} to {most} slots, not {slots}", hint=hint)
-        values = {"pool": pool, "slots": slots, "actor": actor, "reason": reason}
-        self._connection.execute(SQL["clear_slots"] if slots is None else SQL["set_slots"], values)
+
+        def query(statement: LiteralString, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+            return self._connection.execute(statement, values).fetchall()
+
+        slot_list.scale(query, pool, slots, actor=actor, reason=reason)
 
     def find_rule(self, pool: str) -> SlotRule:
         """Return the rule of a pool.

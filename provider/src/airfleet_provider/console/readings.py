@@ -14,7 +14,15 @@ from typing import Any, TypeVar
 
 from airfleet_provider.compat.calls import config, db_errors
 from airfleet_provider.console.cache import Cache
-from airfleet_provider.contract import alert_list, audit_store, breaker_list, breaker_rules, overview, release_list
+from airfleet_provider.contract import (
+    alert_list,
+    audit_store,
+    breaker_list,
+    breaker_rules,
+    overview,
+    release_list,
+    slot_list,
+)
 from airfleet_provider.contract.alert_list import Alert, Silence
 from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.breaker_list import Breaker, BreakerEvent
@@ -23,6 +31,7 @@ from airfleet_provider.contract.explanation.facts import ImportFailure
 from airfleet_provider.contract.explanation.reading import Query
 from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
+from airfleet_provider.contract.slot_list import ScalingPool
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.slas import reports
 from airfleet_provider.slas.reports import EngineState, Total
@@ -93,6 +102,10 @@ class Readings:
     def read_activity(self) -> PlatformActivity:
         """Return what runs now."""
         return self._cache.get("activity", lambda: self._read(_read_activity))
+
+    def read_pools(self) -> tuple[ScalingPool, ...] | None:
+        """Return the pools that scale, or None if this platform keeps none."""
+        return self._cache.get("pools", lambda: self._read_if_there(slot_list.list_pools))
 
     def read_alerts(self) -> AlertBoard | None:
         """Return the alerts, or None if this platform keeps none."""

@@ -23,6 +23,7 @@ from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.release_schema import PENDING, UNFINISHED
 from airfleet_provider.contract.sla_rules import PromiseState
+from airfleet_provider.contract.slot_list import ScalingPool, ScalingWorker
 from airfleet_provider.slas.reports import Total
 
 Json = dict[str, Any]
@@ -80,13 +81,18 @@ def show_overview(
     }
 
 
-def show_pools(rights: Rights, activity: PlatformActivity) -> Json:
-    """Return slot pools with their holders, queues, hosts, and the tasks that run longest."""
+def show_pools(rights: Rights, activity: PlatformActivity, pools: Iterable[ScalingPool] = ()) -> Json:
+    """Return the pools of workers that scale, slot pools with holders, queues, hosts, and the longest running tasks."""
     shown = overview.to_json(hide_dags(rights, activity.overview))
     for pool in shown["slot_pools"]:
         del pool["holders"][MOST_HOLDERS:]
     names = ("at", "slot_pools", "queues", "hosts", "slowest")
-    return {**{name: shown[name] for name in names}, "hides_dags": not rights.reads_all}
+    return {
+        **{name: shown[name] for name in names},
+        "worker_pools": [_describe_pool(rights, one) for one in pools],
+        "may_operate": rights.operates,
+        "hides_dags": not rights.reads_all,
+    }
 
 
 def show_releases(rights: Rights, board: ReleaseBoard) -> Json:
@@ -207,6 +213,29 @@ def _describe_alert(one: Alert) -> Json:
         "state": one.state,
         "notified": [{"receiver": name, **counts} for name, counts in sorted(one.notified.items())],
     }
+
+
+def _describe_pool(rights: Rights, one: ScalingPool) -> Json:
+    fixed = one.override
+    return {
+        "name": one.name,
+        "workers": [_describe_worker(worker) for worker in one.workers],
+        "override": {
+            "slots": fixed.slots,
+            "set_at": _moment(fixed.set_at),
+            "actor": fixed.actor,
+            # What a person wrote may name any task.
+            "reason": fixed.reason if rights.reads_all else "",
+        }
+        if fixed
+        else None,
+        "why": one.why,
+        **{name: getattr(one, name) for name in ("least", "most", "fewest", "highest")},
+    }
+
+
+def _describe_worker(one: ScalingWorker) -> Json:
+    return {"host": one.host, "state": one.state, "slots": one.slots, "held": one.held, "report_age_s": one.age_s}
 
 
 def _describe_change(one: Row) -> Json:

@@ -53,10 +53,11 @@ INSERT INTO airfleet.slot_decision (pool, inputs, wanted, slots, reason)
 VALUES (%(pool)s, %(inputs)s::jsonb, %(wanted)s, %(slots)s::jsonb, %(reason)s)
 
 -- name: prune
+-- The last decision about a pool stays: it says what the pool's limits are.
 DELETE FROM airfleet.slot_decision d USING (
     SELECT id, decided_at, row_number() OVER (PARTITION BY pool ORDER BY id DESC) AS place FROM airfleet.slot_decision
 ) AS one
-WHERE d.id = one.id AND (one.place > %(kept)s OR one.decided_at < clock_timestamp() - interval '30 days')
+WHERE d.id = one.id AND (one.place > %(kept)s OR one.place > 1 AND one.decided_at < clock_timestamp() - interval '30 days')
 
 -- name: report
 -- A worker that no rule names finds no row. What it reports cannot be more than a worker of its pool could hold.

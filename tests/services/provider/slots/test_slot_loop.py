@@ -19,8 +19,10 @@ from airfleet.operations.slots import Slots
 from airfleet.spec import load
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
+from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract import slot_list
 from airfleet_provider.contract.slot_rules import SlotRule, decide
-from airfleet_provider.slots.loop import SlotLoop
+from airfleet_provider.slots.loop import PRUNE_EVERY_S, SlotLoop
 from airfleet_provider.slots.reports import note
 
 RULE = SlotRule("cpu", ("cpu",), ("a", "b"), per_host=8, calm_s=60.0)
@@ -205,6 +207,29 @@ def test_a_person_hears_what_cannot_be(platform: Platform) -> None:
             slots.scale("cpu", 1, actor="ada", reason="")
         with pytest.raises(UsageError, match="no pool 'io' scales here"):
             slots.scale("io", 1, actor="ada", reason="")
+
+
+def test_a_page_shows_a_pool_as_it_is_and_sets_its_slots(platform: Platform) -> None:
+    def list_them() -> tuple[slot_list.ScalingPool, ...]:
+        with platform._session() as session:
+            return slot_list.list_pools(metadata_db.query_in(session))
+
+    platform.turn()
+    (pool,) = list_them()
+    assert (pool.name, pool.fewest, pool.highest, pool.override) == ("cpu", 2, 16, None)
+    assert [(one.host, one.state, one.held) for one in pool.workers] == [("a", "serving", 0), ("b", "serving", 0)]
+    with platform._session() as session:
+        slot_list.scale(metadata_db.query_in(session), "cpu", 3, actor="ada", reason="a test")
+    platform.turn()
+    platform.server.query("UPDATE airfleet.slot_decision SET decided_at = now() - interval '90 days'")
+    platform.now += PRUNE_EVERY_S
+    platform.turn()
+    (pool,) = list_them()
+    assert pool.override
+    assert (pool.override.slots, pool.override.actor, pool.highest) == (3, "ada", 16), "limits outlast the history"
+    with platform._session() as session:
+        slot_list.scale(metadata_db.query_in(session), "cpu", None, actor="ada", reason="a test")
+    assert list_them()[0].override is None
 
 
 def test_each_change_is_recorded_with_what_it_depended_on_and_nothing_else_is(platform: Platform) -> None:

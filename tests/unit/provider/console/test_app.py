@@ -19,16 +19,18 @@ from airfleet_provider.console.app import Desk, make_app
 from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
-from airfleet_provider.contract import alert_list, alert_schema, release_list
+from airfleet_provider.contract import alert_list, alert_schema, release_list, slot_list
 from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.explanation.facts import Facts, OpenBreaker, PlatformFacts
 from airfleet_provider.contract.explanation.model import Subject
 from airfleet_provider.contract.notification_policy import Matcher
+from airfleet_provider.contract.slot_list import ScalingPool
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
 PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "audit")
 ACKNOWLEDGE = "/alerts/17/acknowledge"
+SCALE = "/pools/cpu/scale"
 
 
 def name_case(value: object) -> str:
@@ -46,6 +48,9 @@ class InventedReadings:
     def read_activity(self) -> PlatformActivity:
         self._answer()
         return invented_fleet.make_activity()
+
+    def read_pools(self) -> tuple[ScalingPool, ...] | None:
+        return invented_fleet.make_pools() if self._answer() else None
 
     def read_alerts(self) -> AlertBoard | None:
         return invented_fleet.make_alerts() if self._answer() else None
@@ -83,6 +88,7 @@ class Bench:
     acknowledged: list[dict[str, Any]] = field(default_factory=list)
     requested: list[dict[str, Any]] = field(default_factory=list)
     silenced: list[dict[str, Any]] = field(default_factory=list)
+    scaled: list[dict[str, Any]] = field(default_factory=list)
     audited: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -133,6 +139,11 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(alert_list, "match_alert", lambda _, alert: Matcher(name="DiskFull"))
     monkeypatch.setattr(alert_list, "silence", silence)
     monkeypatch.setattr(alert_list, "end_silence", lambda _, number: number == 3)
+
+    def scale(_: object, pool: str, slots: int | None, **words: str) -> None:
+        found.scaled.append({"pool": pool, "slots": slots, **words})
+
+    monkeypatch.setattr(slot_list, "scale", scale)
     monkeypatch.setattr(release_list, "request", request)
     monkeypatch.setattr(release_list, "touch", lambda _, release: "database")
     return found
@@ -144,7 +155,7 @@ def test_nobody_reads_a_page_without_a_login(bench: Bench, path: str) -> None:
 
 
 def test_nobody_changes_anything_without_a_login(bench: Bench) -> None:
-    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback"):
+    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback", SCALE):
         assert bench.as_user(None).post(path, json={}).status_code == 401
     assert bench.acknowledged == []
 
@@ -220,7 +231,7 @@ def test_a_form_of_another_site_is_no_acknowledgement(bench: Bench) -> None:
     assert client.post(ACKNOWLEDGE, data={"note": "x"}).status_code == 415
     assert client.post("/silences/3/end").status_code == 415
     text = {"content-type": "text/plain"}  # which a page of another port of this host may send with the cookie
-    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback"):
+    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback", SCALE):
         assert client.post(path, content="{}", headers=text).status_code == 415
     assert (bench.acknowledged, bench.audited) == ([], [])
 
@@ -267,6 +278,43 @@ def test_a_silence_is_ended_and_audited(bench: Bench, rights: Rights, number: in
     assert bench.as_user(rights).post(f"/silences/{number}/end", json={}).status_code == status
     event = "airfleet_end_silence" if status == 200 else "airfleet_end_silence_refused"
     assert [(one["event"], one["status"]) for one in bench.audited] == [(event, status)]
+
+
+@pytest.mark.parametrize("slots", [12, None])
+def test_a_pool_is_scaled(bench: Bench, slots: int | None) -> None:
+    assert bench.as_user(ADMIN).post(SCALE, json={"slots": slots, "reason": "a test"}).status_code == 200
+    assert bench.scaled == [{"pool": "cpu", "slots": slots, "actor": "admin", "reason": "a test"}]
+    assert bench.readings.forgotten == ["pools"]
+
+
+@pytest.mark.parametrize(
+    ("rights", "pool", "slots", "status"),
+    [
+        (VIEWER, "cpu", 12, 403),
+        (replace(TEAM, operates=True), "cpu", 12, 403),
+        (ADMIN, "gpu", 12, 404),
+        (ADMIN, "cpu", 1, 422),  # fewer than the pool has workers
+        (ADMIN, "cpu", 33, 422),
+    ],
+    ids=name_case,
+)
+def test_a_refused_scale_changes_nothing_and_is_audited(
+    bench: Bench, rights: Rights, pool: str, slots: int, status: int
+) -> None:
+    body = {"slots": slots, "reason": "a test"}
+    assert bench.as_user(rights).post(f"/pools/{pool}/scale", json=body).status_code == status
+    assert bench.scaled == []
+    assert [(one["by"], one["event"], one["status"]) for one in bench.audited] == [
+        (rights.name, "airfleet_scale_pool_refused", status)
+    ]
+
+
+def test_a_scale_needs_a_reason_and_waits_for_the_first_decision(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench.as_user(ADMIN).post(SCALE, json={"slots": 12, "reason": ""}).status_code == 422
+    undecided = tuple(replace(one, fewest=None, highest=None) for one in invented_fleet.make_pools())
+    monkeypatch.setattr(bench.readings, "read_pools", lambda: undecided)
+    assert bench.as_user(ADMIN).post(SCALE, json={"slots": 12, "reason": "a test"}).status_code == 409
+    assert bench.scaled == []
 
 
 def ask_rollback(bench: Bench, rights: Rights | None, **changes: str | None) -> int:

@@ -1,0 +1,152 @@
+// The pools of workers that scale, with their workers, and a question that sets the slots of one.
+import { useState } from "react";
+
+import { change, type WorkerPool } from "../api";
+import { Age, Ago, Badge, Card, Command, Confirmation, Empty, Meter, Table, TableCard, type Tone } from "../parts";
+
+const TONES: Record<WorkerPool["workers"][number]["state"], Tone> = {
+  serving: "good",
+  "takes no tasks": "warn",
+  silent: "bad",
+};
+
+const sum = (numbers: number[]) => numbers.reduce((total, one) => total + one, 0);
+
+/** Workers are drained over SSH, which no web host has. Why one takes no tasks is known on its host alone. */
+const suggest = (pool: string, worker: WorkerPool["workers"][number]) =>
+  worker.state === "serving" ? `airfleet workers drain ${pool}@${worker.host}` : "airfleet workers list";
+
+const Scale = ({ pool, onClose, onDone }: { pool: WorkerPool; onClose: () => void; onDone: () => void }) => {
+  const [isByHand, setByHand] = useState(true);
+  const [slots, setSlots] = useState(String(pool.override?.slots ?? sum(pool.workers.map((one) => one.slots))));
+  const [reason, setReason] = useState("");
+  return (
+    <Confirmation
+      title={`Set the slots of ${pool.name}?`}
+      action="Set"
+      onClose={onClose}
+      onConfirm={async () => {
+        await change(`pools/${encodeURIComponent(pool.name)}/scale`, { slots: isByHand ? Number(slots) : null, reason });
+        onDone();
+      }}
+    >
+      <p>The workers follow within seconds, and no running task ends. Your name and the reason are recorded.</p>
+      <label>
+        How
+        <select value={isByHand ? "hand" : "auto"} onChange={(event) => setByHand(event.target.value === "hand")}>
+          <option value="hand">a number that holds until somebody changes it</option>
+          <option value="auto">the pool scales by its tasks</option>
+        </select>
+      </label>
+      {isByHand && (
+        <label>
+          Slots of the whole pool, {pool.fewest} to {pool.highest}
+          <input
+            type="number"
+            required
+            min={pool.fewest ?? 1}
+            max={pool.highest ?? undefined}
+            value={slots}
+            onChange={(event) => setSlots(event.target.value)}
+          />
+        </label>
+      )}
+      <label>
+        Why
+        <input value={reason} maxLength={1000} required onChange={(event) => setReason(event.target.value)} />
+      </label>
+    </Confirmation>
+  );
+};
+
+const Rule = ({ pool }: { pool: WorkerPool }) =>
+  pool.override ? (
+    <>
+      <Badge tone="info">set to {pool.override.slots}</Badge> by {pool.override.actor} <Ago at={pool.override.set_at} />
+      {pool.override.reason && `: ${pool.override.reason}`}
+    </>
+  ) : (
+    <>{pool.why || <span className="af-muted">not decided yet</span>}</>
+  );
+
+export const WorkerPools = ({
+  pools,
+  mayOperate,
+  onDone,
+}: {
+  pools: WorkerPool[];
+  mayOperate: boolean;
+  onDone: () => void;
+}) => {
+  const [asked, setAsked] = useState<WorkerPool>();
+  return (
+    <>
+      <Card title="Pools of workers that scale">
+        {pools.length ? (
+          <Table
+            label="Pools of workers that scale"
+            rows={pools}
+            keyOf={(row) => row.name}
+            columns={[
+              { name: "pool", show: (row) => row.name },
+              {
+                name: "busy",
+                show: (row) => {
+                  const [held, slots] = [sum(row.workers.map((one) => one.held)), sum(row.workers.map((one) => one.slots))];
+                  return <Meter used={held} total={slots} label={`${row.name}: ${held} tasks on ${slots} slots`} isFullWell />;
+                },
+              },
+              { name: "tasks", isNumber: true, show: (row) => sum(row.workers.map((one) => one.held)) },
+              { name: "slots", isNumber: true, show: (row) => sum(row.workers.map((one) => one.slots)) },
+              { name: "limits", isNumber: true, show: (row) => (row.least === null ? "–" : `${row.least} to ${row.most}`) },
+              { name: "why so many", show: (row) => <Rule pool={row} /> },
+              ...(mayOperate
+                ? [
+                    {
+                      name: "change",
+                      show: (row: WorkerPool) =>
+                        row.fewest !== null && (
+                          <button
+                            type="button"
+                            className="af-button"
+                            onClick={() => setAsked(row)}
+                            aria-label={`Scale ${row.name}`}
+                          >
+                            Scale
+                          </button>
+                        ),
+                    },
+                  ]
+                : []),
+            ]}
+          />
+        ) : (
+          <Empty title="No pool of workers scales">
+            A pool scales if fleet.yaml gives it <code>scale</code>. The others always have all their slots.
+          </Empty>
+        )}
+      </Card>
+      {pools.length > 0 && (
+        <TableCard
+          title="Their workers"
+          empty="No worker has reported"
+          rows={pools.flatMap((pool) => pool.workers.map((worker) => ({ ...worker, pool: pool.name })))}
+          keyOf={(row) => `${row.pool}@${row.host}`}
+          columns={[
+            { name: "host", show: (row) => row.host },
+            { name: "pool", show: (row) => row.pool },
+            { name: "state", show: (row) => <Badge tone={TONES[row.state]}>{row.state}</Badge> },
+            { name: "tasks", isNumber: true, show: (row) => row.held },
+            { name: "slots", isNumber: true, show: (row) => row.slots },
+            { name: "last report", isNumber: true, show: (row) => <Age seconds={row.report_age_s} /> },
+            {
+              name: "on the command line",
+              show: (row) => <Command text={suggest(row.pool, row)} />,
+            },
+          ]}
+        />
+      )}
+      {asked && <Scale pool={asked} onClose={() => setAsked(undefined)} onDone={onDone} />}
+    </>
+  );
+};

@@ -1,0 +1,118 @@
+"""The pools that scale, with their workers and limits, as people read them; and how a person sets a pool's slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.slot_rules import SILENT_S, SlotInputs
+from airfleet_provider.contract.statements import Statements
+
+SQL = Statements(__package__, "slot_list")
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingWorker:
+    """A worker of a pool that scales, as it reported last.
+
+    `slots` is what it may run at once, `held` the tasks that it has taken, and `age_s` the seconds since its report.
+    """
+
+    host: str
+    slots: int
+    held: int
+    takes: bool
+    age_s: float | None
+
+    @property
+    def state(self) -> str:
+        """Return whether it takes tasks. Why it takes none is known on its host alone."""
+        if self.age_s is None or self.age_s >= SILENT_S:
+            return "silent"
+        return "serving" if self.takes else "takes no tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOverride:
+    """The slots of a pool that a person has set."""
+
+    slots: int
+    set_at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingPool:
+    """A pool that scales.
+
+    `least` and `most` are the limits of fleet.yaml at the last decision, `wanted` its slots and `why` its reason.
+    `fewest` and `highest` are the slots that a person may set: one for each worker, and all that the workers can run.
+    Before the first decision all of them are None, and nobody can set the slots.
+    """
+
+    name: str
+    workers: tuple[ScalingWorker, ...]
+    override: SlotOverride | None = None
+    wanted: int | None = None
+    why: str = ""
+    decided_at: datetime | None = None
+    least: int | None = None
+    most: int | None = None
+    fewest: int | None = None
+    highest: int | None = None
+
+
+def list_pools(query: Query) -> tuple[ScalingPool, ...]:
+    """Return the pools that scale, in the order of their names."""
+    workers = query(SQL["list_workers"], {})
+    overrides = {row["pool"]: row for row in query(SQL["list_overrides"], {})}
+    decisions = {row["pool"]: row for row in query(SQL["list_last_decisions"], {})}
+    names = sorted({row["pool"] for row in workers})
+    return tuple(
+        _make_pool(name, [row for row in workers if row["pool"] == name], overrides.get(name), decisions.get(name))
+        for name in names
+    )
+
+
+def scale(query: Query, pool: str, slots: int | None, *, actor: str, reason: str) -> None:
+    """Set the slots of a pool, or let it scale by itself again with None, and write it to Airflow's audit log.
+
+    Whether the pool can have so many slots is for the caller to check.
+    """
+    values = {"pool": pool, "slots": slots, "actor": actor, "reason": reason}
+    query(SQL["clear_slots"] if slots is None else SQL["set_slots"], values)
+
+
+def _make_pool(
+    name: str, rows: Sequence[Mapping[str, Any]], override: Mapping[str, Any] | None, last: Mapping[str, Any] | None
+) -> ScalingPool:
+    workers = tuple(
+        ScalingWorker(
+            row["host"],
+            row["in_force"] or (row["otherwise"] if row["slots"] is None else row["slots"]),
+            row["held"],
+            row["takes"],
+            row["age_s"],
+        )
+        for row in rows
+    )
+    fixed = SlotOverride(*(override[key] for key in ("slots", "set_at", "actor", "reason"))) if override else None
+    if last is None:
+        return ScalingPool(name, workers, fixed)
+    inputs = SlotInputs.from_json(last["inputs"])
+    return ScalingPool(
+        name=name,
+        workers=workers,
+        override=fixed,
+        wanted=last["wanted"],
+        why=last["reason"],
+        decided_at=last["decided_at"],
+        least=inputs.least,
+        most=inputs.most,
+        fewest=len(workers),
+        highest=inputs.per_host * len(workers),
+    )

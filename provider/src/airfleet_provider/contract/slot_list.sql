@@ -1,0 +1,37 @@
+-- The statements of slot_list.py. `%(name)s` is a parameter.
+
+-- name: list_workers
+SELECT pool, host, slots, otherwise, in_force, held, takes,
+    extract(epoch FROM clock_timestamp() - seen_at)::float8 AS age_s
+FROM airfleet.worker_slots ORDER BY pool, host
+
+-- name: list_overrides
+SELECT pool, slots, set_at, actor, reason FROM airfleet.slot_override ORDER BY pool
+
+-- name: list_last_decisions
+-- The last decision about each pool that has workers.
+SELECT one.pool, last.decided_at, last.inputs, last.wanted, last.reason
+FROM (SELECT DISTINCT pool FROM airfleet.worker_slots) AS one
+CROSS JOIN LATERAL (
+    SELECT decided_at, inputs, wanted, reason FROM airfleet.slot_decision
+    WHERE pool = one.pool ORDER BY decided_at DESC, id DESC LIMIT 1
+) AS last
+
+-- name: set_slots
+WITH override AS (
+    INSERT INTO airfleet.slot_override (pool, slots, actor, reason)
+    VALUES (%(pool)s, %(slots)s, %(actor)s, %(reason)s)
+    ON CONFLICT (pool) DO UPDATE
+    SET slots = EXCLUDED.slots, actor = EXCLUDED.actor, reason = EXCLUDED.reason, set_at = clock_timestamp()
+)
+INSERT INTO log (dttm, event, owner, extra)
+VALUES (clock_timestamp(), 'airfleet_scale_pool', %(actor)s,
+    jsonb_build_object('pool', %(pool)s::text, 'slots', %(slots)s::int, 'reason', %(reason)s::text, 'status', 200)::text)
+RETURNING id
+
+-- name: clear_slots
+WITH override AS (DELETE FROM airfleet.slot_override WHERE pool = %(pool)s)
+INSERT INTO log (dttm, event, owner, extra)
+VALUES (clock_timestamp(), 'airfleet_scale_pool', %(actor)s,
+    jsonb_build_object('pool', %(pool)s::text, 'slots', 'auto', 'reason', %(reason)s::text, 'status', 200)::text)
+RETURNING id
