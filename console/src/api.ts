@@ -200,6 +200,32 @@ export interface Changes {
   }[];
 }
 
+export type Part = "noticed" | "ready" | "queued" | "running";
+
+export interface Trace {
+  dag: string;
+  run: string;
+  state: string;
+  release: string;
+  begin: string;
+  has_ended: boolean;
+  seconds: number;
+  tries: {
+    name: string;
+    task: string;
+    state: string;
+    host: string;
+    is_critical: boolean;
+    parts: { part: Part; begin_s: number; seconds: number }[];
+  }[];
+  /** Tries that are not among `tries`. */
+  hidden: number;
+  critical_path: string[];
+  running_s: number;
+  waiting_s: number;
+  longest_wait: string;
+}
+
 export interface Subject {
   kind: "dag" | "run" | "task";
   dag: string;

@@ -2,6 +2,7 @@
 import type { ComponentType } from "react";
 
 import { Fleet } from "./Fleet";
+import { Trace } from "./pages/Trace";
 import { Why, type Place } from "./pages/Why";
 import style from "./style.css?inline";
 
@@ -18,3 +19,4 @@ const frame = (Inner: ComponentType<Place>): ComponentType<Place> => {
 // The names are those of `react_apps` in provider/src/airfleet_provider/api_server/plugin.py.
 Reflect.set(globalThis, "Fleet", frame(Fleet));
 Reflect.set(globalThis, "Why it waits", frame(Why));
+Reflect.set(globalThis, "Trace", frame(Trace));

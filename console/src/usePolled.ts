@@ -14,6 +14,9 @@ export interface Polled<T> {
   reload: () => void;
 }
 
+/** The pause of what is read once. After a failure it is read again like any other page. */
+export const ONCE = 0;
+
 /**
  * Return what the API answers. A tab that nobody sees asks nothing. After a failure the pause doubles, up to a minute,
  * and the last data stays.
@@ -32,7 +35,8 @@ export const usePolled = <T>(path: string, everyMs: number = EVERY_MS): Polled<T
     const plan = () => {
       window.clearTimeout(timer);
       if (control.signal.aborted || document.hidden) return;
-      timer = window.setTimeout(() => void ask(), Math.min(everyMs * 2 ** failures, LONGEST_MS));
+      if (everyMs === ONCE && !failures) return;
+      timer = window.setTimeout(() => void ask(), Math.min((everyMs || EVERY_MS) * 2 ** failures, LONGEST_MS));
     };
     const ask = async () => {
       try {
@@ -50,7 +54,7 @@ export const usePolled = <T>(path: string, everyMs: number = EVERY_MS): Polled<T
     };
     const look = () => {
       if (document.hidden) window.clearTimeout(timer);
-      else void ask();
+      else if (everyMs !== ONCE || !last.current) void ask();
     };
     document.addEventListener("visibilitychange", look);
     void ask();

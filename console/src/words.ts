@@ -23,3 +23,10 @@ export const secondsSince = (iso: string): number => (Date.now() - new Date(iso)
 /** A message of the server as a sentence. */
 export const sentence = (text: string): string =>
   text ? `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "";
+
+/** Format seconds as far as a reader of a time line wants to know: 0 s, 0.4 s, 12 s, 9 min 21 s. */
+export const seconds = (number: number): string => {
+  if (number > 0 && number < 10) return `${number.toFixed(1)} s`;
+  const whole = Math.round(number);
+  return whole < 60 || whole >= 3600 ? duration(whole) : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+};

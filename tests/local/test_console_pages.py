@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import invented_fleet
-from airfleet_provider.console import views
+from airfleet_provider.console import inquiry_views, views
+from airfleet_provider.contract.run_trace import spans
 from airflow_pages import AXE, CHROMIUM, Answer, Site, open_site, start_browser
 from deadline import wait_until
 
@@ -31,6 +32,7 @@ PAGES = {
     "breakers": ("ConnectionRefusedError", "There is no circuit breaker"),
     "audit": ("PATCH /api/v2/pools/crm", "Nothing was changed yet"),
     "explain": ("The slot pool warehouse is full", "Nothing stands in its way"),
+    "trace": ("load waited for a slot", "No task of this run has begun"),
 }
 BROKEN = {
     "forbidden": (Answer({"detail": "you need the right DAGs (read)"}, 403), "You may not see this page"),
@@ -62,8 +64,9 @@ def dark_site(browser: Browser) -> Iterator[Site]:
 def look_at(site: Site, name: str, answers: dict[str, Answer]) -> None:
     site.answers = answers
     site.requests.clear()
-    # The tab of a Dag, a run or a task; Airflow's UI shows it at this address too.
-    site.open("why-task" if name == "explain" else "fleet" if name == "overview" else f"fleet/{name}")
+    # The tabs of a Dag, a run or a task; Airflow's UI shows them at these addresses too.
+    places = {"explain": "why-task", "trace": "trace-run", "overview": "fleet"}
+    site.open(places.get(name, f"fleet/{name}"))
 
 
 def find_violations(page: Page) -> list[str]:
@@ -86,7 +89,7 @@ def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
     assert find_violations(site.page) == []
 
 
-@pytest.mark.parametrize("name", ["overview", "pools", "alerts"])
+@pytest.mark.parametrize("name", ["overview", "pools", "alerts", "trace"])
 def test_a_page_is_readable_in_the_dark(dark_site: Site, name: str) -> None:
     look_at(dark_site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
     expect(dark_site.page.get_by_text(PAGES[name][0]).first).to_be_visible()
@@ -115,6 +118,14 @@ def test_a_page_of_500_dags_and_50_hosts_is_readable(site: Site) -> None:
     look_at(site, "pools", {"pools": Answer(large)})
     expect(site.page.get_by_text("worker-49.example.com").first).to_be_attached()
     assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_run_of_500_tasks_is_readable(site: Site) -> None:
+    large = inquiry_views.show_trace(spans.build(invented_fleet.make_trace(500)))
+    look_at(site, "trace", {"trace": Answer(large)})
+    expect(site.page.get_by_text("305 more tries")).to_be_visible(timeout=90_000)
+    assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert len(site.requests) <= 2  # a run that has ended is read once, and once more to be sure
 
 
 def test_an_alert_is_acknowledged_by_keyboard(site: Site) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airfleet_provider.console import views
+from airfleet_provider.console import inquiry_views, views
 from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.alert_list import Alert, Silence
@@ -25,6 +25,8 @@ from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSe
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.overview import HostLoad, Overview, QueueLoad, RunningTask
 from airfleet_provider.contract.release_list import Deployment, Release
+from airfleet_provider.contract.run_trace import spans
+from airfleet_provider.contract.run_trace.spans import TracedRun, Try
 from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule
 from airfleet_provider.contract.slot_list import ScalingPool, ScalingWorker, SlotOverride
 from airfleet_provider.slas import reports
@@ -128,18 +130,29 @@ def make_quiet_activity() -> PlatformActivity:
 def make_pools() -> tuple[ScalingPool, ...]:
     """Return a pool that scales, and one whose slots a person has set, with a worker that is silent."""
     fixed = SlotOverride(2, ago(4000), "ada", "the hosts of stock are short of memory")
-    calm = {"why": "10 tasks need a slot", "decided_at": ago(30)}
     return (
         ScalingPool(
             "cpu",
             (ScalingWorker("w1", 8, 8, True, 0.6), ScalingWorker("w2", 2, 2, True, 1.1)),
-            **{**calm, "wanted": 10, "least": 2, "most": 16, "fewest": 2, "highest": 32},
+            wanted=10,
+            why="10 tasks need a slot",
+            decided_at=ago(30),
+            least=2,
+            most=16,
+            fewest=2,
+            highest=32,
         ),
         ScalingPool(
             "memory",
             (ScalingWorker("w3", 1, 1, False, 0.9), ScalingWorker("w4", 1, 0, True, 310.0)),
             fixed,
-            **{**calm, "why": "set by hand", "wanted": 2, "least": 2, "most": 8, "fewest": 2, "highest": 8},
+            wanted=2,
+            why="set by hand",
+            decided_at=ago(30),
+            least=2,
+            most=8,
+            fewest=2,
+            highest=8,
         ),
     )
 
@@ -147,8 +160,10 @@ def make_pools() -> tuple[ScalingPool, ...]:
 def make_large_pools(hosts: int = 50) -> tuple[ScalingPool, ...]:
     """Return pools that scale on many hosts."""
     workers = tuple(ScalingWorker(f"worker-{number:02}.example.com", 16, 12, True, 0.7) for number in range(hosts))
-    limits = {"wanted": 800, "least": hosts, "most": 1600, "fewest": hosts, "highest": 1600}
-    return tuple(ScalingPool(name, workers, why="800 tasks need a slot", **limits) for name in ("cpu", "io"))
+    return tuple(
+        ScalingPool(name, workers, why="800 tasks need a slot", least=50, most=1600, fewest=hosts, highest=32 * hosts)
+        for name in ("cpu", "io")
+    )
 
 
 def make_large_activity(dags: int = 500, hosts: int = 50) -> PlatformActivity:
@@ -404,6 +419,29 @@ def make_explanation() -> dict[str, Any]:
     )
 
 
+def make_trace(tasks: int = 0) -> TracedRun:
+    """Return a run that waited for a slot pool and for a second try; with `tasks`, one with so many mapped tasks."""
+
+    def make_try(task: str, moments: str, state: str = "success", *, number: int = 1, index: int = -1) -> Try:
+        scheduled, queued, started, ended = (ago(600 - float(one)) for one in moments.split())
+        return Try(task, index, number, state, scheduled, queued, started, ended, "w1", "cpu", "warehouse")
+
+    tries = (
+        make_try("extract", "0.2 0.3 0.5 40"),
+        make_try("load", "40.4 190 190.8 260", "failed"),
+        make_try("load", "320 320.1 320.4 480", number=2),
+        make_try("audit", "40.4 40.5 41 75"),
+        make_try("report", "480.3 480.4 480.9 560"),
+        *(
+            make_try("export", f"41 {42 + one % 60} {43 + one % 60} {50 + one % 400}", index=one)
+            for one in range(tasks)
+        ),
+    )
+    upstream = {"load": frozenset({"extract"}), "audit": frozenset({"extract"}), "report": frozenset({"load", "audit"})}
+    run = "scheduled__2026-11-29T00:00:00+00:00"
+    return TracedRun("sales", run, "success", ago(600), ago(600), ago(39), ago(0), tries, "r" + "a" * 64, upstream)
+
+
 def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
     """Return what the API answers to somebody with these rights, by path."""
     activity, alerts, releases, promises = make_activity(), make_alerts(), make_releases(), make_promises()
@@ -416,6 +454,7 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "breakers": views.show_breakers(rights, make_breakers()),
         "audit": views.show_changes(make_changes()),
         "explain": make_explanation(),
+        "trace": inquiry_views.show_trace(spans.build(make_trace())),
     }
 
 
@@ -432,4 +471,5 @@ def make_empty_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "breakers": views.show_breakers(rights, BreakerBoard()),
         "audit": views.show_changes([]),
         "explain": model.to_json(Explanation(Subject("sales"), ago(0), "active", "sales runs.")),
+        "trace": inquiry_views.show_trace(spans.build(replace(make_trace(), tries=(), state="queued", ended=None))),
     }

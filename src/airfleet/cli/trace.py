@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def list_lines(trace: Trace, most: int, width: int) -> Iterator[str]:
     whole = (run.end - run.begun).total_seconds()
     release = f", release {run.release[:12]}" if run.release else ""
     yield one_line(f"{run.dag} {run.run}: {run.state}, {whole:.1f} s{release}")
-    shown = choose(trace, most)
+    shown = spans.choose(trace, most)
     if not shown:
         yield "No task of it has begun."
         return
@@ -80,17 +80,6 @@ def list_lines(trace: Trace, most: int, width: int) -> Iterator[str]:
     if said := spans.tell_wait(trace):
         yield one_line(said)
     yield SCALE
-
-
-def choose(trace: Trace, most: int) -> Sequence[Try]:
-    """Return the tries to show, in the order in which they began: those of the critical path, and the longest."""
-    ends: dict[Try, float] = {}
-    for span in trace.spans:
-        ends[span.owner] = ends.get(span.owner, 0.0) + span.seconds
-    critical = [one for one in trace.critical if one in ends]
-    others = sorted((one for one in ends if one not in set(critical)), key=lambda one: -ends[one])
-    chosen = set([*critical, *others][:most])
-    return [one for one in ends if one in chosen]
 
 
 def _draw(trace: Trace, owner: Try, room: int) -> str:

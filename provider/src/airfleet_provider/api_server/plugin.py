@@ -119,6 +119,7 @@ class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
             {"name": "Why it waits", "bundle_url": BUNDLE, "url_route": f"why-{place}", "destination": destination}
             for place, destination in (("task", "task_instance"), ("run", "dag_run"), ("dag", "dag"))
         ),
+        {"name": "Trace", "bundle_url": BUNDLE, "url_route": "trace-run", "destination": "dag_run"},
     ]
     # The last is the outermost: the audit log and its limits do not take an outage for a refusal, and each answer gets
     # the headers.

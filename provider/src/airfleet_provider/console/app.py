@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from airfleet_provider.compat.calls import db_errors, logins, metadata_db
-from airfleet_provider.console import views
+from airfleet_provider.console import inquiry, views
 from airfleet_provider.console.desk import (
     ACTIVITY,
     ANY_DAG,
@@ -287,6 +287,7 @@ def make_app(desk: Desk) -> FastAPI:
     made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     made.state.desk = desk
     made.include_router(router)
+    made.include_router(inquiry.router)
     made.add_exception_handler(SQLAlchemyError, _report_outage)
     return made
 

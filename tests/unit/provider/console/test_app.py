@@ -15,8 +15,9 @@ from sqlalchemy.exc import OperationalError
 import invented_fleet
 from airfleet_provider.compat.calls import logins, metadata_db
 from airfleet_provider.console import views
-from airfleet_provider.console.app import Desk, make_app
+from airfleet_provider.console.app import make_app
 from airfleet_provider.console.cache import Cache
+from airfleet_provider.console.desk import Desk
 from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import alert_list, alert_schema, release_list, slot_list
@@ -24,6 +25,7 @@ from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.explanation.facts import Facts, OpenBreaker, PlatformFacts
 from airfleet_provider.contract.explanation.model import Subject
 from airfleet_provider.contract.notification_policy import Matcher
+from airfleet_provider.contract.run_trace import reading as trace_reading
 from airfleet_provider.contract.slot_list import ScalingPool
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
@@ -404,6 +406,18 @@ def test_a_report_shows_the_own_dags_also_if_their_ids_have_dots() -> None:
         [one["subject"] for one in views.show_promises(rights, board, report)["report"]] for rights in (own, prefix)
     ]
     assert shown == [["team.sales.load"], []]
+
+
+def test_only_readers_of_a_dag_get_the_traces_of_its_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = {("sales", "r1"): invented_fleet.make_trace(500)}
+    monkeypatch.setattr(trace_reading, "read", lambda _, dag, run: read.get((dag, run)))
+    client = bench.as_user(TEAM)
+    shown = client.get("/trace?dag=sales&run=r1").json()
+    assert (len(shown["tries"]), shown["hidden"]) == (200, 305)
+    assert {"extract", "load", "load try 2", "report"} <= {one["name"] for one in shown["tries"] if one["is_critical"]}
+    assert client.get("/trace?dag=sales&run=r2").status_code == 404
+    assert client.get("/trace?dag=stock&run=r1").status_code == 403
+    assert bench.as_user(None).get("/trace?dag=sales&run=r1").status_code == 401
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "may_audit",
     "may_operate",
     "may_read_dag",
+    "may_read_logs",
     "may_see_platform",
     "read_dags",
     "read_subject",
@@ -37,6 +38,16 @@ def may_read_dag(user: Any, dag: str) -> bool:  # noqa: ANN401 - as above
             access_entity=DagAccessEntity.TASK_INSTANCE,
             details=DagDetails(id=dag, team_name=DagModel.get_team_name(dag)),
             user=user,
+        )
+    )
+
+
+def may_read_logs(user: Any, dag: str | None) -> bool:  # noqa: ANN401 - as above
+    """Return whether a user may read the logs of a Dag's tasks; with None, of every Dag that the user may read."""
+    details = DagDetails(id=dag, team_name=DagModel.get_team_name(dag)) if dag is not None else None
+    return bool(
+        get_auth_manager().is_authorized_dag(
+            method="GET", access_entity=DagAccessEntity.TASK_LOGS, details=details, user=user
         )
     )
 

@@ -199,6 +199,17 @@ def _find_active(run: TracedRun, task: str, active: set[str]) -> set[str]:
     return found
 
 
+def choose(trace: Trace, most: int) -> Sequence[Try]:
+    """Return the tries to show, in the order in which they began: those of the critical path, and the longest."""
+    ends: dict[Try, float] = {}
+    for span in trace.spans:
+        ends[span.owner] = ends.get(span.owner, 0.0) + span.seconds
+    critical = [one for one in trace.critical if one in ends]
+    others = sorted((one for one in ends if one not in set(critical)), key=lambda one: -ends[one])
+    chosen = set([*critical, *others][:most])
+    return [one for one in ends if one in chosen]
+
+
 def tell_wait(trace: Trace) -> str:
     """Return one sentence about the longest wait on the critical path, or "" if there was none."""
     wait = trace.wait

@@ -1,0 +1,56 @@
+"""The pages that look back, as JSON. Pure functions. Spans of time are in seconds, and moments in ISO 8601."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from airfleet_provider.contract.run_trace import spans
+from airfleet_provider.contract.run_trace.spans import Trace, Try, TrySpan
+
+Json = dict[str, Any]
+
+# Of a run with more tries, those of the critical path and the longest are shown.
+MOST_TRIES = 200
+
+
+def show_trace(trace: Trace) -> Json:
+    """Return a run as rows of a waterfall. Each part has its begin and its length, counted from the run's begin."""
+    run = trace.run
+    parts: defaultdict[Try, list[TrySpan]] = defaultdict(list)
+    for one in trace.spans:
+        parts[one.owner].append(one)
+    shown = spans.choose(trace, MOST_TRIES)
+    critical = set(trace.critical)
+    return {
+        "dag": run.dag,
+        "run": run.run,
+        "state": run.state,
+        "release": run.release[:12],
+        "begin": run.begun.isoformat(),
+        "has_ended": run.ended is not None,
+        "seconds": round((run.end - run.begun).total_seconds(), 3),
+        "tries": [
+            {
+                "name": one.name,
+                "task": one.task,
+                "state": one.state,
+                "host": one.host,
+                "is_critical": one in critical,
+                "parts": [
+                    {
+                        "part": part.part.value,
+                        "begin_s": round((part.begin - run.begun).total_seconds(), 3),
+                        "seconds": round(part.seconds, 3),
+                    }
+                    for part in parts[one]
+                ],
+            }
+            for one in shown
+        ],
+        "hidden": len(parts) - len(shown),
+        "critical_path": [one.name for one in trace.critical],
+        "running_s": round(trace.running_s, 3),
+        "waiting_s": round(trace.waiting_s, 3),
+        "longest_wait": spans.tell_wait(trace),
+    }
