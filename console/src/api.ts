@@ -226,6 +226,22 @@ export interface Trace {
   longest_wait: string;
 }
 
+export interface Incident {
+  since: string;
+  until: string;
+  events: {
+    at: string;
+    kind: string;
+    subject: string;
+    what: string;
+    actor: string;
+    is_bad: boolean;
+    count: number;
+  }[];
+  is_cut: boolean;
+  hides_changes: boolean;
+}
+
 export interface Subject {
   kind: "dag" | "run" | "task";
   dag: string;

@@ -32,6 +32,7 @@ PAGES = {
     "breakers": ("ConnectionRefusedError", "There is no circuit breaker"),
     "audit": ("PATCH /api/v2/pools/crm", "Nothing was changed yet"),
     "explain": ("The slot pool warehouse is full", "Nothing stands in its way"),
+    "incident": ("twice as many tasks fail", "Nothing happened that the platform writes down"),
     "trace": ("load waited for a slot", "No task of this run has begun"),
 }
 BROKEN = {
@@ -89,7 +90,7 @@ def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
     assert find_violations(site.page) == []
 
 
-@pytest.mark.parametrize("name", ["overview", "pools", "alerts", "trace"])
+@pytest.mark.parametrize("name", ["overview", "pools", "alerts", "trace", "incident"])
 def test_a_page_is_readable_in_the_dark(dark_site: Site, name: str) -> None:
     look_at(dark_site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
     expect(dark_site.page.get_by_text(PAGES[name][0]).first).to_be_visible()
@@ -126,6 +127,18 @@ def test_a_run_of_500_tasks_is_readable(site: Site) -> None:
     expect(site.page.get_by_text("305 more tries")).to_be_visible(timeout=90_000)
     assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert len(site.requests) <= 2  # a run that has ended is read once, and once more to be sure
+
+
+def test_a_time_line_of_an_earlier_day_is_asked_for(site: Site) -> None:
+    look_at(site, "incident", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    page = site.page
+    expect(page.get_by_text("twice as many tasks fail")).to_be_visible(timeout=90_000)
+    page.get_by_label("kind").select_option("alert")
+    expect(page.get_by_text("twice as many tasks fail")).to_have_count(0)
+    with page.expect_request(lambda one: "hours=24" in one.url):
+        page.get_by_label("The last").select_option("1 day")
+    with page.expect_request(lambda one: "hours=24" in one.url and "until=2026-11-2" in one.url):
+        page.get_by_label("until").fill("2026-11-28T12:00")
 
 
 def test_an_alert_is_acknowledged_by_keyboard(site: Site) -> None:

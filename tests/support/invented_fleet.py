@@ -22,6 +22,7 @@ from airfleet_provider.contract.explanation.facts import (
     SchedulerLease,
 )
 from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Explanation, Subject
+from airfleet_provider.contract.incident.events import IncidentEvent, TimeLine
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.overview import HostLoad, Overview, QueueLoad, RunningTask
 from airfleet_provider.contract.release_list import Deployment, Release
@@ -442,6 +443,23 @@ def make_trace(tasks: int = 0) -> TracedRun:
     return TracedRun("sales", run, "success", ago(600), ago(600), ago(39), ago(0), tries, "r" + "a" * 64, upstream)
 
 
+def make_incident() -> TimeLine:
+    """Return what happened on a platform: a bad release, the alert and the rollback."""
+    release, late = "dags raaaaaaaaaaa", "stock is expected 12 min late: morning (by 06:00)"
+    return TimeLine(
+        ago(7200),
+        ago(0),
+        (
+            IncidentEvent(ago(7000), "release", release, "promote live: tariff of December", "ada"),
+            IncidentEvent(ago(900), "dag", "dags/tariff.py", "does not load: NameError: rate", is_bad=True, count=4),
+            IncidentEvent(ago(700), "run", "stock scheduled__1", "the run failed", is_bad=True),
+            IncidentEvent(ago(500), "alert", "SLA", f"warning: {late}", is_bad=True),
+            IncidentEvent(ago(400), "change", "stock", "clear_task_instances", "bob"),
+            IncidentEvent(ago(300), "release", release, "rollback done: twice as many tasks fail", "ada", is_bad=True),
+        ),
+    )
+
+
 def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
     """Return what the API answers to somebody with these rights, by path."""
     activity, alerts, releases, promises = make_activity(), make_alerts(), make_releases(), make_promises()
@@ -455,6 +473,7 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "audit": views.show_changes(make_changes()),
         "explain": make_explanation(),
         "trace": inquiry_views.show_trace(spans.build(make_trace())),
+        "incident": inquiry_views.show_incident(rights, make_incident()),
     }
 
 
@@ -472,4 +491,5 @@ def make_empty_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "audit": views.show_changes([]),
         "explain": model.to_json(Explanation(Subject("sales"), ago(0), "active", "sales runs.")),
         "trace": inquiry_views.show_trace(spans.build(replace(make_trace(), tries=(), state="queued", ended=None))),
+        "incident": inquiry_views.show_incident(rights, TimeLine(ago(7200), ago(0), ())),
     }

@@ -56,7 +56,7 @@ const Body = ({ data }: { data: Data }) => {
   return (
     <div className="af-page">
       <Card title={`Run ${data.run}`} more={<Badge tone={TONES[data.state] ?? "plain"}>{data.state}</Badge>}>
-        <dl className="af-figures">
+        <dl className="af-figures af-wide">
           <Figure name={data.has_ended ? "took" : "goes on since"} value={seconds(data.seconds)} />
           <Figure name="running, on the critical path" value={seconds(data.running_s)} />
           <Figure name="waiting, on the critical path" value={seconds(data.waiting_s)} />

@@ -1,19 +1,32 @@
-"""The routes that look back: where the time of a run went."""
+"""The routes that look back: where the time of a run went, and what happened on the platform."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from airfleet_provider.compat.calls import logins
 from airfleet_provider.console import inquiry_views
-from airfleet_provider.console.desk import LONGEST_ID, Own, User, answer, require, require_json
+from airfleet_provider.console.desk import (
+    ACTIVITY,
+    LONGEST_ID,
+    Given,
+    Own,
+    User,
+    answer,
+    require,
+    require_json,
+)
 from airfleet_provider.contract.run_trace import reading, spans
 
 router = APIRouter(dependencies=[Depends(require_json)])
+WHOLE = "DAGs (read), for every Dag, since a time line names any of them"
 # Airflow's own ids have 250 characters at most.
 Id = Annotated[str, Query(max_length=LONGEST_ID + 100)]
+
+Hours = Annotated[int, Query(ge=1, le=168)]
 
 
 @router.get("/trace")
@@ -25,3 +38,21 @@ def show_trace(request: Request, desk: Own, user: User, dag: Id, run: Id) -> Res
     if found is None:
         raise HTTPException(404, "there is no such run")
     return answer(request, inquiry_views.show_trace(spans.build(found)))
+
+
+@router.get("/incident")
+def show_incident(
+    request: Request, desk: Own, rights: Given, hours: Hours = 2, until: datetime | None = None
+) -> Response:
+    """Return what happened in the last hours, or in those before a moment. It may name any Dag.
+
+    What people changed is only for those who may read the audit log.
+    """
+    require(rights.reads_all, WHOLE)
+    require(rights.sees_platform, ACTIVITY)
+    if until is None:
+        line = desk.readings.read_incident(timedelta(hours=hours))
+    else:
+        end = until if until.tzinfo else until.replace(tzinfo=UTC)
+        line = desk.readings.read_past(end - timedelta(hours=hours), end)
+    return answer(request, inquiry_views.show_incident(rights, line))

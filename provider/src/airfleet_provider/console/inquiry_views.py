@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from airfleet_provider.console.rights import Rights
+from airfleet_provider.contract.incident.events import TimeLine
 from airfleet_provider.contract.run_trace import spans
 from airfleet_provider.contract.run_trace.spans import Trace, Try, TrySpan
 
@@ -12,6 +14,10 @@ Json = dict[str, Any]
 
 # Of a run with more tries, those of the critical path and the longest are shown.
 MOST_TRIES = 200
+# Of a time line with more events, the newest are shown.
+MOST_EVENTS, LONGEST_TEXT = 500, 500
+# The events that say what people did, in the words of Airflow's audit log.
+CHANGE = "change"
 
 
 def show_trace(trace: Trace) -> Json:
@@ -53,4 +59,28 @@ def show_trace(trace: Trace) -> Json:
         "running_s": round(trace.running_s, 3),
         "waiting_s": round(trace.waiting_s, 3),
         "longest_wait": spans.tell_wait(trace),
+    }
+
+
+def show_incident(rights: Rights, line: TimeLine) -> Json:
+    """Return what happened, the newest first. What people changed is left out unless the user may audit."""
+    events = [one for one in line.events if rights.audits or one.kind != CHANGE]
+    shown = events[-MOST_EVENTS:][::-1]
+    return {
+        "since": line.since.isoformat(),
+        "until": line.until.isoformat(),
+        "events": [
+            {
+                "at": one.at.isoformat(),
+                "kind": one.kind,
+                "subject": one.subject[:LONGEST_TEXT],
+                "what": one.what[:LONGEST_TEXT],
+                "actor": one.actor,
+                "is_bad": one.is_bad,
+                "count": one.count,
+            }
+            for one in shown
+        ],
+        "is_cut": line.is_cut or len(shown) < len(events),
+        "hides_changes": not rights.audits,
     }

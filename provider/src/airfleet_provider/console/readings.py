@@ -29,6 +29,8 @@ from airfleet_provider.contract.breaker_list import Breaker, BreakerEvent
 from airfleet_provider.contract.explanation import reading
 from airfleet_provider.contract.explanation.facts import ImportFailure
 from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.incident import reading as incident
+from airfleet_provider.contract.incident.events import TimeLine
 from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.slot_list import ScalingPool
@@ -130,6 +132,19 @@ class Readings:
     def read_report(self) -> list[Total] | None:
         """Return how often each promise was kept in the last 30 days, or None if this platform keeps none."""
         return self._reports.get("report", lambda: self._read_if_there(_read_report))
+
+    def read_incident(self, span: timedelta) -> TimeLine:
+        """Return what happened from so long ago until now."""
+
+        def read(query: Query) -> TimeLine:
+            (clock,) = query(SQL["now"], {})
+            return incident.read(query, clock["now"] - span, clock["now"])
+
+        return self._cache.get(("incident", span), lambda: self._read(read))
+
+    def read_past(self, since: datetime, until: datetime) -> TimeLine:
+        """Return what happened in a span of time."""
+        return self._read(lambda query: incident.read(query, since, until))
 
     def forget(self, what: str) -> None:
         """Read anew at the next request, after a change."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,13 +25,14 @@ from airfleet_provider.contract import alert_list, alert_schema, release_list, s
 from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.explanation.facts import Facts, OpenBreaker, PlatformFacts
 from airfleet_provider.contract.explanation.model import Subject
+from airfleet_provider.contract.incident.events import TimeLine
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.run_trace import reading as trace_reading
 from airfleet_provider.contract.slot_list import ScalingPool
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
-PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "audit")
+PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "incident", "audit")
 ACKNOWLEDGE = "/alerts/17/acknowledge"
 SCALE = "/pools/cpu/scale"
 
@@ -71,6 +73,14 @@ class InventedReadings:
 
     def read_report(self) -> list[Total] | None:
         return invented_fleet.make_report() if self._answer() else None
+
+    def read_incident(self, span: timedelta) -> TimeLine:
+        self._answer()
+        return replace(invented_fleet.make_incident(), since=invented_fleet.ago(span.total_seconds()))
+
+    def read_past(self, since: datetime, until: datetime) -> TimeLine:
+        self._answer()
+        return replace(invented_fleet.make_incident(), since=since, until=until)
 
     def forget(self, what: str) -> None:
         self.forgotten.append(what)
@@ -418,6 +428,21 @@ def test_only_readers_of_a_dag_get_the_traces_of_its_runs(bench: Bench, monkeypa
     assert client.get("/trace?dag=sales&run=r2").status_code == 404
     assert client.get("/trace?dag=stock&run=r1").status_code == 403
     assert bench.as_user(None).get("/trace?dag=sales&run=r1").status_code == 401
+
+
+def test_a_time_line_shows_what_people_changed_only_to_auditors(bench: Bench) -> None:
+    def list_kinds(rights: Rights) -> set[str]:
+        return {one["kind"] for one in bench.as_user(rights).get("/incident").json()["events"]}
+
+    assert list_kinds(ADMIN) - list_kinds(VIEWER) == {"change"}
+    assert "alert" in list_kinds(VIEWER)
+
+
+def test_a_time_line_of_the_past_ends_at_its_moment(bench: Bench) -> None:
+    client = bench.as_user(ADMIN)
+    shown = client.get("/incident?hours=24&until=2026-11-29T08:00:00Z").json()
+    assert (shown["since"], shown["until"]) == ("2026-11-28T08:00:00+00:00", "2026-11-29T08:00:00+00:00")
+    assert client.get("/incident?hours=100000").status_code == 422
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
