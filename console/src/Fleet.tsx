@@ -7,6 +7,7 @@ import { Alerts } from "./pages/Alerts";
 import { Audit } from "./pages/Audit";
 import { Breakers } from "./pages/Breakers";
 import { Incident } from "./pages/Incident";
+import { Logs } from "./pages/Logs";
 import { Overview } from "./pages/Overview";
 import { Pools } from "./pages/Pools";
 import { Releases } from "./pages/Releases";
@@ -20,6 +21,7 @@ const PAGES: { path: string; name: string; show: () => ReactNode }[] = [
   { path: "slas", name: "SLAs", show: () => <Slas /> },
   { path: "alerts", name: "Alerts", show: () => <Alerts /> },
   { path: "breakers", name: "Breakers", show: () => <Breakers /> },
+  { path: "logs", name: "Logs", show: () => <Logs /> },
   { path: "incident", name: "Time line", show: () => <Incident /> },
   { path: "audit", name: "Audit", show: () => <Audit /> },
 ];

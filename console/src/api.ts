@@ -242,6 +242,22 @@ export interface Incident {
   hides_changes: boolean;
 }
 
+export interface LogLines {
+  lines: {
+    at: string;
+    level: string;
+    host: string;
+    component: string;
+    dag: string;
+    run: string;
+    task: string;
+    map_index: number;
+    try_number: number;
+    text: string;
+  }[];
+  is_cut: boolean;
+}
+
 export interface Subject {
   kind: "dag" | "run" | "task";
   dag: string;

@@ -33,6 +33,7 @@ PAGES = {
     "audit": ("PATCH /api/v2/pools/crm", "Nothing was changed yet"),
     "explain": ("The slot pool warehouse is full", "Nothing stands in its way"),
     "incident": ("twice as many tasks fail", "Nothing happened that the platform writes down"),
+    "logs": ("no price <b>for</b> 4711", "No line fits"),
     "trace": ("load waited for a slot", "No task of this run has begun"),
 }
 BROKEN = {
@@ -90,7 +91,7 @@ def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
     assert find_violations(site.page) == []
 
 
-@pytest.mark.parametrize("name", ["overview", "pools", "alerts", "trace", "incident"])
+@pytest.mark.parametrize("name", ["overview", "pools", "alerts", "trace", "incident", "logs"])
 def test_a_page_is_readable_in_the_dark(dark_site: Site, name: str) -> None:
     look_at(dark_site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
     expect(dark_site.page.get_by_text(PAGES[name][0]).first).to_be_visible()
@@ -139,6 +140,22 @@ def test_a_time_line_of_an_earlier_day_is_asked_for(site: Site) -> None:
         page.get_by_label("The last").select_option("1 day")
     with page.expect_request(lambda one: "hours=24" in one.url and "until=2026-11-2" in one.url):
         page.get_by_label("until").fill("2026-11-28T12:00")
+
+
+def test_logs_are_searched_by_keyboard_and_not_again_and_again(browser: Browser) -> None:
+    with open_site(browser) as site:
+        page = site.page
+        page.clock.install()
+        look_at(site, "logs", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+        expect(page.get_by_text("ConnectionRefusedError").first).to_be_visible(timeout=90_000)
+        page.get_by_label("Words").fill('"no price"')
+        page.get_by_label("Dag").fill("sales")
+        with page.expect_request(lambda one: "dag=sales" in one.url and "text=%22no+price%22" in one.url):
+            page.keyboard.press("Enter")
+        expect(page.get_by_text("ConnectionRefusedError").first).to_be_visible()
+        asked = len(site.requests)
+        page.clock.fast_forward(300_000)
+        assert len(site.requests) == asked
 
 
 def test_an_alert_is_acknowledged_by_keyboard(site: Site) -> None:

@@ -30,6 +30,8 @@ from airfleet_provider.contract.run_trace import spans
 from airfleet_provider.contract.run_trace.spans import TracedRun, Try
 from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule
 from airfleet_provider.contract.slot_list import ScalingPool, ScalingWorker, SlotOverride
+from airfleet_provider.log_index.lines import LineOrigin
+from airfleet_provider.log_index.store import FoundLines, Hit
 from airfleet_provider.slas import reports
 from airfleet_provider.slas.instances import Instance, InstanceKey
 from airfleet_provider.slas.instances import PromiseSubject as Promised
@@ -460,6 +462,26 @@ def make_incident() -> TimeLine:
     )
 
 
+def make_lines(*, dag: str = "") -> FoundLines:
+    """Return log lines of two Dags and of a component."""
+
+    def make_hit(number: int, level: str, text: str, origin: LineOrigin) -> Hit:
+        return Hit("w1:f", number, int((ago(90 - number).timestamp()) * 1_000_000), level, text, origin)
+
+    refused = (
+        "ConnectionRefusedError: [Errno 111]\n  /project/dags/stock.py:12 in load\n  /project/dags/crm.py:80 in ask"
+    )
+    own = LineOrigin("w1", "task", "sales", "load", "manual__1", 3, 2)
+    other = LineOrigin("w2", "task", "stock", "load", "scheduled__1", -1, 1)
+    hits = (
+        make_hit(1, "warning", "8 rows have no rate", own),
+        make_hit(2, "error", refused, other),
+        make_hit(3, "critical", "the database does not answer", LineOrigin("s1", "scheduler")),
+        make_hit(4, "error", "ValueError: no price <b>for</b> 4711", own),
+    )
+    return FoundLines(tuple(one for one in hits if not dag or one.origin.dag == dag), is_cut=not dag)
+
+
 def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
     """Return what the API answers to somebody with these rights, by path."""
     activity, alerts, releases, promises = make_activity(), make_alerts(), make_releases(), make_promises()
@@ -474,6 +496,7 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "explain": make_explanation(),
         "trace": inquiry_views.show_trace(spans.build(make_trace())),
         "incident": inquiry_views.show_incident(rights, make_incident()),
+        "logs": inquiry_views.show_lines(make_lines(), ""),
     }
 
 
@@ -492,4 +515,5 @@ def make_empty_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "explain": model.to_json(Explanation(Subject("sales"), ago(0), "active", "sales runs.")),
         "trace": inquiry_views.show_trace(spans.build(replace(make_trace(), tries=(), state="queued", ended=None))),
         "incident": inquiry_views.show_incident(rights, TimeLine(ago(7200), ago(0), ())),
+        "logs": inquiry_views.show_lines(FoundLines(), ""),
     }

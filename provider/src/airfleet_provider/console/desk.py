@@ -13,6 +13,7 @@ from fastapi import Depends, HTTPException, Request, Response
 
 from airfleet_provider.compat.calls import db_errors, logins, metadata_db
 from airfleet_provider.console.cache import Cache
+from airfleet_provider.console.log_desk import LogDesk
 from airfleet_provider.console.readings import Readings, Snapshot
 from airfleet_provider.console.rights import KEPT_S, Rights, find_rights
 
@@ -55,6 +56,7 @@ class Desk:
         default_factory=lambda: Readings(metadata_db.open_snapshot, _make_cache(FRESH_S), _make_cache(REPORT_S))
     )
     rights: Cache = field(default_factory=lambda: _make_cache(KEPT_S))
+    logs: LogDesk = field(default_factory=LogDesk)
 
 
 def find_desk(request: Request) -> Desk:

@@ -1,9 +1,10 @@
-"""The routes that look back: where the time of a run went, and what happened on the platform."""
+"""The routes that look back: where the time of a run went, what happened on the platform, and log lines."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
@@ -16,13 +17,20 @@ from airfleet_provider.console.desk import (
     Own,
     User,
     answer,
+    expect,
     require,
     require_json,
 )
+from airfleet_provider.console.log_desk import LogDeskBusyError
 from airfleet_provider.contract.run_trace import reading, spans
+from airfleet_provider.log_index.lines import LEVELS
+from airfleet_provider.log_index.store import LogQuery, LogStoreError
 
 router = APIRouter(dependencies=[Depends(require_json)])
 WHOLE = "DAGs (read), for every Dag, since a time line names any of them"
+LOGS = "Task Logs (read) of the Dag {dag}"
+ALL_LOGS = f"DAGs and Task Logs (read), for every Dag, and {ACTIVITY}; or name one Dag"
+MOST_LINES = 200
 # Airflow's own ids have 250 characters at most.
 Id = Annotated[str, Query(max_length=LONGEST_ID + 100)]
 
@@ -56,3 +64,31 @@ def show_incident(
         end = until if until.tzinfo else until.replace(tzinfo=UTC)
         line = desk.readings.read_past(end - timedelta(hours=hours), end)
     return answer(request, inquiry_views.show_incident(rights, line))
+
+
+@router.get("/logs")
+def search_logs(
+    request: Request,
+    desk: Own,
+    rights: Given,
+    user: User,
+    text: Annotated[str, Query(max_length=500)] = "",
+    dag: Id = "",
+    level: Literal["", "debug", "info", "warning", "error", "critical"] = "",
+    hours: Hours = 1,
+) -> Response:
+    """Return the newest log lines that have all words of a text. Without a Dag, lines of components are among them.
+
+    Those may name any Dag, so only those get them who may read the logs of every Dag and see the platform.
+    """
+    if dag:
+        require(logins.may_read_logs(user, dag), LOGS.format(dag=dag))
+    else:
+        require(rights.reads_all and rights.sees_platform and logins.may_read_logs(user, None), ALL_LOGS)
+    levels = LEVELS[LEVELS.index(level) :] if level else ()
+    since = int((time.time() - 3600 * hours) * 1_000_000)
+    try:
+        found = desk.logs.search(LogQuery(text=text, dag=dag, levels=levels, since=since), MOST_LINES)
+    except (LogStoreError, LogDeskBusyError) as error:
+        raise HTTPException(503, str(error)) from error
+    return answer(request, inquiry_views.show_lines(expect(found, "index of logs"), dag))

@@ -9,6 +9,8 @@ from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.incident.events import TimeLine
 from airfleet_provider.contract.run_trace import spans
 from airfleet_provider.contract.run_trace.spans import Trace, Try, TrySpan
+from airfleet_provider.log_index.lines import show_moment
+from airfleet_provider.log_index.store import FoundLines
 
 Json = dict[str, Any]
 
@@ -16,6 +18,7 @@ Json = dict[str, Any]
 MOST_TRIES = 200
 # Of a time line with more events, the newest are shown.
 MOST_EVENTS, LONGEST_TEXT = 500, 500
+LONGEST_LINE = 4000
 # The events that say what people did, in the words of Airflow's audit log.
 CHANGE = "change"
 
@@ -83,4 +86,27 @@ def show_incident(rights: Rights, line: TimeLine) -> Json:
         ],
         "is_cut": line.is_cut or len(shown) < len(events),
         "hides_changes": not rights.audits,
+    }
+
+
+def show_lines(found: FoundLines, dag: str) -> Json:
+    """Return log lines, the newest first. With a Dag, lines that are not of its tasks are left out."""
+    return {
+        "lines": [
+            {
+                "at": show_moment(one.at),
+                "level": one.level,
+                "host": one.origin.host,
+                "component": one.origin.component,
+                "dag": one.origin.dag,
+                "run": one.origin.run,
+                "task": one.origin.task,
+                "map_index": one.origin.map_index,
+                "try_number": one.origin.try_number,
+                "text": one.text[:LONGEST_LINE],
+            }
+            for one in reversed(found.hits)
+            if not dag or one.origin.dag == dag
+        ],
+        "is_cut": found.is_cut,
     }

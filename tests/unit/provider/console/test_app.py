@@ -19,6 +19,7 @@ from airfleet_provider.console import views
 from airfleet_provider.console.app import make_app
 from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.desk import Desk
+from airfleet_provider.console.log_desk import LogDesk
 from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import alert_list, alert_schema, release_list, slot_list
@@ -29,6 +30,7 @@ from airfleet_provider.contract.incident.events import TimeLine
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.run_trace import reading as trace_reading
 from airfleet_provider.contract.slot_list import ScalingPool
+from airfleet_provider.log_index.store import FoundLines, LogQuery, LogStoreError
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
@@ -91,12 +93,28 @@ class InventedReadings:
         return self.has_tables
 
 
+class InventedIndex:
+    """An index of logs, which notes what it is asked, and does not answer while there is an `error`."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.asked: list[LogQuery] = []
+
+    def search(self, question: LogQuery, most: int) -> FoundLines:
+        if self.error:
+            raise self.error
+        self.asked.append(question)
+        # Even if the index returned lines of other Dags, nobody may see them.
+        return invented_fleet.make_lines()
+
+
 @dataclass
 class Bench:
     """The application, and what it did. `as_user` returns a client that is logged in with these rights."""
 
     readings: InventedReadings
     as_user: Callable[[Rights | None], TestClient]
+    index: InventedIndex
     acknowledged: list[dict[str, Any]] = field(default_factory=list)
     requested: list[dict[str, Any]] = field(default_factory=list)
     silenced: list[dict[str, Any]] = field(default_factory=list)
@@ -107,6 +125,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     readings: Any = InventedReadings()
+    index: Any = InventedIndex()
 
     def log_in(rights: Rights | None) -> TestClient:
         @contextmanager
@@ -115,7 +134,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
             yield lambda _statement, _values: known
 
         session = SimpleNamespace(connection=lambda: SimpleNamespace(connection=None))
-        desk = Desk(query, lambda: nullcontext(session), readings, Cache(0))
+        desk = Desk(query, lambda: nullcontext(session), readings, Cache(0), LogDesk(lambda: index))
         made = make_app(desk)
         if rights is not None:
             user = SimpleNamespace(get_id=lambda: rights.name, get_name=lambda: rights.name)
@@ -125,9 +144,10 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
             monkeypatch.setattr(logins, "may_operate", lambda _: rights.operates)
             monkeypatch.setattr(logins, "may_audit", lambda _: rights.audits)
             monkeypatch.setattr(logins, "may_read_dag", lambda _, dag: dag in rights.dags)
+            monkeypatch.setattr(logins, "may_read_logs", lambda _, dag: dag is None or dag in rights.dags)
         return TestClient(made)
 
-    found = Bench(readings, log_in)
+    found = Bench(readings, log_in, index)
 
     def record(_: object, user: SimpleNamespace, event: str, extra: dict[str, Any]) -> None:
         found.audited.append({"by": user.get_name(), "event": event, **extra})
@@ -443,6 +463,32 @@ def test_a_time_line_of_the_past_ends_at_its_moment(bench: Bench) -> None:
     shown = client.get("/incident?hours=24&until=2026-11-29T08:00:00Z").json()
     assert (shown["since"], shown["until"]) == ("2026-11-28T08:00:00+00:00", "2026-11-29T08:00:00+00:00")
     assert client.get("/incident?hours=100000").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("rights", "status"), [(ADMIN, 200), (VIEWER, 200), (WATCHER, 403), (TEAM, 403)], ids=name_case
+)
+def test_all_logs_are_for_those_who_read_every_dag_and_the_platform(bench: Bench, rights: Rights, status: int) -> None:
+    answer = bench.as_user(rights).get("/logs?text=price")
+    assert answer.status_code == status
+    assert ("stock" in answer.text) == (status == 200)
+    assert len(bench.index.asked) == (status == 200)
+
+
+def test_logs_of_a_dag_are_for_its_readers_and_show_no_other_dag(bench: Bench) -> None:
+    client = bench.as_user(TEAM)
+    shown = client.get("/logs?dag=sales&level=warning")
+    assert {one["dag"] for one in shown.json()["lines"]} == {"sales"}
+    assert "stock" not in shown.text
+    assert (bench.index.asked[0].dag, bench.index.asked[0].levels) == ("sales", ("warning", "error", "critical"))
+    assert client.get("/logs?dag=stock").status_code == 403
+    assert bench.as_user(None).get("/logs?dag=sales").status_code == 401
+
+
+def test_an_index_that_does_not_answer_is_503(bench: Bench) -> None:
+    bench.index.error = LogStoreError("the log store at l1 does not answer")
+    answer = bench.as_user(ADMIN).get("/logs")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "the log store at l1 does not answer")
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
