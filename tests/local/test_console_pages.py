@@ -125,7 +125,7 @@ def test_a_page_of_500_dags_and_50_hosts_is_readable(site: Site) -> None:
 def test_a_run_of_500_tasks_is_readable(site: Site) -> None:
     large = inquiry_views.show_trace(spans.build(invented_fleet.make_trace(500)))
     look_at(site, "trace", {"trace": Answer(large)})
-    expect(site.page.get_by_text("305 more tries")).to_be_visible(timeout=90_000)
+    expect(site.page.get_by_text("305 more tries")).to_be_visible()
     assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert len(site.requests) <= 2  # a run that has ended is read once, and once more to be sure
 
@@ -133,7 +133,7 @@ def test_a_run_of_500_tasks_is_readable(site: Site) -> None:
 def test_a_time_line_of_an_earlier_day_is_asked_for(site: Site) -> None:
     look_at(site, "incident", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
     page = site.page
-    expect(page.get_by_text("twice as many tasks fail")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("twice as many tasks fail")).to_be_visible()
     page.get_by_label("kind").select_option("alert")
     expect(page.get_by_text("twice as many tasks fail")).to_have_count(0)
     with page.expect_request(lambda one: "hours=24" in one.url):
@@ -147,7 +147,7 @@ def test_logs_are_searched_by_keyboard_and_not_again_and_again(browser: Browser)
         page = site.page
         page.clock.install()
         look_at(site, "logs", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
-        expect(page.get_by_text("ConnectionRefusedError").first).to_be_visible(timeout=90_000)
+        expect(page.get_by_text("ConnectionRefusedError").first).to_be_visible()
         page.get_by_label("Words").fill('"no price"')
         page.get_by_label("Dag").fill("sales")
         with page.expect_request(lambda one: "dag=sales" in one.url and "text=%22no+price%22" in one.url):
