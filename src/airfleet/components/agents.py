@@ -15,6 +15,7 @@ from airfleet.spec.secrets import Secret, find_login, list_accepted
 from airfleet_provider.contract import audit_log, environment, notification_policy
 from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.notification_policy import NotificationPolicy
+from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 NAME = "agents"
 MODULE = "airfleet_provider.agents"
@@ -23,11 +24,17 @@ WATCHDOG_S = 180.0
 ROLE, DATABASE = "airflow", "airflow"
 
 
-def describe(fleet: Fleet, site: Site, credentials: Credentials, notifications: NotificationPolicy) -> Component:
+def describe(
+    fleet: Fleet,
+    site: Site,
+    credentials: Credentials,
+    notifications: NotificationPolicy,
+    tracing: TracingPolicy | None = None,
+) -> Component:
     """Describe the agents of one machine. They serve metrics and their health on the loopback."""
     metrics = exporter.configure_one_machine(fleet, site)
     heads = site.state / "audit" / "heads.jsonl"
-    text = render(fleet, site, credentials, notifications, metrics, host=fleet.name, heads=heads)
+    text = render(fleet, site, credentials, notifications, metrics, host=fleet.name, heads=heads, tracing=tracing)
     config = File(site.state / "agents.json", text)
     return Component(NAME, (describe_process(site, config.path),), files=(config,))
 
@@ -55,8 +62,9 @@ def render(
     host: str,
     tls: Mapping[str, object] | None = None,
     heads: Path | None = None,
+    tracing: TracingPolicy | None = None,
 ) -> Secret:
-    """Return the configuration of the agents on a host, in JSON. It holds secrets: logins and the receivers'.
+    """Return the configuration of the agents on a host, in JSON. It holds secrets of the database, receivers and a collector.
 
     `tls` is what `Key.SERVER` holds of TLS. `heads` is the file in which the agents keep heads of the audit log.
     """
@@ -73,6 +81,7 @@ def render(
             "key": audit_log.derive_key(credentials.jwt_secret.reveal()),
             **({"heads": str(heads)} if heads else {}),
         },
+        **({AgentsKey.TRACING: replace(tracing, base_url=site.base_url).to_json()} if tracing else {}),
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
 

@@ -15,6 +15,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host, Limits, Role
 from airfleet_provider.contract.notification_policy import NotificationPolicy
+from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 ETC = Path("/etc/airfleet")
 LIB = Path("/var/lib/airfleet")
@@ -193,6 +194,8 @@ class Objects:
     access: Secret | None = None
     # The URL of the OpenSearch that keeps the lines of logs, with its login.
     opensearch: Secret | None = None
+    # The collector of traces, with the secrets in its headers.
+    tracing: TracingPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

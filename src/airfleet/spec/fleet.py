@@ -11,6 +11,7 @@ from airfleet.spec.machines import Machines
 from airfleet.spec.notifications import Notifications
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
+from airfleet.spec.tracing import Tracing
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.release_policy import WatchPolicy
@@ -239,6 +240,8 @@ class Fleet:
     task_limits: tuple[LimitRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
     logs: Logs = field(default_factory=Logs)
+    # The collector of traces.
+    tracing: Tracing | None = None
     machines: Machines | None = None
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS

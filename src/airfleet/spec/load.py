@@ -25,6 +25,7 @@ from airfleet.spec.sections import (
     reporting,
     retries,
     slas,
+    tracing,
 )
 from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.references import Reference
@@ -208,6 +209,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
             written.monitoring.retention, written.monitoring.size, tuple(dict.fromkeys(written.monitoring.readers))
         ),
         logs=_logs(written.logs),
+        tracing=tracing.convert(written.tracing, written.name or default_name) if written.tracing else None,
         dags=written.dags or ("releases" if hosts_of_file else "folder"),
         executor=written.executor,
         machines=machines.convert(written.machines) if written.machines else None,

@@ -53,6 +53,7 @@ from airfleet.spec.sections.reporting import ReportingSection
 from airfleet.spec.sections.retries import RetrySection
 from airfleet.spec.sections.section import Section, is_secret_key, rule, shaped
 from airfleet.spec.sections.slas import SlaSection
+from airfleet.spec.sections.tracing import TracingSection
 
 
 def _env_key(key: str) -> str:
@@ -238,6 +239,12 @@ class FleetFile(Section):
         default=MonitoringSection(), description="What the monitor hosts keep of metrics, and who else may read it."
     )
     logs: LogsSection = Field(default=LogsSection(), description="The index of logs that `airfleet logs search` reads.")
+    tracing: TracingSection | None = Field(
+        default=None,
+        description="The collector that gets a trace of each Dag run when it has ended.",
+        examples=[{"endpoint": "https://collector.example.com:4318"}],
+        json_schema_extra={"x-default": "traces go nowhere; `airfleet trace` shows them"},
+    )
     notifications: NotificationsSection = Field(
         default=NotificationsSection(), description="Who is notified of alerts, when, and how."
     )

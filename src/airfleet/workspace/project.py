@@ -11,10 +11,12 @@ from airfleet.errors import UsageError
 from airfleet.spec import load
 from airfleet.spec.access import AccessUser
 from airfleet.spec.fleet import Connection, Fleet
+from airfleet.spec.notifications import Fetch
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret, resolve
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.notification_policy import NotificationPolicy
+from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 STATE_FOLDER = ".airfleet"
 # Characters that a password of a user has at least.
@@ -145,6 +147,8 @@ def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
     found.append(("notifications.ping", fleet.notifications.ping_url))
     if fleet.access:
         found += [(f"access.users.{name}.password", one.password) for name, one in fleet.access.users.items()]
+    if fleet.tracing:
+        found += [(f"tracing.headers.{name}", ref) for name, ref in fleet.tracing.secrets.items()]
     yield from ((place, value) for place, value in found if isinstance(value, SecretRef))
 
 
@@ -154,8 +158,28 @@ def resolve_notifications(fleet: Fleet, project: Path) -> NotificationPolicy:
     Raises:
         UsageError: A secret cannot be fetched.
     """
+    return fleet.notifications.fetch(_fetch_from(project))
 
+
+def resolve_tracing(fleet: Fleet, project: Path) -> TracingPolicy | None:
+    """Return where traces go, with the secrets in the headers, or None if they go nowhere.
+
+    Raises:
+        UsageError: A secret cannot be fetched, or no header may have it.
+    """
+    if fleet.tracing is None:
+        return None
+    policy = fleet.tracing.fetch(_fetch_from(project))
+    for name, value in policy.headers.items():
+        if not value.isascii() or not value.isprintable():
+            where = f"fleet.yaml: tracing.headers.{name}"
+            hint = "let its source give one line of ASCII"
+            raise UsageError("the secret has a character that no header may have", where=where, hint=hint)
+    return policy
+
+
+def _fetch_from(project: Path) -> Fetch:
     def fetch(ref: SecretRef, where: str) -> str:
         return resolve(ref, environ=os.environ, project=project, where=where).reveal()
 
-    return fleet.notifications.fetch(fetch)
+    return fetch

@@ -15,6 +15,7 @@ from airfleet_provider.exporter.loops import Exporter
 from airfleet_provider.notifications import loops as notifications
 from airfleet_provider.slas.loop import make_loop as make_sla_loop
 from airfleet_provider.slots.loop import make_loop as make_slot_loop
+from airfleet_provider.traces.loop import make_loop as make_trace_loop
 
 # What a route may read: the loops of the process as they run, and its lease.
 MakeRoutes = Callable[[Sequence[LoopThread], AgentsLease], Mapping[str, Route]]
@@ -39,5 +40,6 @@ def assemble(config: Mapping[str, Any]) -> Work:
         make_breaker_loop(config),
         make_slot_loop(config),
         make_audit_loop(config),
+        make_trace_loop(config),
     )
     return Work(loops, exporter.make_routes, notifications.make_handlers(config))

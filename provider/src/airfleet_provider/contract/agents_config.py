@@ -25,3 +25,5 @@ class AgentsKey(StrEnum):
     SLOTS = "slots"
     # `key` signs heads of the audit log, and `heads` is the file that keeps them, if there is one.
     AUDIT = "audit"
+    # Where traces of ended runs go (`contract.tracing_policy`). It is not there if they go nowhere.
+    TRACING = "tracing"

@@ -73,3 +73,13 @@ def link_to_run(base_url: str, labels: Mapping[str, str]) -> str:
         return ""
     place = f"{base_url.rstrip('/')}/dags/{quote(dag, safe='')}"
     return f"{place}/runs/{quote(run, safe='')}" if run else place
+
+
+def link_to_task(base_url: str, labels: Mapping[str, str]) -> str:
+    """Return the address of the task instance that the labels name, with its log, or an empty text."""
+    run, task = link_to_run(base_url, labels), labels.get("task_id", "")
+    if not run or not labels.get("run_id") or not task:
+        return ""
+    place = f"{run}/tasks/{quote(task, safe='')}"
+    index = labels.get("map_index", "-1")
+    return place if index == "-1" else f"{place}/mapped/{index}"

@@ -274,11 +274,22 @@ _SLAS = (
         most=PROMISES,
     ),
 )
-METRICS: Mapping[str, Metric] = {one.name: one for one in (*_TASKS, *_DAGS, *_SLAS, *_PARTS, *_DATABASE, *_OWN)}
+_TRACES = (
+    _gauge("airfleet_traces_waiting", "Ended Dag runs whose trace the collector of `tracing` does not have yet."),
+    _gauge("airfleet_traces_oldest_seconds", "Time since the end of the oldest of them; 0 if there is none."),
+    _counter(
+        "airfleet_traces_runs_total", "Traces that were sent, or given up because of their age.", "outcome", most=FEW
+    ),
+    _counter("airfleet_traces_spans_total", "Spans that the collector has taken or rejected.", "outcome", most=FEW),
+)
+METRICS: Mapping[str, Metric] = {
+    one.name: one for one in (*_TASKS, *_DAGS, *_SLAS, *_TRACES, *_PARTS, *_DATABASE, *_OWN)
+}
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Tasks", _TASKS),
     ("Dags and Dag runs", _DAGS),
     ("Promises", _SLAS),
+    ("Traces", _TRACES),
     ("Schedulers, components and releases", _PARTS),
     ("Database, backups and archive", _DATABASE),
     ("The agents process itself", _OWN),

@@ -82,6 +82,7 @@ class StateLoop:
             self._read_tasks(connection, values)
             _read_parts(connection, values, self._names)
             _read_slas(connection, values)
+            _read_traces(connection, values)
         self._board.publish(NAME, {name: self._limits.fold(name, series) for name, series in values.items()})
 
     def _read_tasks(self, connection: Connection[Row], values: Values) -> None:
@@ -189,3 +190,14 @@ def _read_slas(connection: Connection[Row], values: Values) -> None:
             series.setdefault((row["rule"], row["kind"], state), 0.0)
         if row["state"] is not None:
             series[row["rule"], row["kind"], row["state"]] = float(row["instances"])
+
+
+def _read_traces(connection: Connection[Row], values: Values) -> None:
+    """Read how traces do. Without a collector, no run waits, and the totals stay as they are."""
+    [waiting] = connection.execute(SQL["traces"]).fetchall()
+    values["airfleet_traces_waiting"][()] = float(waiting["runs"])
+    values["airfleet_traces_oldest_seconds"][()] = max(0.0, waiting["oldest_s"])
+    totals = {row["kind"]: float(row["amount"]) for row in connection.execute(SQL["trace_totals"])}
+    for kind in ("runs sent", "runs given up", "spans sent", "spans rejected"):
+        noun, _, outcome = kind.partition(" ")
+        values[f"airfleet_traces_{noun}_total"][outcome,] = totals.get(kind, 0.0)

@@ -72,3 +72,12 @@ SELECT coalesce(bundle_name, '') AS bundle, count(*) AS files FROM import_error 
 SELECT name, state, waiting::float8 AS waiting,
     coalesce(extract(epoch FROM clock_timestamp() - opened_at), 0)::float8 AS open_s
 FROM airfleet.breaker
+
+-- name: traces
+SELECT count(*) AS runs,
+    coalesce(extract(epoch FROM clock_timestamp() - min(coalesce(r.end_date, r.updated_at))), 0)::float8 AS oldest_s
+FROM airfleet.traced_run t JOIN dag_run r ON r.id = t.id
+WHERE t.is_waiting AND r.state IN ('success', 'failed')
+
+-- name: trace_totals
+SELECT kind, amount::float8 AS amount FROM airfleet.trace_total

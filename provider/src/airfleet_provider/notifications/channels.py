@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 import smtplib
 import ssl
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -17,12 +14,12 @@ import httpx
 
 from airfleet_provider.contract.notification_policy import MailEncryption, Receiver, ReceiverType
 from airfleet_provider.contract.text import one_line
+from airfleet_provider.network.retry_after import read_retry_after
 from airfleet_provider.notifications import formats
 from airfleet_provider.notifications.messages import Message
 
 # Seconds for a connection, and for each answer.
 ANSWER_S = 10.0
-LONGEST_RETRY_AFTER_S = 900.0
 # So much of an answer is read, and so much of it is for the log. A secret that the end cuts would not be found in it.
 READ_BYTES = 1024
 ANSWER_BYTES = 300
@@ -207,16 +204,3 @@ def _judge(status: int, text: str, retry_after: str) -> DeliveryOutcome:
     return DeliveryOutcome(
         DeliveryVerdict.UNKNOWN if status == 408 or status >= 500 else DeliveryVerdict.UNSENT, detail
     )
-
-
-def read_retry_after(text: str, now: datetime | None = None) -> float:
-    """Return the seconds that a `Retry-After` header asks for, LONGEST_RETRY_AFTER_S at most; 0 if it asks nothing."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(text)
-            seconds = (moment - (now or datetime.now(moment.tzinfo))).total_seconds()
-        except (ValueError, TypeError):
-            return 0.0
-    return 0.0 if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)

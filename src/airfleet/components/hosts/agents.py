@@ -47,6 +47,7 @@ def describe(place: Place) -> Part:
                 exporter.configure_host(place),
                 host=place.host.name,
                 tls=_describe_tls(place, *proof) if proof else None,
+                tracing=place.objects.tracing,
             )
         ),
         AGENTS_USER,

@@ -26,7 +26,13 @@ from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, resolve
 from airfleet.workspace.airflow_version import explain_lock
-from airfleet.workspace.project import resolve_access, resolve_connection, resolve_notifications, resolve_value
+from airfleet.workspace.project import (
+    resolve_access,
+    resolve_connection,
+    resolve_notifications,
+    resolve_tracing,
+    resolve_value,
+)
 from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import environment as variables
@@ -150,6 +156,7 @@ def prepare(
         access=resolve_access(fleet, project, folder),
         drain_s=drain_s,
         notifications=resolve_notifications(fleet, project),
+        tracing=resolve_tracing(fleet, project),
         monitor=own_monitor,
     )
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))

@@ -52,7 +52,7 @@ _KEYS = {
 _ADDRESS = r"[^\s@<>,;:\"()\[\]]+@[A-Za-z0-9.-]+"
 
 
-def _is_in_clear(url: str) -> bool:
+def is_in_clear(url: str) -> bool:
     """Return whether a request to this URL crosses a network without encryption."""
     parts = urlsplit(url)
     try:
@@ -141,7 +141,7 @@ class ReceiverSection(Section):
             raise rule(
                 "this URL is a secret: who knows it may write to the channel", "write it as a reference: {env: NAME}"
             )
-        if (self.token or self.key) and isinstance(self.url, str) and _is_in_clear(self.url):
+        if (self.token or self.key) and isinstance(self.url, str) and is_in_clear(self.url):
             raise rule("a token never goes over a connection without encryption", "write https://host/path")
         if (self.login is None) != (self.password is None):
             raise rule("a login needs a password, and a password a login", "add the other key")

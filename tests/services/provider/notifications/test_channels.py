@@ -15,6 +15,7 @@ import pytest
 
 from airfleet.runners.local import ports
 from airfleet_provider.contract.notification_policy import MailEncryption, NotificationPolicy, Receiver, ReceiverType
+from airfleet_provider.network import retry_after
 from airfleet_provider.notifications import channels
 from airfleet_provider.notifications.channels import DeliveryVerdict
 from airfleet_provider.notifications.messages import compose
@@ -183,7 +184,7 @@ def test_no_error_shows_the_path_that_a_receiver_repeats(monkeypatch: pytest.Mon
     [
         ("12", 12.0),
         ("-3", 0.0),
-        ("99999", channels.LONGEST_RETRY_AFTER_S),
+        ("99999", retry_after.LONGEST_RETRY_AFTER_S),
         ("nan", 0.0),
         ("soon", 0.0),
         ("", 0.0),
@@ -191,4 +192,4 @@ def test_no_error_shows_the_path_that_a_receiver_repeats(monkeypatch: pytest.Mon
     ],
 )
 def test_how_long_a_receiver_wants_to_rest(text: str, seconds: float) -> None:
-    assert channels.read_retry_after(text, datetime(2026, 11, 24, 12, 0, tzinfo=UTC)) == seconds
+    assert retry_after.read_retry_after(text, datetime(2026, 11, 24, 12, 0, tzinfo=UTC)) == seconds

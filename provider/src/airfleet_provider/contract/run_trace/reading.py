@@ -33,4 +33,7 @@ def read(query: Query, dag: str, run: str) -> TracedRun | None:
         now=one["now"],
         tries=tries,
         upstream={name: task.upstream for name, task in spec.tasks.items()} if spec else {},
+        kind=one["kind"],
+        created=one["created"],
+        clear_number=one["clear_number"],
     )

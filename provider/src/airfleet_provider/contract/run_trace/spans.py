@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from airfleet_provider.contract.run_trace import identity
+
 
 class SpanPart(StrEnum):
     """What a try does in a part of its time."""
@@ -46,6 +48,9 @@ class Try:
     host: str = ""
     queue: str = ""
     pool: str = ""
+    operator: str = ""
+    # Airflow's own id of the try.
+    id: str = ""
 
     @property
     def name(self) -> str:
@@ -72,11 +77,20 @@ class TracedRun:
     tries: Sequence[Try]
     release: str = ""
     upstream: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    kind: str = ""
+    created: datetime | None = None
+    # How often tasks of the run were cleared.
+    clear_number: int = 0
 
     @property
     def end(self) -> datetime:
         """The end of the run, or now while it goes on."""
         return self.ended or self.now
+
+    @property
+    def trace_id(self) -> str:
+        """The id of its trace in a collector, whether it was sent there or not."""
+        return identity.name_trace(self.dag, self.run, self.created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +247,7 @@ def to_json(trace: Trace) -> Mapping[str, object]:
         "run_id": run.run,
         "state": run.state,
         "release": run.release,
+        "trace_id": run.trace_id,
         "begin": run.begun.isoformat(),
         "end": run.ended.isoformat() if run.ended else None,
         "spans": [

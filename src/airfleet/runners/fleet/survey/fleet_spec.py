@@ -22,6 +22,7 @@ from airfleet.workspace.project import (
     resolve_access,
     resolve_connection,
     resolve_notifications,
+    resolve_tracing,
     resolve_value,
 )
 from airfleet.workspace.rotation import RotationLedger
@@ -107,6 +108,7 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
             reporting=_resolve_reporting(fleet, project),
             access=resolve_access(fleet, project, folder),
             opensearch=_find_opensearch(fleet, project),
+            tracing=resolve_tracing(fleet, project),
         ),
         rotations=rotations,
         airflow=running.version,
