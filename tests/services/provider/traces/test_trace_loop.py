@@ -1,4 +1,4 @@
-"""Traces of ended runs reach a collector whatever happens to it or to the agents. Real PostgreSQL, a real HTTP server."""
+"""Traces of ended runs reach a collector whatever happens to it or to the agents, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,10 +38,8 @@ CREATE TABLE dag_run (id serial PRIMARY KEY, dag_id text, run_id text, state tex
 CREATE TABLE task_instance (id uuid PRIMARY KEY, dag_id text, run_id text, task_id text, map_index int DEFAULT -1,
     try_number int, state text, scheduled_dttm timestamptz, queued_dttm timestamptz, start_date timestamptz,
     end_date timestamptz, hostname text, queue text, pool text, operator text, custom_operator_name text);
-CREATE TABLE task_instance_history (task_instance_id uuid PRIMARY KEY, dag_id text, run_id text, task_id text,
-    map_index int DEFAULT -1, try_number int, state text, scheduled_dttm timestamptz, queued_dttm timestamptz,
-    start_date timestamptz, end_date timestamptz, hostname text, queue text, pool text, operator text,
-    custom_operator_name text);
+CREATE TABLE task_instance_history (LIKE task_instance);
+ALTER TABLE task_instance_history RENAME id TO task_instance_id;
 CREATE TABLE task_reschedule (id serial, ti_id uuid, start_date timestamptz, end_date timestamptz,
     reschedule_date timestamptz);
 CREATE TABLE log (id serial PRIMARY KEY, dttm timestamptz DEFAULT now(), event text, dag_id text, task_id text,
@@ -192,11 +189,8 @@ def end(server: Server, number: int, tasks: int = 2, state: str = "success") -> 
 
 def clear(server: Server, number: int) -> None:
     """Clear all tasks of a run, as Airflow does."""
-    columns = "dag_id, run_id, task_id, map_index, try_number, state, scheduled_dttm, queued_dttm, start_date, end_date"
-    server.query(
-        f"WITH gone AS (DELETE FROM task_instance RETURNING *) INSERT INTO task_instance_history"
-        f" (task_instance_id, {columns}) SELECT id, {columns} FROM gone"
-    )
+    server.query("INSERT INTO task_instance_history SELECT * FROM task_instance")
+    server.query("DELETE FROM task_instance")
     server.query(
         "UPDATE dag_run SET state = 'queued', clear_number = clear_number + 1, queued_at = now(), end_date = NULL"
         " WHERE id = %s",
@@ -305,7 +299,7 @@ def test_a_collector_that_never_ends_its_answer_is_left(
     assert collector.requests == 1
     collector.trickles.clear()
     agents.now += 400
-    thread = agents.loop._collector._thread  # type: ignore[attr-defined] # noqa: SLF001 - it must have ended by itself
+    thread = agents.loop._collector._thread  # type: ignore[attr-defined]
     thread.join(60)
     agents.turn()
     assert len(collector.spans) == 9
@@ -330,7 +324,7 @@ def test_a_large_run_goes_in_pieces_and_a_collector_may_want_smaller_ones(
     monkeypatch.setattr(loop, "TURN_S", 0.001)
     agents.now = 0.0
     ticks = iter(range(10**6))
-    agents.loop._clock = lambda: next(ticks) * 0.0004  # noqa: SLF001 - each look at the clock takes some time
+    agents.loop._clock = lambda: next(ticks) * 0.0004
     for _ in range(40):
         agents.turn()
     assert set(collector.spans.values()) == {1}
@@ -427,8 +421,8 @@ def test_the_statements_scan_no_table_of_airflow(server: Server) -> None:
         20_000,
     )
     server.query(
-        "INSERT INTO log (event, dag_id, task_id, run_id, try_number) SELECT 'running', 'd' || n %% 50, 't', 'r' || n, 1"
-        " FROM generate_series(1, %s) n",
+        "INSERT INTO log (event, dag_id, task_id, run_id, try_number)"
+        " SELECT 'running', 'd' || n %% 50, 't', 'r' || n, 1 FROM generate_series(1, %s) n",
         20_000,
     )
     server.query("ANALYZE")
