@@ -64,7 +64,7 @@ def render(
     heads: Path | None = None,
     tracing: TracingPolicy | None = None,
 ) -> Secret:
-    """Return the configuration of the agents on a host, in JSON. It holds logins and secrets of receivers and a collector.
+    """Return the configuration of the agents on a host, in JSON. It holds logins and secrets of receivers.
 
     `tls` is what `Key.SERVER` holds of TLS. `heads` is the file in which the agents keep heads of the audit log.
     """
