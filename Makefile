@@ -142,6 +142,11 @@ test-hosts: dev-env  ## Run the tests on machines made here, those that take min
 test-opensearch: dev-env  ## Run the tests that start a real OpenSearch node from its jars; they need Java and Maven
 	$(BIN)/pytest tests/opensearch $(ARGS)
 
+.PHONY: test-otlp
+test-otlp: dev-env  ## Send the traces of a platform to a real Jaeger, which needs Go to be built, and compare
+	@tools/jaeger || echo "make test-otlp: so its tests are skipped" >&2
+	$(BIN)/pytest -rs tests/otlp $(ARGS)
+
 drill: dev-env  ## Break a fleet of machines made here on purpose, every way it knows: bench/results/drills.json
 	tools/machines
 	$(BIN)/python bench/drills.py $(ARGS)
