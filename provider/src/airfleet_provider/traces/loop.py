@@ -68,7 +68,7 @@ class TraceLoop:
         self._failures = 0
         self._not_before = float("-inf")
         self._pruned_at = float("-inf")
-        self._has_begun = False
+        self._epoch: int | None = None
         self._said = ""
 
     def once(self, context: Context) -> None:
@@ -91,10 +91,11 @@ class TraceLoop:
 
     def _note(self, context: Context) -> None:
         """Write which runs wait for their end or for the collector."""
-        if not self._has_begun:
+        if context.epoch is None or context.epoch != self._epoch:
+            # A process without a collector may have been active meanwhile, and have removed the watermark.
             with context.write() as connection:
                 store.begin(connection)
-            self._has_begun = True
+            self._epoch = context.epoch
         with context.read() as connection:
             connection.execute(SNAPSHOT)
             found = store.find_runs(connection)
