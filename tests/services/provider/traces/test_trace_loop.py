@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -27,7 +28,7 @@ from airfleet_provider.contract.tracing_policy import TracingPolicy
 from airfleet_provider.traces import loop, store
 from airfleet_provider.traces.collector import Collector
 from airfleet_provider.traces.loop import NoTraceLoop, TraceLoop
-from servers import Server, serve_own
+from servers import serve_own
 
 # The columns of Airflow's tables that the statements read.
 TABLES = """
@@ -51,10 +52,22 @@ TASKS = """
 INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, try_number, state, scheduled_dttm, queued_dttm,
     start_date, end_date, hostname, queue, pool)
 SELECT overlay(gen_random_uuid()::text PLACING %s FROM 1)::uuid, dag_id, run_id, 'load', n, 1, 'success',
-    end_date - interval '9 s', end_date - interval '8 s', end_date - interval '7 s', end_date - interval '1 s',
+    queued_at, end_date - interval '3 us', end_date - interval '2 us', end_date - interval '1 us',
     'worker-1', 'default', 'default_pool'
 FROM dag_run, generate_series(0, %s - 1) AS n WHERE dag_run.id = %s
 """
+
+
+class TraceTables:
+    """The tables, over one connection: a test that dies at each line asks them a thousand times."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._connection = psycopg.connect(dsn, autocommit=True)
+
+    def query(self, sql: str, *words: object) -> list[tuple[Any, ...]]:
+        cursor = self._connection.execute(sql, words or None)
+        return cursor.fetchall() if cursor.description else []
 
 
 class CollectorServer(ThreadingHTTPServer):
@@ -117,7 +130,7 @@ class CollectorHandler(BaseHTTPRequestHandler):
 class Agents:
     """The loop in one agents process, whose clock a test moves."""
 
-    def __init__(self, server: Server, collector: CollectorServer) -> None:
+    def __init__(self, server: TraceTables, collector: CollectorServer) -> None:
         self.now = 1000.0
         self._server, self._collector = server, collector
         self.start()
@@ -125,7 +138,8 @@ class Agents:
     def start(self) -> None:
         policy = TracingPolicy(self._collector.url, {"Authorization": "Bearer s3cret-word"}, "fleet")
         self.loop = TraceLoop(policy, Collector(policy, whole_s=2.0), clock=lambda: self.now)
-        self.lease = AgentsLease(f"host:{time.monotonic_ns()}")
+        # By this clock a term never ends, however slow the machine of a test is.
+        self.lease = AgentsLease(f"host:{time.monotonic_ns()}", clock=lambda: 0.0)
         with connect({"conninfo": self._server.dsn}, "lease") as connection:
             connection.execute("UPDATE airfleet.lease SET holder = ''")
             self.lease.note(self.lease.ask(connection))
@@ -140,15 +154,16 @@ class Agents:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Server]:
+def database() -> Iterator[TraceTables]:
     with serve_own() as one:
+        tables = TraceTables(one.dsn)
         for statement in TABLES.split(";"):
-            one.query(statement)
-        yield one
+            tables.query(statement)
+        yield tables
 
 
 @pytest.fixture
-def server(database: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+def server(database: TraceTables, monkeypatch: pytest.MonkeyPatch) -> TraceTables:
     monkeypatch.setattr(store, "SETTLED_S", -1.0)
     database.query("TRUNCATE dag_run, task_instance, task_instance_history, task_reschedule, log RESTART IDENTITY")
     database.query("TRUNCATE airfleet.traced_run, airfleet.trace_total")
@@ -166,20 +181,20 @@ def collector() -> Iterator[CollectorServer]:
 
 
 @pytest.fixture
-def agents(server: Server, collector: CollectorServer) -> Iterator[Agents]:
+def agents(server: TraceTables, collector: CollectorServer) -> Iterator[Agents]:
     one = Agents(server, collector)
     one.turn()
     yield one
     one.stop()
 
 
-def start(server: Server, run: str) -> int:
+def start(server: TraceTables, run: str) -> int:
     sql = "INSERT INTO dag_run (dag_id, run_id, state) VALUES ('sales', %s, 'running') RETURNING id"
     [(number,)] = server.query(sql, run)
     return int(number)
 
 
-def end(server: Server, number: int, tasks: int = 2, state: str = "success") -> None:
+def end(server: TraceTables, number: int, tasks: int = 2, state: str = "success") -> None:
     moment = f"{int(datetime.now(UTC).timestamp() * 1000):012x}"
     prefix = f"{moment[:8]}-{moment[8:]}-7"
     server.query("UPDATE dag_run SET end_date = now() WHERE id = %s", number)
@@ -187,7 +202,7 @@ def end(server: Server, number: int, tasks: int = 2, state: str = "success") -> 
     server.query("UPDATE dag_run SET state = %s WHERE id = %s", state, number)
 
 
-def clear(server: Server, number: int) -> None:
+def clear(server: TraceTables, number: int) -> None:
     """Clear all tasks of a run, as Airflow does."""
     server.query("INSERT INTO task_instance_history SELECT * FROM task_instance")
     server.query("DELETE FROM task_instance")
@@ -198,12 +213,12 @@ def clear(server: Server, number: int) -> None:
     )
 
 
-def read_totals(server: Server) -> dict[str, int]:
+def read_totals(server: TraceTables) -> dict[str, int]:
     return dict(server.query("SELECT kind, amount FROM airfleet.trace_total"))
 
 
 def test_a_run_is_sent_once_it_has_ended_and_only_once(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     number = start(server, "r1")
     agents.turn()
@@ -218,7 +233,7 @@ def test_a_run_is_sent_once_it_has_ended_and_only_once(
 
 
 def test_runs_from_before_are_not_sent_and_those_of_a_time_without_tracing_are_not(
-    server: Server, collector: CollectorServer
+    server: TraceTables, collector: CollectorServer
 ) -> None:
     end(server, start(server, "before"))
     server.query("UPDATE task_instance SET id = '00000000-0000-7000-8000-000000000000' WHERE map_index = 0")
@@ -232,7 +247,7 @@ def test_runs_from_before_are_not_sent_and_those_of_a_time_without_tracing_are_n
     agents.stop()
 
 
-def test_no_death_at_any_line_loses_a_trace(server: Server, collector: CollectorServer) -> None:
+def test_no_death_at_any_line_loses_a_trace(server: TraceTables, collector: CollectorServer) -> None:
     """Each line dies once, then a new process goes on. Every run must have all of its spans in the end."""
 
     def play(kill_at: killed_lines.Line | None) -> list[killed_lines.Line]:
@@ -265,7 +280,7 @@ def test_no_death_at_any_line_loses_a_trace(server: Server, collector: Collector
     ("status", "headers", "wait_s"), [(503, {}, 5), (429, {"Retry-After": "70"}, 70), (400, {}, 5)]
 )
 def test_a_collector_that_refuses_gets_everything_later(
-    server: Server,
+    server: TraceTables,
     collector: CollectorServer,
     agents: Agents,
     caplog: pytest.LogCaptureFixture,
@@ -289,7 +304,7 @@ def test_a_collector_that_refuses_gets_everything_later(
 
 
 def test_a_collector_that_never_ends_its_answer_is_left(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     collector.trickles.set()
     end(server, start(server, "r1"))
@@ -306,7 +321,7 @@ def test_a_collector_that_never_ends_its_answer_is_left(
 
 
 def test_what_a_collector_rejects_is_counted_and_not_sent_again(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     collector.rejected = 2
     end(server, start(server, "r1"))
@@ -317,7 +332,7 @@ def test_what_a_collector_rejects_is_counted_and_not_sent_again(
 
 
 def test_a_large_run_goes_in_pieces_and_a_collector_may_want_smaller_ones(
-    server: Server, collector: CollectorServer, agents: Agents, monkeypatch: pytest.MonkeyPatch
+    server: TraceTables, collector: CollectorServer, agents: Agents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collector.most_spans = 400
     end(server, start(server, "r1"), tasks=300)
@@ -333,7 +348,7 @@ def test_a_large_run_goes_in_pieces_and_a_collector_may_want_smaller_ones(
 
 
 def test_a_run_that_was_cleared_is_sent_again_with_what_is_new(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     number = start(server, "r1")
     end(server, number)
@@ -346,7 +361,7 @@ def test_a_run_that_was_cleared_is_sent_again_with_what_is_new(
 
 
 def test_a_run_of_any_age_is_found_when_it_was_cleared(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     number = start(server, "old")
     end(server, number)
@@ -360,7 +375,7 @@ def test_a_run_of_any_age_is_found_when_it_was_cleared(
 
 
 def test_a_trace_that_nobody_took_for_three_days_is_given_up_and_counted(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     collector.status = 500
     number = start(server, "r1")
@@ -376,7 +391,7 @@ def test_a_trace_that_nobody_took_for_three_days_is_given_up_and_counted(
 
 
 def test_a_trace_that_is_refused_keeps_no_other_back(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     collector.most_spans = 0  # it says that one span is too large
     end(server, start(server, "r1"))
@@ -393,7 +408,7 @@ def test_a_trace_that_is_refused_keeps_no_other_back(
 
 
 def test_a_process_that_lost_the_lease_writes_nothing(
-    server: Server, collector: CollectorServer, agents: Agents
+    server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:
     other = Agents(server, collector)
     end(server, start(server, "r1"))
@@ -404,7 +419,7 @@ def test_a_process_that_lost_the_lease_writes_nothing(
     other.stop()
 
 
-def test_the_statements_scan_no_table_of_airflow(server: Server) -> None:
+def test_the_statements_scan_no_table_of_airflow(server: TraceTables) -> None:
     server.query("CREATE INDEX IF NOT EXISTS run_running ON dag_run (dag_id) WHERE state = 'running'")
     server.query("CREATE INDEX IF NOT EXISTS run_queued ON dag_run (dag_id) WHERE state = 'queued'")
     server.query("CREATE INDEX IF NOT EXISTS log_try ON log (dag_id, task_id, run_id, map_index, try_number)")
