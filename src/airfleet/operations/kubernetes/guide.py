@@ -53,7 +53,7 @@ def _list_lines(
         yield f"- pool `{pool.name}`: {_describe(pool.name, pods)}"
     yield "\n## Not carried over\n"
     yield "- Releases: a new release is a new image. A run does not keep the release it began with."
-    yield "- airfleet's agents: `slas`, `notifications`, `tracing`, breakers and the exporter that the rules and boards read."
+    yield "- The agents: `slas`, `notifications`, `tracing`, breakers and the exporter that the rules and boards read."
     yield "- Users and roles: create them again, or move the metadata database."
     yield "- Backups, archive and fail-over of the databases: they are the database's owner's."
     yield from (f"- {what}" for what in found.left_out)
