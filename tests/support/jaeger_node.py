@@ -13,10 +13,7 @@ import httpx
 from airfleet.runners.local import ports
 from deadline import wait_until
 
-STORE = {
-    "jaeger_storage": {"backends": {"memory": {"memory": {"max_traces": 1000}}}},
-    "jaeger_query": {"storage": {"traces": "memory"}},
-}
+STORE: Mapping[str, Any] = {"backends": {"memory": {"memory": {"max_traces": 1000}}}}
 
 
 class JaegerNode:
@@ -36,13 +33,13 @@ class JaegerNode:
             if to
             else {"jaeger_storage_exporter": {"trace_storage": "memory"}}
         )
-        extensions: dict[str, Any] = {} if to else {"jaeger_storage": STORE["jaeger_storage"]}
+        extensions: dict[str, Any] = {} if to else {"jaeger_storage": STORE}
         if not to:
             query = {
                 "http": {"endpoint": f"127.0.0.1:{self.query_port}"},
                 "grpc": {"endpoint": f"127.0.0.1:{self._grpc_port}"},
             }
-            extensions["jaeger_query"] = {**STORE["jaeger_query"], **query}
+            extensions["jaeger_query"] = {"storage": {"traces": "memory"}, **query}
         return {
             "service": {
                 "extensions": list(extensions),
