@@ -17,7 +17,7 @@ from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 from airfleet_provider.traces import otlp, run_spans, store
 from airfleet_provider.traces.collector import Collector, ExportOutcome, ExportVerdict
-from airfleet_provider.traces.run_spans import EndedRun, SentSpan
+from airfleet_provider.traces.run_spans import SentSpan, TracedRunRows
 from airfleet_provider.traces.store import WaitingRun
 
 log = logging.getLogger(__name__)
@@ -149,9 +149,9 @@ class TraceLoop:
         self._progress = RunProgress()
         return True
 
-    def _choose(self, connection: psycopg.Connection[dict[str, Any]]) -> list[tuple[WaitingRun, EndedRun]]:
+    def _choose(self, connection: psycopg.Connection[dict[str, Any]]) -> list[tuple[WaitingRun, TracedRunRows]]:
         """Return runs that fit into one request, or one that does not; and one that has failed before alone."""
-        found: list[tuple[WaitingRun, EndedRun]] = []
+        found: list[tuple[WaitingRun, TracedRunRows]] = []
         tries = 0
         for one in store.list_waiting(connection, RUNS_PER_REQUEST):
             if found and one.failures:

@@ -70,7 +70,7 @@ class RescheduledTime:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedRun:
+class TracedRunRows:
     """All that the database has of an ended run. The keys of `rescheduled` and `events` are ids of tries.
 
     `sent_until` is the end of the run as a trace has it that was sent before tasks of the run were cleared, or None.
@@ -82,7 +82,7 @@ class EndedRun:
     sent_until: datetime | None = None
 
 
-def list_spans(run: EndedRun, base_url: str = "") -> Iterator[SentSpan]:
+def list_spans(run: TracedRunRows, base_url: str = "") -> Iterator[SentSpan]:
     """Yield the spans of a run, the run's own first. Tries that were sent with an earlier trace are left out.
 
     Nothing that a user may have put a secret into is in them: no `conf`, no parameters, no XComs, no log lines.
@@ -128,7 +128,7 @@ def _make_run_span(trace: Trace, span_id: str, tries: Sequence[Try], base_url: s
     )
 
 
-def _list_try_spans(run: EndedRun, one: Try, root: str, base_url: str, *, is_critical: bool) -> Iterator[SentSpan]:
+def _list_try_spans(run: TracedRunRows, one: Try, root: str, base_url: str, *, is_critical: bool) -> Iterator[SentSpan]:
     traced = run.traced
     parts = spans.list_spans(one, traced.end)
     at = _find_begin(one)

@@ -17,7 +17,7 @@ from psycopg import Connection
 
 from airfleet_provider.contract.run_trace import reading
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.traces.run_spans import EndedRun, RescheduledTime, SpanEvent
+from airfleet_provider.traces.run_spans import RescheduledTime, SpanEvent, TracedRunRows
 
 SQL = Statements(__package__, "store")
 
@@ -107,7 +107,7 @@ def list_waiting(connection: Connection[Row], most: int) -> list[WaitingRun]:
     ]
 
 
-def read_run(connection: Connection[Row], waiting: WaitingRun) -> EndedRun | None:
+def read_run(connection: Connection[Row], waiting: WaitingRun) -> TracedRunRows | None:
     """Return all that the database has of a run, or None if it is gone or runs again.
 
     Must run in a transaction with one snapshot.
@@ -131,7 +131,7 @@ def read_run(connection: Connection[Row], waiting: WaitingRun) -> EndedRun | Non
         else:
             name = RETURNED if row["event"] == "running" else row["event"]
             events[one.id].append(SpanEvent(name, row["at"]))
-    return EndedRun(traced, rescheduled, events, waiting.sent_until)
+    return TracedRunRows(traced, rescheduled, events, waiting.sent_until)
 
 
 def settle(connection: Connection[Row], runs: Sequence[WaitingRun], totals: Mapping[str, int]) -> None:

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from airfleet_provider.contract.run_trace.spans import TracedRun, Try
 from airfleet_provider.traces import otlp
-from airfleet_provider.traces.run_spans import EndedRun, RescheduledTime, SentSpan, SpanStatus, list_spans
+from airfleet_provider.traces.run_spans import RescheduledTime, SentSpan, SpanStatus, TracedRunRows, list_spans
 
 BEGIN = datetime(2026, 11, 29, 6, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def name_all(found: list[SentSpan]) -> list[str]:
 
 def test_each_try_has_a_span_with_its_parts_below_the_run() -> None:
     tries = make_try("load", 1, 1, "failed"), make_try("load", 2, 20), make_try("send", 1, 32)
-    [run, *rest] = list_spans(EndedRun(make_run(*tries)), "https://airflow")
+    [run, *rest] = list_spans(TracedRunRows(make_run(*tries)), "https://airflow")
     assert (run.name, run.parent_id, run.begin, run.end, run.status) == (
         *("dag_run.sales", "", BEGIN, at(60), SpanStatus.OK),
     )
@@ -76,9 +76,9 @@ def test_each_try_has_a_span_with_its_parts_below_the_run() -> None:
 
 def test_the_same_run_has_the_same_spans_and_another_run_of_its_name_has_others() -> None:
     run = make_run(make_try("load", 1, 1))
-    first, again = list(list_spans(EndedRun(run))), list(list_spans(EndedRun(run)))
+    first, again = list(list_spans(TracedRunRows(run))), list(list_spans(TracedRunRows(run)))
     assert first == again
-    other = list(list_spans(EndedRun(replace(run, created=at(-86_400)))))
+    other = list(list_spans(TracedRunRows(replace(run, created=at(-86_400)))))
     assert other[0].trace_id != first[0].trace_id
 
 
@@ -86,7 +86,7 @@ def test_a_skipped_task_is_no_error_and_a_task_that_never_ran_is_there() -> None
     idle = {"scheduled": None, "queued": None, "host": ""}
     skipped = make_try("skip", 0, 5, "skipped", **idle, started=at(5), ended=at(5))
     never = make_try("never", 0, 7, "upstream_failed", **idle, started=None, ended=None)
-    _, *rest = list_spans(EndedRun(make_run(skipped, never, state="failed")))
+    _, *rest = list_spans(TracedRunRows(make_run(skipped, never, state="failed")))
     assert [(one.name, one.status, one.begin, one.end) for one in rest] == [
         ("task_run.skip", SpanStatus.UNSET, at(5), at(5)),
         ("task_run.never", SpanStatus.ERROR, at(7), at(7)),
@@ -95,8 +95,10 @@ def test_a_skipped_task_is_no_error_and_a_task_that_never_ran_is_there() -> None
 
 def test_a_cleared_run_adds_only_what_followed() -> None:
     first, again = make_try("load", 1, 1, "failed"), make_try("load", 2, 101)
-    before = list(list_spans(EndedRun(make_run(first, state="failed", end=12))))
-    after = list(list_spans(EndedRun(make_run(first, again, clear_number=1, begun=100, end=112), sent_until=at(12))))
+    before = list(list_spans(TracedRunRows(make_run(first, state="failed", end=12))))
+    after = list(
+        list_spans(TracedRunRows(make_run(first, again, clear_number=1, begun=100, end=112), sent_until=at(12)))
+    )
     assert {one.trace_id for one in before} == {one.trace_id for one in after}
     assert not {one.span_id for one in before} & {one.span_id for one in after}
     assert name_all(after) == ["dag_run.sales", "task_run.load", "ready", "queued", "running"]
@@ -105,7 +107,7 @@ def test_a_cleared_run_adds_only_what_followed() -> None:
 
 def test_a_run_that_was_cleared_before_it_was_sent_has_all_tries() -> None:
     tries = make_try("load", 1, 1, "failed"), make_try("load", 2, 101)
-    found = list(list_spans(EndedRun(make_run(*tries, clear_number=1, begun=100, end=112))))
+    found = list(list_spans(TracedRunRows(make_run(*tries, clear_number=1, begun=100, end=112))))
     assert [one.attributes["airflow.try_number"] for one in found if one.name == "task_run.load"] == [1, 2]
     assert found[0].begin == at(1)
 
@@ -113,7 +115,7 @@ def test_a_run_that_was_cleared_before_it_was_sent_has_all_tries() -> None:
 def test_a_task_that_goes_on_and_clocks_that_differ_make_no_negative_span() -> None:
     goes_on = make_try("long", 1, 1, "running", ended=None)
     early = make_try("early", 1, 20, started=at(19), ended=at(18))
-    found = list(list_spans(EndedRun(make_run(goes_on, early, state="failed"))))
+    found = list(list_spans(TracedRunRows(make_run(goes_on, early, state="failed"))))
     assert all(one.end >= one.begin for one in found)
     [long] = [one for one in found if one.name == "task_run.long"]
     assert long.end == at(60)
@@ -123,7 +125,7 @@ def test_a_task_that_goes_on_and_clocks_that_differ_make_no_negative_span() -> N
 def test_a_sensor_shows_when_it_had_given_its_slot_back() -> None:
     sensor = make_try("wait", 1, 1, ended=at(50))
     away = {sensor.id: [RescheduledTime(at(5), at(20)), RescheduledTime(at(21), at(40))]}
-    found = [one for one in list_spans(EndedRun(make_run(sensor), away)) if one.name == "rescheduled"]
+    found = [one for one in list_spans(TracedRunRows(make_run(sensor), away)) if one.name == "rescheduled"]
     assert [(one.begin, one.end) for one in found] == [(at(5), at(20)), (at(21), at(40))]
     assert len({one.span_id for one in found}) == 2
 
@@ -131,7 +133,7 @@ def test_a_sensor_shows_when_it_had_given_its_slot_back() -> None:
 def test_odd_names_survive_the_encoding() -> None:
     odd = "a \u202e\U0001f600 '\"; $(x)\n" + "z" * 900
     run = replace(make_run(make_try(odd, 1, 1), make_try("b", 1, 20)), dag=odd, run="r+1:/?&")
-    spans = list(list_spans(EndedRun(run), "https://airflow"))
+    spans = list(list_spans(TracedRunRows(run), "https://airflow"))
     request = ExportTraceServiceRequest()
     request.ParseFromString(otlp.encode(spans, "fleet"))
     [resource] = request.resource_spans
