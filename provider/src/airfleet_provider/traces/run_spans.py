@@ -16,6 +16,8 @@ from airfleet_provider.contract.run_trace.spans import SpanPart, Trace, TracedRu
 RESCHEDULED = "rescheduled"
 # Longer names of users are cut: collectors refuse attributes without end.
 LONGEST_NAME = 300
+# The critical path of a run with more tries is not looked for: it takes a time that grows with their square.
+MOST_TRIES = 1000
 
 Attribute = str | int | bool
 
@@ -88,17 +90,16 @@ def list_spans(run: TracedRunRows, base_url: str = "") -> Iterator[SentSpan]:
     Nothing that a user may have put a secret into is in them: no `conf`, no parameters, no XComs, no log lines.
     """
     traced = run.traced
-    trace = spans.build(traced)
+    trace = spans.build(traced) if len(traced.tries) <= MOST_TRIES else None
     new = [one for one in traced.tries if run.sent_until is None or _find_begin(one) > run.sent_until]
     root = identity.name_run_span(traced.trace_id, traced.clear_number)
-    yield _make_run_span(trace, root, new, base_url)
-    critical = set(trace.critical)
+    yield _make_run_span(traced, trace, root, new, base_url)
+    critical = {one.id for one in trace.critical} if trace else set()
     for one in new:
-        yield from _list_try_spans(run, one, root, base_url, is_critical=one in critical)
+        yield from _list_try_spans(run, one, root, base_url, is_critical=one.id in critical)
 
 
-def _make_run_span(trace: Trace, span_id: str, tries: Sequence[Try], base_url: str) -> SentSpan:
-    run = trace.run
+def _make_run_span(run: TracedRun, trace: Trace | None, span_id: str, tries: Sequence[Try], base_url: str) -> SentSpan:
     begin = min([run.begun, *(span.begin for one in tries for span in spans.list_spans(one, run.end)[:1])])
     attributes: dict[str, Attribute] = {
         **_describe_run(run),
@@ -111,10 +112,10 @@ def _make_run_span(trace: Trace, span_id: str, tries: Sequence[Try], base_url: s
         attributes["url.full"] = url
     if run.clear_number:
         attributes["airflow.clear_number"] = run.clear_number
-    if trace.critical:
+    if trace and trace.critical:
         attributes["airfleet.critical_path.running_s"] = str(round(trace.running_s, 3))
         attributes["airfleet.critical_path.waiting_s"] = str(round(trace.waiting_s, 3))
-    if said := spans.tell_wait(trace):
+    if trace and (said := spans.tell_wait(trace)):
         attributes["airfleet.longest_wait"] = _cut(said)
     return SentSpan(
         trace_id=run.trace_id,
