@@ -159,3 +159,22 @@ def test_promises_are_shown_for_each_rule_also_for_one_without_any(database: ser
         "late": 2,
     }
     assert {value for labels, value in found.items() if labels[0] == "idle"} == {0}
+
+
+def test_traces_that_wait_and_totals_of_those_that_do_not(database: servers.Server) -> None:
+    database.query("TRUNCATE airfleet.traced_run, airfleet.trace_total")
+    run = (
+        "INSERT INTO dag_run (id, dag_id, run_id, state, run_type, run_after, end_date, clear_number, span_status,"
+        " log_template_id, updated_at)"
+        " VALUES (%s, 'a', %s, %s, 'manual', now(), now() - interval '100 s', 0, '', 1, now())"
+    )
+    for number, state, is_waiting in ((1, "success", True), (2, "failed", False), (3, "running", True)):
+        database.query(run, number, f"r{number}", state)
+        database.query("INSERT INTO airfleet.traced_run (id, is_waiting) VALUES (%s, %s)", number, is_waiting)
+    database.query("INSERT INTO airfleet.trace_total VALUES ('runs given up', 2), ('spans sent', 40)")
+    board = Board()
+    found = read(database, StateLoop(board, LabelLimits(), Queues((), False), []), board, "state")
+    assert found("airfleet_traces_waiting") == {(): 1}
+    assert 100 <= found("airfleet_traces_oldest_seconds")[()] < 1000
+    assert found("airfleet_traces_runs_total") == {("sent",): 0, ("given up",): 2}
+    assert found("airfleet_traces_spans_total") == {("sent",): 40, ("rejected",): 0}
