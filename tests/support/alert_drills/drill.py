@@ -149,7 +149,7 @@ def _watch_begin(bed: Bed, drill: Drill, outcomes: Sequence[Outcome], since: flo
         _wait_begin(bed, drill.reported_as, HTTP, since, drill.fires_s)
     if not drill.is_late:
         for one in outcomes:
-            _note_arrival(bed, one, since, drill.fires_s if drill.is_of_agents else ARRIVES_S)
+            _note_arrival(bed, one, since, drill.fires_s if drill.is_of_agents else FIRES_S)
 
 
 def _watch_end(bed: Bed, drill: Drill, outcomes: Sequence[Outcome], since: float, healed: float) -> None:
