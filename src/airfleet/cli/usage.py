@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import click
 from airfleet.cli import options
 
 if TYPE_CHECKING:
+    from airfleet_provider.contract.run_times import RunTimePrediction
     from airfleet_provider.contract.usage_summary import Quantiles, UsageSummary
 
 # The functions import what they need, as `--help` needs none of it.
@@ -29,32 +30,46 @@ if TYPE_CHECKING:
 @click.option(
     "--since", default="14d", show_default=True, help="Attempts that ended from this moment, or `2h` ago, on."
 )
+@click.option("--run-times", is_flag=True, help="Also predict the next run of each task, and name a time-out.")
 @options.as_json
 def command(
-    project: Path, state: Path | None, dag: str | None, task: str | None, pool: str | None, since: str, as_json: bool
+    project: Path,
+    state: Path | None,
+    dag: str | None,
+    task: str | None,
+    pool: str | None,
+    since: str,
+    run_times: bool,
+    as_json: bool,
 ) -> None:
     """Show what tasks used: the median, the 99th percentile and the highest of their attempts.
 
     \b
     Example:
       airfleet usage --dag sales --since 7d
+      airfleet usage --run-times --json
     """
-    from airfleet.operations.usage import summarise_usage
+    from airfleet.operations.usage import read_usage
 
     moment = options.read_since(since, datetime.now(UTC))
-    found = summarise_usage(project, state, since=moment, dag=dag, task=task, pool=pool)
+    found, predictions = read_usage(
+        project, state, since=moment, dag=dag, task=task, pool=pool, with_run_times=run_times
+    )
     if as_json:
         shown = [{**asdict(one), "fitting_limit": one.fitting_limit, "advice": one.advice} for one in found]
+        for row in shown if run_times else ():
+            known = predictions.get((row["dag_id"], row["task_id"]))
+            row["run_times"] = asdict(known) if known else None
         tasks, pools = ([row for row in shown if (row["task_id"] is None) is alone] for alone in (False, True))
         click.echo(json.dumps({"since": moment.isoformat(), "tasks": tasks, "pools": pools}, indent=2))
         return
     if not found:
         click.echo(f"no attempt of a task has ended since {moment:%Y-%m-%d %H:%M} UTC", err=True)
         return
-    _print(found)
+    _print(found, predictions)
 
 
-def _print(found: Sequence[UsageSummary]) -> None:
+def _print(found: Sequence[UsageSummary], predictions: Mapping[tuple[str, str], RunTimePrediction]) -> None:
     from airfleet_provider.contract.text import one_line
     from airfleet_provider.contract.usage_summary import write_size
 
@@ -67,10 +82,22 @@ def _print(found: Sequence[UsageSummary]) -> None:
         click.echo(f"{one_line(_name(one)):<{width}}  {one.attempts:>8}  {memory:<30}  {times[0]:<26}  {times[1]}")
         if one.advice:
             click.echo(f"    {one.advice}")
+        if one.dag_id and one.task_id and (known := predictions.get((one.dag_id, one.task_id))):
+            click.echo(f"    {_describe(known)}")
         if one.recorded < one.attempts and one.task_id:
             click.echo(f"    {one.attempts - one.recorded} attempts have no record")
     if any(not one.is_group and one.memory for one in found):
         click.echo("* of the largest process of a task, with what it shares with its warm process")
+
+
+def _describe(one: RunTimePrediction) -> str:
+    text = f"next run: p50 {_write_seconds(one.p50_s)}, p95 {_write_seconds(one.p95_s)}"
+    if one.held is not None and one.error_s is not None and one.naive_error_s is not None:
+        text += (
+            f" (this p95 held for {one.held:.0%} of {one.judged} runs; p50 was off by {_write_seconds(one.error_s)},"
+            f" the run before by {_write_seconds(one.naive_error_s)})"
+        )
+    return f"{text}; execution_timeout: timedelta(minutes={one.timeout_s // 60})"
 
 
 def _name(one: UsageSummary) -> str:

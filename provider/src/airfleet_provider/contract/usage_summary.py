@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.run_times import MOST_RUNS, RunTimePrediction, predict
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "usage_summary")
@@ -19,6 +21,26 @@ LEAST_ATTEMPTS = 20
 ABOVE_P99, ABOVE_MOST = 1.3, 1.1
 STEP = 64 << 20
 _COUNTS = ("attempts", "recorded", "measured", "memory_kills", "signals")
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenAttempts:
+    """The attempts that a report is about: those that ended since a moment, and perhaps only some of them.
+
+    `pools` names the pool of each queue; a queue that is not in it is a pool of its own.
+    """
+
+    since: datetime
+    dag: str | None = None
+    task: str | None = None
+    pool: str | None = None
+    pools: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> Mapping[str, Any]:
+        """Return the parameters of a statement."""
+        named = {"since": self.since, "dag": self.dag, "task": self.task, "pool": self.pool}
+        return {**named, "pools": json.dumps(dict(self.pools))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +94,7 @@ class UsageSummary:
     @property
     def advice(self) -> str:
         """Return what to do about the limit on memory, in one sentence; empty if there is nothing to say."""
-        if self.memory_kills and self.limit:
+        if self.memory_kills and self.limit and self.task_id:
             return (
                 f"memory killed {self.memory_kills} of {self.attempts} attempts, and the limit is "
                 f"{write_size(self.limit)}: try `memory: {write_setting(2 * self.limit)}`"
@@ -94,12 +116,16 @@ class UsageSummary:
         return "the limit fits"
 
 
-def summarise(
-    query: Query, *, since: datetime, dag: str | None = None, task: str | None = None, pool: str | None = None
-) -> tuple[UsageSummary, ...]:
-    """Return the usage of each pool, each followed by its tasks, of the attempts that ended since a moment."""
-    values = {"since": since, "dag": dag, "task": task, "pool": pool, "shares": list(SHARES)}
-    return tuple(_read_rows(query(SQL["summarise"], values)))
+def summarise(query: Query, chosen: ChosenAttempts) -> tuple[UsageSummary, ...]:
+    """Return the usage of each pool, each followed by its tasks."""
+    return tuple(_read_rows(query(SQL["summarise"], {**chosen.words, "shares": list(SHARES)})))
+
+
+def predict_run_times(query: Query, chosen: ChosenAttempts) -> Mapping[tuple[str, str], RunTimePrediction]:
+    """Return the predictions of those tasks that have enough runs, by the ids of Dag and task."""
+    rows = query(SQL["list_run_times"], {**chosen.words, "most": MOST_RUNS})
+    found = {(row["dag_id"], row["task_id"]): predict(row["durations"]) for row in rows}
+    return {task: one for task, one in found.items() if one}
 
 
 def _read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterable[UsageSummary]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airfleet_provider.contract.usage_summary import Quantiles, UsageSummary, summarise
+from airfleet_provider.contract.usage_summary import ChosenAttempts, Quantiles, UsageSummary, summarise
 
 MIB, GIB = 1 << 20, 1 << 30
 TASK = UsageSummary(
@@ -44,6 +44,7 @@ TASK = UsageSummary(
         (replace(TASK, memory=None, measured=0), "too few attempts for advice: 0 of 20"),
         (replace(TASK, dag_id=None, task_id=None), "p99 1.1 GiB of 4.0 GiB asked"),
         (replace(TASK, dag_id=None, task_id=None, limit=None), ""),
+        (replace(TASK, dag_id=None, task_id=None, memory_kills=3), "p99 1.1 GiB of 4.0 GiB asked"),
     ],
 )
 def test_the_advice_is_about_the_limit_of_the_task(found: UsageSummary, advice: str) -> None:
@@ -61,6 +62,6 @@ def test_attempts_without_a_record_are_no_measure() -> None:
         "memory_kills": 0, "signals": 0, "is_group": False, "limit_kib": None, "memory_kib": None, "cpu_s": None,
         "run_s": [1.0, 2.0, 3.0], "read_kib": None, "written_kib": None,
     }  # fmt: skip
-    [found] = summarise(lambda *_: [row], since=datetime(2026, 1, 1, tzinfo=UTC))
+    [found] = summarise(lambda *_: [row], ChosenAttempts(datetime(2026, 1, 1, tzinfo=UTC)))
     assert found.memory is None
     assert found.run_s == Quantiles(1.0, 2.0, 3.0)

@@ -139,3 +139,22 @@ def test_old_rows_are_removed_every_hour() -> None:
     store.write()
     assert len(database.others) == 1
     assert database.others[0].startswith("DELETE FROM airfleet.task_usage")
+
+
+def test_what_waits_is_written_before_the_process_stops() -> None:
+    database = FakeDatabase()
+    store = UsageStore(lambda: database)
+    store.add(FIRST, UsageReport.model_validate(GOOD))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.shutdown"}
+
+    async def end(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        assert (await receive())["type"] == "lifespan.shutdown"
+        assert [[row["instance"] for row in rows] for rows in database.rows] == [[FIRST]]
+
+    async def read_token(text: str) -> str:
+        return text
+
+    asyncio.run(UsageReports(end, store, read_token)({"type": "lifespan"}, receive, None))
+    assert database.rows
