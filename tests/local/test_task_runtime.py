@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 import signal
@@ -137,6 +138,25 @@ def runs(tasks: Platform) -> dict[str, str]:
     for dag, run in started.items():
         tasks.wait_run(dag, run)
     return started
+
+
+def test_what_every_attempt_used_is_recorded(tasks: Platform, runs: dict[str, str]) -> None:
+    def list_usage() -> list[dict[str, Any]]:
+        return [
+            one for dag in runs for one in json.loads(tasks.airfleet("usage", "--dag", dag, "--json").stdout)["tasks"]
+        ]
+
+    wait_until(
+        lambda: all(one["recorded"] == one["attempts"] for one in list_usage()),
+        "the records of all attempts",
+        timeout_s=HEALTHY_S,
+        seen=list_usage,
+    )
+    found = list_usage()
+    assert {one["dag_id"] for one in found} == set(runs)
+    warm = [one for one in found if one["dag_id"] == "semantics_warm"]
+    assert all(one["measured"] == one["attempts"] and one["memory"]["p50"] > 1 << 20 for one in warm)
+    assert any(one["signals"] for one in found), "a signal ended an attempt"
 
 
 def test_every_task_ends_as_in_stock_airflow(tasks: Platform, runs: dict[str, str]) -> None:

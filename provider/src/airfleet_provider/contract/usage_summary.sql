@@ -1,16 +1,17 @@
 -- The statements of usage_summary.py. `%(name)s` is a parameter.
 
 -- name: summarise
--- One row for each task, and one with no Dag for each pool. `pools` names the pool of each queue. An attempt that never started is none.
+-- One row for each task, and one with no Dag for each pool. `pools` names the pool of each queue. What no worker ran, such as a
+-- task that was skipped for a branch, is no attempt. A task that waits for its next try has the end of the last one.
 WITH attempt AS (
     SELECT id, dag_id, task_id, coalesce(%(pools)s::jsonb ->> queue, queue) AS pool, duration FROM task_instance
-    WHERE end_date >= %(since)s AND start_date IS NOT NULL
+    WHERE end_date >= %(since)s AND pid IS NOT NULL AND state IN ('success', 'failed', 'skipped')
         AND (%(dag)s::text IS NULL OR dag_id = %(dag)s) AND (%(task)s::text IS NULL OR task_id = %(task)s)
         AND (%(pool)s::text IS NULL OR coalesce(%(pools)s::jsonb ->> queue, queue) = %(pool)s)
     UNION ALL
     SELECT task_instance_id, dag_id, task_id, coalesce(%(pools)s::jsonb ->> queue, queue), duration
     FROM task_instance_history
-    WHERE end_date >= %(since)s AND start_date IS NOT NULL
+    WHERE end_date >= %(since)s AND pid IS NOT NULL
         AND (%(dag)s::text IS NULL OR dag_id = %(dag)s) AND (%(task)s::text IS NULL OR task_id = %(task)s)
         AND (%(pool)s::text IS NULL OR coalesce(%(pools)s::jsonb ->> queue, queue) = %(pool)s)
 )
@@ -34,11 +35,11 @@ SELECT dag_id, task_id, array_agg(duration ORDER BY end_date) AS durations FROM 
     SELECT dag_id, task_id, duration, end_date,
         row_number() OVER (PARTITION BY dag_id, task_id ORDER BY end_date DESC) AS place
     FROM (
-        SELECT dag_id, task_id, queue, state, duration, end_date FROM task_instance
+        SELECT dag_id, task_id, queue, state, duration, end_date, pid FROM task_instance
         UNION ALL
-        SELECT dag_id, task_id, queue, state, duration, end_date FROM task_instance_history
+        SELECT dag_id, task_id, queue, state, duration, end_date, pid FROM task_instance_history
     ) AS attempt
-    WHERE state = 'success' AND duration IS NOT NULL AND end_date >= %(since)s
+    WHERE state = 'success' AND pid IS NOT NULL AND duration IS NOT NULL AND end_date >= %(since)s
         AND (%(dag)s::text IS NULL OR dag_id = %(dag)s) AND (%(task)s::text IS NULL OR task_id = %(task)s)
         AND (%(pool)s::text IS NULL OR coalesce(%(pools)s::jsonb ->> queue, queue) = %(pool)s)
 ) AS last WHERE place <= %(most)s GROUP BY dag_id, task_id
