@@ -316,10 +316,13 @@ def unit(text: str, host: str, name: str) -> str:
 def test_web_hosts_believe_the_balancers_and_nobody_else() -> None:
     behind = unit(NINE, "web2", "api-server")
     assert "--proxy-headers" in behind
-    assert 'Environment="FORWARDED_ALLOW_IPS=10.0.0.11,127.0.0.1"' in behind
+    # Any user of the host comes from its own addresses, so only HAProxy's user is believed there.
+    assert 'Environment="FORWARDED_ALLOW_IPS=10.0.0.11"' in behind
+    assert 'Environment="AIRFLEET_LOCAL_PROXY=haproxy 127.0.0.1,10.0.0.12"' in behind
     alone = unit(ALONE, "web1", "api-server")
     assert "proxy-headers" not in alone
     assert "FORWARDED_ALLOW_IPS" not in alone
+    assert "AIRFLEET_LOCAL_PROXY" not in alone
 
 
 @pytest.mark.parametrize(("peer", "seen"), [("10.0.0.11", "203.0.113.9 https"), ("10.0.0.31", "10.0.0.31 http")])

@@ -5,6 +5,7 @@ Every process that loads plugins imports this module; only an api-server imports
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -90,6 +91,13 @@ def guard_browsers(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     return SecurityHeaders(app)
 
 
+def believe_proxy(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """Return the application behind what believes the forwarding headers of HAProxy on this host alone."""
+    from airfleet_provider.api_server.local_proxy import LocalProxy  # noqa: PLC0415
+
+    return LocalProxy.wrap(app, os.environ)
+
+
 class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
     """Adds the Fleet pages to Airflow's UI, mounts what they need beside Airflow's API, and limits failed logins.
 
@@ -121,11 +129,12 @@ class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
         ),
         {"name": "Trace", "bundle_url": BUNDLE, "url_route": "trace-run", "destination": "dag_run"},
     ]
-    # The last is the outermost: the audit log and its limits do not take an outage for a refusal, and each answer gets
-    # the headers.
+    # The last is the outermost: the audit log and its limits do not take an outage for a refusal, and ask for the
+    # address of the client that is believed; each answer gets the headers.
     fastapi_root_middlewares = [  # noqa: RUF012
         {"middleware": plugin_list.PluginList, "name": "airfleet list of plugins"},
         {"middleware": answer_honestly, "name": "airfleet outages"},
         {"middleware": record_changes, "name": "airfleet audit log"},
+        {"middleware": believe_proxy, "name": "airfleet forwarding headers"},
         {"middleware": guard_browsers, "name": "airfleet security headers"},
     ]

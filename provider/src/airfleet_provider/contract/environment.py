@@ -10,6 +10,8 @@ AGENTS = "AIRFLEET_AGENTS"
 CELERY = "AIRFLEET_CELERY"
 # The file that exists while this worker is drained.
 DRAINED = "AIRFLEET_DRAINED"
+# The user of HAProxy on this host, and after a blank the addresses of this host from which it comes, with commas.
+LOCAL_PROXY = "AIRFLEET_LOCAL_PROXY"
 # The file that configures the log agent (`log_agent_config`).
 LOG_AGENT = "AIRFLEET_LOG_AGENT"
 # The file that configures the log store of a fleet (`log_store_config`).

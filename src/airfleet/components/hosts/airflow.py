@@ -51,7 +51,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import log_servers, logs, web_ports
+from airfleet.components.hosts import haproxy, log_servers, logs, web_ports
 from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
@@ -80,6 +80,7 @@ def describe_web(place: Place) -> Part:
     """Describe a web host: the UI with the REST API, and as a process apart the API that tasks report to."""
     site = place.site(HOME)
     balancers = place.addresses("balancer")
+    here = tuple(dict.fromkeys((LOOPBACK, place.host.address, place.own_address)))
     own, hidden = web_ports.find_own(place, API), web_ports.find_own(place, EXECUTION)
     return _describe(
         place,
@@ -88,8 +89,9 @@ def describe_web(place: Place) -> Part:
             Stage.API: (
                 api_server.describe(
                     replace(site, listen=own),
-                    # A request of a balancer comes from this host itself when TLS has ended.
-                    trusted=(*balancers, LOOPBACK) if balancers else (),
+                    trusted=tuple(one for one in balancers if one not in here),
+                    # A request of a balancer comes from HAProxy of this host when TLS has ended.
+                    proxy=api_server.LocalProxyUser(haproxy.USER, here) if balancers else None,
                     options=("--host", own) if own != site.listen else (),
                 ),
                 execution_api.describe(
