@@ -36,18 +36,11 @@ test: dev-env  ## Run all checks and tests
 	@tools/vcsim || echo "make test: so the tests of the driver vsphere are skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check docs test-services ARGS=
-	@$(call twice,$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS))
-	@$(call twice,$(BIN)/pytest tests/hosts $(ARGS))
-
-# Runs tests of real programs. A test that fails runs once more, by itself: so an hour of others is not lost to one that
-# fails by chance, and the log says whether it is unsteady or broken. Where much is broken, five are enough to see it.
-twice = $(1) || { code=$$?; test $$code = 1 || exit $$code; \
-	echo "make: what failed runs once more, by itself" >&2; \
-	$(1) --last-failed --last-failed-no-failures none --maxfail 5 || exit; \
-	echo "make: what failed above has passed by itself: it is unsteady, mend it" >&2; }
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
+	$(BIN)/pytest tests/hosts $(ARGS)
 
 test-services: dev-env  ## Run the tests that start one real program: PostgreSQL, HAProxy, promtool, sshd
-	@$(call twice,$(BIN)/pytest --numprocesses 2 --dist loadfile tests/services $(ARGS))
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/services $(ARGS)
 
 .PHONY: test-migrate
 test-migrate: dev-env  ## Move Dags from a real Airflow 2.11, installed beside, to Airflow 3, and back; takes minutes
