@@ -109,12 +109,19 @@ class UsageStore:
         return True
 
     def write(self) -> None:
-        """Write what waits. If the database does not answer, it waits on; an error is logged and not raised."""
+        """Write what waits. If the database does not answer, it waits on; an error is logged and not raised.
+
+        If the connection breaks while rows are written, nobody knows whether they are. Written twice, the usage of an
+        attempt would be doubled, so these rows are given up.
+        """
         with self._writing:
             with self._lock:
                 rows, self.pending, dropped, self.dropped = self.pending, {}, self.dropped, 0
             if dropped:
-                log.warning("The usage of %d attempts is not recorded: too many wait for the database", dropped)
+                log.warning(
+                    "The usage of %d attempts is not recorded: too many waited for the database, or it broke off",
+                    dropped,
+                )
             try:
                 if rows:
                     # In the order of the key, so that two hosts that write the same rows never wait for each other.
@@ -128,8 +135,13 @@ class UsageStore:
                 if not self.is_failing:  # one line for each outage
                     log.warning("The usage of attempts waits for the database: %s: %s", type(error).__name__, error)
                 self.is_failing = True
+                # An error with a code is the server's own: nothing was written. Without a connection, neither.
+                is_unwritten = self.connection is None or bool(getattr(error, "pgcode", None))
                 self._hang_up()
                 with self._lock:
+                    if not is_unwritten:
+                        self.dropped += len(rows)
+                        return
                     for key, row in self.pending.items():
                         rows[key] = merge(rows[key], row) if key in rows else row
                     self.pending = rows

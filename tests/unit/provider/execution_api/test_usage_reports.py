@@ -17,10 +17,10 @@ GOOD = {**TaskUsage(cpu_s=1.5, memory=300 << 20, read=4096).to_json(), "wall_s":
 
 
 class FakeDatabase:
-    """Remembers what was executed; refuses while `is_away`."""
+    """Remembers what was executed. It cannot be reached while `is_away`; `breaks_off` breaks one connection."""
 
     def __init__(self) -> None:
-        self.is_away = False
+        self.is_away = self.breaks_off = False
         self.rows: list[list[dict[str, Any]]] = []
         self.others: list[str] = []
 
@@ -34,13 +34,19 @@ class FakeDatabase:
 
     def close(self) -> None: ...
 
-    def execute(self, sql: str, words: dict[str, Any]) -> None:
+    def connect(self) -> FakeDatabase:
         if self.is_away:
             raise OSError("no route to host")
+        return self
+
+    def execute(self, sql: str, words: dict[str, Any]) -> None:
         if "rows" in words:
             self.rows.append(json.loads(words["rows"]))
         else:
             self.others.append(sql)
+        if self.breaks_off:
+            self.breaks_off = False
+            raise OSError("server closed the connection unexpectedly")
 
 
 def put(
@@ -115,7 +121,7 @@ def test_processes_of_one_attempt_are_one_row_with_the_highest_peak() -> None:
 def test_an_outage_of_the_database_loses_no_report_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_reports, "MOST_PENDING", 1)
     database = FakeDatabase()
-    store = UsageStore(lambda: database)
+    store = UsageStore(database.connect)
     report = UsageReport.model_validate(GOOD)
     database.is_away = True
     store.add(FIRST, report)
@@ -126,6 +132,16 @@ def test_an_outage_of_the_database_loses_no_report_up_to_a_limit(monkeypatch: py
     store.write()
     assert [[row["parts"] for row in rows] for rows in database.rows] == [[2]]
     assert not store.pending
+
+
+def test_rows_that_may_be_written_already_are_not_written_again() -> None:
+    database = FakeDatabase()
+    store = UsageStore(database.connect)
+    store.add(FIRST, UsageReport.model_validate(GOOD))
+    database.breaks_off = True
+    store.write()
+    store.write()
+    assert len(database.rows) == 1, "twice, they would be added up"
 
 
 def test_old_rows_are_removed_every_hour() -> None:
