@@ -23,6 +23,7 @@ READS = frozenset(
         *(
             "incident",
             "lineage",
+            "catalog build",
             "machines hosts",
             "machines list",
             "machines plan",

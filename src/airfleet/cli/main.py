@@ -32,6 +32,7 @@ VERBS = (
         "sla",
         "incident",
         "lineage",
+        "catalog",
     ),
     *("machines", "migrate", "export"),
     *("audit", "breaker", "airflow", "docs"),

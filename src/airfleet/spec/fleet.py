@@ -84,7 +84,7 @@ CHECK_LEVELS: Mapping[str, Level] = {
     "project-tests": "error",
     "owner": "warning",
     "tags": "off",
-    "description": "off",
+    "description": "warning",
     "retries": "warning",
     "execution-timeout": "off",
     "naming": "off",

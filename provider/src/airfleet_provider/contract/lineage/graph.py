@@ -158,11 +158,14 @@ class LineageGraph:
                 seen.add(near)
                 left.append(iter(self.list_edges(near, down=down)))
 
-    def find_relatives(self, node: NodeKey, *, down: bool) -> Mapping[NodeKey, int]:
-        """Return each node after (or before) a node with its smallest distance, the nearest first."""
+    def find_relatives(self, node: NodeKey, *, down: bool, most: int | None = None) -> Mapping[NodeKey, int]:
+        """Return each node after (or before) a node with its smallest distance, the nearest first.
+
+        With `most`, the search ends after the distance at which so many were found.
+        """
         found = {node: 0}
         layer = [node]
-        while layer:
+        while layer and (most is None or len(found) <= most):
             edges = (edge for one in layer for edge in self.list_edges(one, down=down))
             near = dict.fromkeys(edge.target if down else edge.source for edge in edges)
             depth = found[layer[0]] + 1
