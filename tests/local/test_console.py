@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.local]
 
 # Twice as long as the api-server keeps an answer.
 KEPT_S = 6.0
-PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers")
+PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "incident")
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 # What a team may do in Airflow that may read one Dag.
-ONE_DAG = [("can_read", "DAG:quick"), ("can_read", "Task Instances"), ("can_read", "DAG Runs"), ("can_read", "Website")]
+ONE_DAG = [("can_read", resource) for resource in ("DAG:quick", "Task Instances", "DAG Runs", "Task Logs", "Website")]
 
 
 class Visitor:
@@ -109,10 +109,10 @@ def test_everybody_sees_what_the_own_role_allows(platform: Platform, visitors: d
     assert platform.succeeds("quick")
     found = {name: tuple(one.get(page).status_code for page in PAGES) for name, one in visitors.items()}
     assert found == {
-        "admin": (200,) * 6,
-        "viewer": (200,) * 6,
-        "team": (403, 403, 403, 200, 200, 403),
-        "nobody": (401,) * 6,
+        "admin": (200,) * 7,
+        "viewer": (200,) * 7,
+        "team": (403, 403, 403, 200, 200, 403, 403),
+        "nobody": (401,) * 7,
     }
     explained = {name: one.get("explain?dag=quick").status_code for name, one in visitors.items()}
     assert explained == {"admin": 200, "viewer": 200, "team": 200, "nobody": 401}
@@ -171,10 +171,43 @@ def test_a_team_sees_neither_alerts_of_others_nor_of_the_platform(
     assert not hidden & list_alerts(visitors["team"])
 
 
-def test_an_open_page_costs_little(platform: Platform, visitors: dict[str, Visitor]) -> None:
+def test_readers_of_a_dag_see_the_traces_and_logs_of_its_runs(platform: Platform, visitors: dict[str, Visitor]) -> None:
+    run = platform.trigger("quick")
+    assert platform.wait_run("quick", run) == "success"
+    words = str(httpx.QueryParams({"dag": "quick", "run": run}))
+    found = {name: one.get(f"trace?{words}").status_code for name, one in visitors.items()}
+    assert found == {"admin": 200, "viewer": 200, "team": 200, "nobody": 401}
+    (work,) = visitors["team"].get(f"trace?{words}").json()["tries"]
+    assert (work["name"], work["state"], work["parts"][-1]["part"]) == ("work", "success", "running")
+    assert visitors["team"].get("trace?dag=slow&run=r").status_code == 403
+
+    def list_runs(visitor: Visitor) -> set[str]:
+        return {line["run"] for line in visitor.get("logs?dag=quick").json()["lines"]}
+
+    wait_until(lambda: run in list_runs(visitors["team"]), "the lines of the run in the index")
+    lines = visitors["team"].get("logs?dag=quick").json()["lines"]
+    assert {line["dag"] for line in lines} == {"quick"}
+    statuses = {
+        name: (one.get("logs").status_code, one.get("logs?dag=slow").status_code) for name, one in visitors.items()
+    }
+    assert statuses == {"admin": (200, 200), "viewer": (200, 200), "team": (403, 403), "nobody": (401, 401)}
+
+
+def test_a_time_line_shows_changes_to_auditors_only(platform: Platform, visitors: dict[str, Visitor]) -> None:
+    platform.trigger("quick")
+
+    def list_kinds(name: str) -> set[str]:
+        return {one["kind"] for one in visitors[name].get("incident").json()["events"]}
+
+    wait_until(lambda: "change" in list_kinds("admin"), "the change on the time line")
+    assert "change" not in list_kinds("viewer")
+
+
+@pytest.mark.parametrize("path", ["overview", "pools", "incident?hours=24"])
+def test_an_open_page_costs_little(platform: Platform, visitors: dict[str, Visitor], path: str) -> None:
     """A page asks every 10 s, so one request may take 0.1 s of CPU: one percent of a core."""
     (server, *children) = platform.session(platform.pid("api-server"))
-    assert visitors["admin"].get("overview").status_code == 200
+    assert visitors["admin"].get(path).status_code == 200
 
     def measure() -> float:
         times = []
@@ -186,11 +219,11 @@ def test_an_open_page_costs_little(platform: Platform, visitors: dict[str, Visit
     before, begun, asked = measure(), time.monotonic(), 0
     # Longer than an answer is kept, so that the database is read too.
     while asked < 20 or time.monotonic() < begun + KEPT_S:
-        assert visitors["admin"].get("overview").status_code == 200
+        assert visitors["admin"].get(path).status_code == 200
         asked += 1
         time.sleep(0.2)
     spent = (measure() - before) / asked
-    print(f"one request for the overview: {1000 * spent:.1f} ms of CPU of the api-server")
+    print(f"one request for {path}: {1000 * spent:.1f} ms of CPU of the api-server")
     assert spent < 0.1
 
 
@@ -214,3 +247,14 @@ def test_a_person_opens_the_pages_and_the_tab_of_a_task(platform: Platform) -> N
         page.goto(f"{base}/dags/quick/runs/{run}/tasks/work/plugin/why-task")
         expect(page.locator(".airfleet .af-verdict")).to_be_visible()
         page.screenshot(path=ARTIFACTS / "fleet-real-why.png")
+        page.goto(f"{base}/dags/quick/runs/{run}/plugin/trace-run")
+        expect(page.locator(".airfleet .af-lane").first).to_be_visible()
+        page.screenshot(path=ARTIFACTS / "fleet-real-trace.png")
+        for name, heading in (
+            ("pools", "Slot pools"),
+            ("logs", "Lines, the newest first"),
+            ("incident", "What happened"),
+        ):
+            page.goto(f"{base}/plugin/fleet/{name}")
+            expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+            page.screenshot(path=ARTIFACTS / f"fleet-real-{name}.png")
