@@ -5,6 +5,7 @@ import { Link, useParams } from "react-router-dom";
 import { Empty } from "./parts";
 import { Alerts } from "./pages/Alerts";
 import { Audit } from "./pages/Audit";
+import { Backups } from "./pages/Backups";
 import { Breakers } from "./pages/Breakers";
 import { Incident } from "./pages/Incident";
 import { Logs } from "./pages/Logs";
@@ -23,6 +24,7 @@ const PAGES: { path: string; name: string; show: () => ReactNode }[] = [
   { path: "breakers", name: "Breakers", show: () => <Breakers /> },
   { path: "logs", name: "Logs", show: () => <Logs /> },
   { path: "incident", name: "Time line", show: () => <Incident /> },
+  { path: "backups", name: "Backups", show: () => <Backups /> },
   { path: "audit", name: "Audit", show: () => <Audit /> },
 ];
 

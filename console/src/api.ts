@@ -242,6 +242,17 @@ export interface Incident {
   hides_changes: boolean;
 }
 
+export interface Backups {
+  backup_at: string | null;
+  archive_at: string | null;
+  oldest_run: string | null;
+  database_bytes: number;
+  /** Whether the server keeps the log of changes from which a moment is restored. */
+  has_wal: boolean;
+  wal_archived_at: string | null;
+  is_wal_failing: boolean;
+}
+
 export interface LogLines {
   lines: {
     at: string;

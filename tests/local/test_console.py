@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.local]
 
 # Twice as long as the api-server keeps an answer.
 KEPT_S = 6.0
-PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "incident")
+PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "incident", "backups")
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 # What a team may do in Airflow that may read one Dag.
 ONE_DAG = [("can_read", resource) for resource in ("DAG:quick", "Task Instances", "DAG Runs", "Task Logs", "Website")]
@@ -109,10 +109,10 @@ def test_everybody_sees_what_the_own_role_allows(platform: Platform, visitors: d
     assert platform.succeeds("quick")
     found = {name: tuple(one.get(page).status_code for page in PAGES) for name, one in visitors.items()}
     assert found == {
-        "admin": (200,) * 7,
-        "viewer": (200,) * 7,
-        "team": (403, 403, 403, 200, 200, 403, 403),
-        "nobody": (401,) * 7,
+        "admin": (200,) * 8,
+        "viewer": (200,) * 8,
+        "team": (403, 403, 403, 200, 200, 403, 403, 403),
+        "nobody": (401,) * 8,
     }
     explained = {name: one.get("explain?dag=quick").status_code for name, one in visitors.items()}
     assert explained == {"admin": 200, "viewer": 200, "team": 200, "nobody": 401}

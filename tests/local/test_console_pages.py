@@ -33,6 +33,7 @@ PAGES = {
     "audit": ("PATCH /api/v2/pools/crm", "Nothing was changed yet"),
     "explain": ("The slot pool warehouse is full", "Nothing stands in its way"),
     "incident": ("twice as many tasks fail", "Nothing happened that the platform writes down"),
+    "backups": ("23.4 GB", "no backup is known"),
     "logs": ("no price <b>for</b> 4711", "No line fits"),
     "trace": ("load waited for a slot", "No task of this run has begun"),
 }

@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airfleet_provider.console import inquiry_views, views
-from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.readings import (
+    AlertBoard,
+    BackupBoard,
+    BreakerBoard,
+    PlatformActivity,
+    PromiseBoard,
+    ReleaseBoard,
+)
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.alert_list import Alert, Silence
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource, Row
@@ -462,6 +469,11 @@ def make_incident() -> TimeLine:
     )
 
 
+def make_backups() -> BackupBoard:
+    """Return a platform with a backup of last night, and an archive of last week."""
+    return BackupBoard(ago(30_000), ago(500_000), ago(90 * 86_400), 23_400_000_000, True, ago(40), False)
+
+
 def make_lines(*, dag: str = "") -> FoundLines:
     """Return log lines of two Dags and of a component."""
 
@@ -496,6 +508,7 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "explain": make_explanation(),
         "trace": inquiry_views.show_trace(spans.build(make_trace())),
         "incident": inquiry_views.show_incident(rights, make_incident()),
+        "backups": inquiry_views.show_backups(make_backups()),
         "logs": inquiry_views.show_lines(make_lines(), ""),
     }
 
@@ -515,5 +528,6 @@ def make_empty_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "explain": model.to_json(Explanation(Subject("sales"), ago(0), "active", "sales runs.")),
         "trace": inquiry_views.show_trace(spans.build(replace(make_trace(), tries=(), state="queued", ended=None))),
         "incident": inquiry_views.show_incident(rights, TimeLine(ago(7200), ago(0), ())),
+        "backups": inquiry_views.show_backups(BackupBoard(None, None, None, 9_000_000, False, None, False)),
         "logs": inquiry_views.show_lines(FoundLines(), ""),
     }

@@ -129,12 +129,13 @@ const Body = ({ data }: { data: Data }) => {
 };
 
 export const Trace = ({ dagId = "", runId = "" }: Place) => {
-  const [hasEnded, setEnded] = useState(false);
-  const polled = usePolled<Data>(`trace?${new URLSearchParams({ dag: dagId, run: runId })}`, hasEnded ? ONCE : EVERY_MS);
-  const ended = polled.data?.has_ended ?? false;
+  const path = `trace?${new URLSearchParams({ dag: dagId, run: runId })}`;
   // A run that has ended does not change, but for somebody who clears its tasks.
+  const [endedPath, setEndedPath] = useState("");
+  const polled = usePolled<Data>(path, endedPath === path ? ONCE : EVERY_MS);
+  const hasEnded = polled.data?.has_ended ?? false;
   useEffect(() => {
-    if (ended) setEnded(true);
-  }, [ended]);
+    if (hasEnded) setEndedPath(path);
+  }, [hasEnded, path]);
   return <Loaded polled={polled}>{(data) => <Body data={data} />}</Loaded>;
 };

@@ -32,6 +32,7 @@ def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: P
     return (
         *list_platform_settings(fleet, site, credentials, keys=keys, executor=executor),
         *_list_own_database_settings(site),
+        Setting("airfleet", "backups", str(site.backups), "a Fleet page shows how old the last backup is"),
         *list_user_settings(fleet),
     )
 

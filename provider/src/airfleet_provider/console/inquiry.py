@@ -31,6 +31,7 @@ WHOLE = "DAGs (read), for every Dag, since a time line names any of them"
 LOGS = "Task Logs (read) of the Dag {dag}"
 ALL_LOGS = f"DAGs and Task Logs (read), for every Dag, and {ACTIVITY}; or name one Dag"
 MOST_LINES = 200
+EARLIEST_YEAR = 2000
 # Airflow's own ids have 250 characters at most.
 Id = Annotated[str, Query(max_length=LONGEST_ID + 100)]
 
@@ -62,8 +63,17 @@ def show_incident(
         line = desk.readings.read_incident(timedelta(hours=hours))
     else:
         end = until if until.tzinfo else until.replace(tzinfo=UTC)
+        if end.year < EARLIEST_YEAR:
+            raise HTTPException(422, f"a time line begins in {EARLIEST_YEAR} at the earliest")
         line = desk.readings.read_past(end - timedelta(hours=hours), end)
     return answer(request, inquiry_views.show_incident(rights, line))
+
+
+@router.get("/backups")
+def show_backups(request: Request, desk: Own, rights: Given) -> Response:
+    """Return how old the last backup and the last archive of runs are. It names no Dag."""
+    require(rights.sees_platform, ACTIVITY)
+    return answer(request, inquiry_views.show_backups(desk.readings.read_backups()))
 
 
 @router.get("/logs")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
+from airfleet_provider.console.readings import BackupBoard
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.incident.events import TimeLine
 from airfleet_provider.contract.run_trace import spans
@@ -87,6 +90,11 @@ def show_incident(rights: Rights, line: TimeLine) -> Json:
         "is_cut": line.is_cut or len(shown) < len(events),
         "hides_changes": not rights.audits,
     }
+
+
+def show_backups(board: BackupBoard) -> Json:
+    """Return when the last backup and archive ended, and what the database holds."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(board).items()}
 
 
 def show_lines(found: FoundLines, dag: str) -> Json:

@@ -11,7 +11,8 @@ from airfleet_provider.log_search import readers
 if TYPE_CHECKING:
     from airfleet_provider.log_index.store import FoundLines, LogQuery, LogReader
 
-WAIT_S = 5.0
+# Those who wait hold a thread of the api-server.
+WAIT_S = 2.0
 
 
 class LogDeskBusyError(RuntimeError):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 from airfleet_provider.compat.calls import config, db_errors
@@ -17,8 +18,10 @@ from airfleet_provider.console.cache import Cache
 from airfleet_provider.contract import (
     alert_list,
     audit_store,
+    backup_folder,
     breaker_list,
     breaker_rules,
+    job_schema,
     overview,
     release_list,
     slot_list,
@@ -39,6 +42,9 @@ from airfleet_provider.slas import reports
 from airfleet_provider.slas.reports import EngineState, Total
 
 SQL = Statements(__package__, "readings")
+
+# The jobs that the page of backups shows.
+JOBS = (job_schema.BACKUP, job_schema.RUN_ARCHIVE)
 
 Value = TypeVar("Value")
 Snapshot = Callable[[], AbstractContextManager[Query]]
@@ -83,6 +89,22 @@ class BreakerBoard:
 
     breakers: tuple[Breaker, ...] = ()
     events: tuple[BreakerEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackupBoard:
+    """When the last backup and the last archive of old runs ended, and what the database holds.
+
+    Without `has_wal`, the server keeps no log of changes from which a moment could be restored.
+    """
+
+    backup_at: datetime | None
+    archive_at: datetime | None
+    oldest_run: datetime | None
+    database_bytes: int
+    has_wal: bool
+    wal_archived_at: datetime | None
+    is_wal_failing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +154,10 @@ class Readings:
     def read_report(self) -> list[Total] | None:
         """Return how often each promise was kept in the last 30 days, or None if this platform keeps none."""
         return self._reports.get("report", lambda: self._read_if_there(_read_report))
+
+    def read_backups(self) -> BackupBoard:
+        """Return how old the last backup and the last archive are."""
+        return self._cache.get("backups", lambda: self._read(_read_backups))
 
     def read_incident(self, span: timedelta) -> TimeLine:
         """Return what happened from so long ago until now."""
@@ -187,6 +213,22 @@ def _read_breakers(query: Query) -> BreakerBoard:
     rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
     found = breaker_list.list_breakers(query, [rule.name for rule in rules])
     return BreakerBoard(found, breaker_list.list_events(query, None, limit=MOST_EVENTS))
+
+
+def _read_backups(query: Query) -> BackupBoard:
+    ended = {row["name"]: row["ended_at"] for row in query(SQL["jobs"], {"names": list(JOBS)})}
+    (row,) = query(SQL["database"], {})
+    folder = config.read_setting("airfleet", "backups")
+    newest = backup_folder.find_newest(Path(folder)) if folder else None
+    return BackupBoard(
+        backup_at=datetime.fromtimestamp(newest, UTC) if newest else ended.get(job_schema.BACKUP),
+        archive_at=ended.get(job_schema.RUN_ARCHIVE),
+        oldest_run=row["oldest_run"],
+        database_bytes=row["size"],
+        has_wal=bool(row["archives_wal"]),
+        wal_archived_at=row["wal_archived_at"],
+        is_wal_failing=row["is_wal_failing"],
+    )
 
 
 def _read_changes(query: Query) -> list[Row]:

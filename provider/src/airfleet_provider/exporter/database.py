@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from airfleet_provider.agent_loops.loop import Context
-from airfleet_provider.contract import job_schema
+from airfleet_provider.contract import backup_folder, job_schema
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.limits import LabelLimits, Labels
@@ -65,13 +65,6 @@ class DatabaseLoop:
             values["airfleet_wal_archived_timestamp_seconds"][()] = archiver["archived"]
         for row in jobs:
             values[JOBS[row["name"]]][()] = row["ended"]
-        if (newest := self._find_newest_backup()) is not None:
+        if self._backups and (newest := backup_folder.find_newest(self._backups)) is not None:
             values["airfleet_backup_timestamp_seconds"][()] = newest
         self._board.publish(NAME, {name: self._limits.fold(name, series) for name, series in values.items()})
-
-    def _find_newest_backup(self) -> float | None:
-        """Return when the newest backup of the folder was finished: then its folder got its name."""
-        if self._backups is None or not self._backups.is_dir():
-            return None
-        marks = [path.stat().st_mtime for path in self._backups.glob("[0-9]*Z/backup.json")]
-        return max(marks, default=None)

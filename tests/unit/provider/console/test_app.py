@@ -20,7 +20,14 @@ from airfleet_provider.console.app import make_app
 from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.desk import Desk
 from airfleet_provider.console.log_desk import LogDesk
-from airfleet_provider.console.readings import AlertBoard, BreakerBoard, PlatformActivity, PromiseBoard, ReleaseBoard
+from airfleet_provider.console.readings import (
+    AlertBoard,
+    BackupBoard,
+    BreakerBoard,
+    PlatformActivity,
+    PromiseBoard,
+    ReleaseBoard,
+)
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import alert_list, alert_schema, release_list, slot_list
 from airfleet_provider.contract.audit_log import Row
@@ -34,7 +41,7 @@ from airfleet_provider.log_index.store import FoundLines, LogQuery, LogStoreErro
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
-PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "incident", "audit")
+PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "backups", "incident", "audit")
 ACKNOWLEDGE = "/alerts/17/acknowledge"
 SCALE = "/pools/cpu/scale"
 
@@ -75,6 +82,10 @@ class InventedReadings:
 
     def read_report(self) -> list[Total] | None:
         return invented_fleet.make_report() if self._answer() else None
+
+    def read_backups(self) -> BackupBoard:
+        self._answer()
+        return invented_fleet.make_backups()
 
     def read_incident(self, span: timedelta) -> TimeLine:
         self._answer()
@@ -197,7 +208,7 @@ def test_nobody_changes_anything_without_a_login(bench: Bench) -> None:
     [
         (ADMIN, PAGES),
         (VIEWER, PAGES[:-1]),
-        (WATCHER, ("overview", "pools", "slas", "alerts", "breakers")),
+        (WATCHER, ("overview", "pools", "slas", "alerts", "breakers", "backups")),
         (TEAM, ("slas", "alerts")),
         (Rights("nobody", frozenset(), reads_all=False, sees_platform=False, operates=False), ()),
     ],
@@ -462,7 +473,8 @@ def test_a_time_line_of_the_past_ends_at_its_moment(bench: Bench) -> None:
     client = bench.as_user(ADMIN)
     shown = client.get("/incident?hours=24&until=2026-11-29T08:00:00Z").json()
     assert (shown["since"], shown["until"]) == ("2026-11-28T08:00:00+00:00", "2026-11-29T08:00:00+00:00")
-    assert client.get("/incident?hours=100000").status_code == 422
+    for words in ("hours=100000", "until=0001-01-01T00:00:00Z", "until=yesterday"):
+        assert client.get(f"/incident?{words}").status_code == 422
 
 
 @pytest.mark.parametrize(
