@@ -86,7 +86,8 @@ class Collector:
                 outcome = _judge(
                     answer.status_code, _read(answer.iter_bytes(4096)), answer.headers.get("Retry-After", "")
                 )
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is, the trace waits. An error that ended the thread would look like an answer that hangs.
             outcome = ExportOutcome(ExportVerdict.LATER, f"{type(error).__name__}: {error}")
         return ExportOutcome(outcome.verdict, self._hide(outcome.detail), outcome.rejected, outcome.retry_after_s)
 
