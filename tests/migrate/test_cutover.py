@@ -138,8 +138,7 @@ def check_rehearsal(old: Side, new: Side, folder: Path) -> None:
     """Assert that Airflow 3 upgrades a copy of the old database, and that the copy is gone afterwards."""
     folder.mkdir(mode=0o711)
     url = f"postgresql://postgres@127.0.0.1:{old.port}/{old.database}"
-    upgrade = [str(new.program), "db", "migrate"]
-    found = rehearsal.rehearse(url, folder, find_postgres(), upgrade, new.environment, print)
+    found = rehearsal.rehearse(url, folder, find_postgres(), Path(sys.executable), new.environment, print)
     runs = len(old.runs())
     assert found.rows["dag_run"] == (runs, runs)
     assert found.lost == ()

@@ -116,7 +116,8 @@ def rehearse_command(project: Path, state: Path | None, database_env: str, as_js
     """Copy Airflow 2's metadata database, upgrade the copy with Airflow 3's own migrations, and compare.
 
     The copy lies in a PostgreSQL of its own below the state folder, which is removed at the end. Neither platform
-    notices. Exits with 1 if the upgrade fails or a table has lost rows.
+    notices. Only tables are copied, and nothing that is stored in them runs: no function, and no pickle. Exits with 1
+    if the upgrade fails or a table has lost rows.
 
     \b
     Example:
@@ -132,15 +133,7 @@ def rehearse_command(project: Path, state: Path | None, database_env: str, as_js
     enter(place, read_fleet(place), state)
     folder = find_state(place, state)
     folder.create()
-    environment = launching.build_environment(launching.choose_inherited(os.environ), {}, place, folder.root)
-    found = rehearsal.rehearse(
-        url,
-        folder.root,
-        launching.find_postgres(),
-        [sys.executable, "-P", "-m", "airflow", "db", "migrate"],
-        environment,
-        say,
-    )
+    found = rehearsal.rehearse(url, folder.root, launching.find_postgres(), Path(sys.executable), os.environ, say)
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "lost": found.lost}, indent=2))
     else:

@@ -31,12 +31,32 @@ def write(machines: Machines, *, fleet: str, user_data: UserData) -> str:
     else:
         hint = "write `driver: vsphere` or `driver: ec2`"
         raise UsageError("Terraform does not know the driver command", where="machines.driver", hint=hint)
-    return json.dumps(body, indent=2) + "\n"
+    return json.dumps(_quote(body), indent=2) + "\n"
 
 
-def _quote(text: str) -> str:
-    """Return a text in which Terraform replaces nothing."""
-    return text.replace("${", "$${").replace("%{", "%%{")
+class TerraformExpression(str):
+    """A text that Terraform evaluates. Every other text in the configuration is one of a user."""
+
+    __slots__ = ()
+
+
+def _quote(value: object) -> object:
+    """Return a value in whose texts, also in keys, Terraform evaluates nothing but expressions of this module."""
+    match value:
+        case TerraformExpression():
+            return value
+        case str():
+            return value.replace("${", "$${").replace("%{", "%%{")
+        case dict():
+            return {_quote(key): _quote(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_quote(inner) for inner in value]
+    return value
+
+
+def _refer(path: str) -> TerraformExpression:
+    """Return the reference to an attribute of another block."""
+    return TerraformExpression(f"${{{path}}}")
 
 
 def _encode(text: str) -> str:
@@ -55,9 +75,9 @@ def _write_ec2(place: Ec2, groups: tuple[MachineGroup, ...], fleet: str, user_da
     for group in groups:
         image = group.image
         if not image.startswith("ami-"):
-            named = {"name": "name", "values": [_quote(image)]}
+            named = {"name": "name", "values": [image]}
             images[group.name] = {"owners": ["self"], "most_recent": True, "filter": [named]}
-            image = f"${{data.aws_ami.{group.name}.id}}"
+            image = _refer(f"data.aws_ami.{group.name}.id")
         if group.apart:
             placements[group.name] = {"name": f"{fleet}-{group.name}", "strategy": "spread"}
         for name in group.names:
@@ -65,7 +85,7 @@ def _write_ec2(place: Ec2, groups: tuple[MachineGroup, ...], fleet: str, user_da
             one: _Block = {
                 "ami": image,
                 "instance_type": choose_type(group, place.generation),
-                "user_data": _quote(user_data(name)),
+                "user_data": user_data(name),
                 "root_block_device": disk,
                 "metadata_options": {"http_tokens": "required", "http_put_response_hop_limit": 1},
                 "tags": {"Name": f"{fleet}-{name}"},
@@ -75,7 +95,7 @@ def _write_ec2(place: Ec2, groups: tuple[MachineGroup, ...], fleet: str, user_da
             if place.security_groups:
                 one["vpc_security_group_ids"] = list(place.security_groups)
             if group.apart:
-                one["placement_group"] = f"${{aws_placement_group.{group.name}.name}}"
+                one["placement_group"] = _refer(f"aws_placement_group.{group.name}.name")
             instances[name] = one
     provider = {key: value for key, value in (("region", place.region), ("profile", place.profile)) if value}
     return _drop_empty(
@@ -84,13 +104,13 @@ def _write_ec2(place: Ec2, groups: tuple[MachineGroup, ...], fleet: str, user_da
             "provider": {"aws": provider},
             "data": _drop_empty({"aws_ami": images}),
             "resource": _drop_empty({"aws_placement_group": placements, "aws_instance": instances}),
-            "output": _list_hosts(groups, lambda name: f"${{aws_instance.{name}.private_ip}}"),
+            "output": _list_hosts(groups, lambda name: _refer(f"aws_instance.{name}.private_ip")),
         }
     )
 
 
 def _write_vsphere(place: Vsphere, groups: tuple[MachineGroup, ...], fleet: str, user_data: UserData) -> _Block:
-    datacenter = {"datacenter_id": "${data.vsphere_datacenter.all.id}"}
+    datacenter = {"datacenter_id": _refer("data.vsphere_datacenter.all.id")}
     stores: _Block = {}
     networks: _Block = {}
     templates: _Block = {}
@@ -98,29 +118,29 @@ def _write_vsphere(place: Vsphere, groups: tuple[MachineGroup, ...], fleet: str,
     rules: _Block = {}
     for group in groups:
         template = f"data.vsphere_virtual_machine.{group.name}"
-        templates[group.name] = {"name": _quote(group.image), **datacenter}
-        store = f"${{{template}.datastore_id}}"
+        templates[group.name] = {"name": group.image, **datacenter}
+        store = _refer(f"{template}.datastore_id")
         if wanted := group.storage or place.datastore:
-            stores[group.name] = {"name": _quote(wanted), **datacenter}
-            store = f"${{data.vsphere_datastore.{group.name}.id}}"
-        network = f"${{{template}.network_interfaces[0].network_id}}"
+            stores[group.name] = {"name": wanted, **datacenter}
+            store = _refer(f"data.vsphere_datastore.{group.name}.id")
+        network = _refer(f"{template}.network_interfaces[0].network_id")
         if group.network:
-            networks[group.name] = {"name": _quote(group.network), **datacenter}
-            network = f"${{data.vsphere_network.{group.name}.id}}"
+            networks[group.name] = {"name": group.network, **datacenter}
+            network = _refer(f"data.vsphere_network.{group.name}.id")
         for name in group.names:
             machines[name] = {
                 "name": f"{fleet}-{name}",
-                "resource_pool_id": "${data.vsphere_compute_cluster.all.resource_pool_id}",
+                "resource_pool_id": _refer("data.vsphere_compute_cluster.all.resource_pool_id"),
                 "datastore_id": store,
-                **({"folder": _quote(place.folder)} if place.folder else {}),
+                **({"folder": place.folder} if place.folder else {}),
                 "num_cpus": group.cpus,
                 "memory": group.memory >> 20,
-                "guest_id": f"${{{template}.guest_id}}",
-                "firmware": f"${{{template}.firmware}}",
-                "scsi_type": f"${{{template}.scsi_type}}",
+                "guest_id": _refer(f"{template}.guest_id"),
+                "firmware": _refer(f"{template}.firmware"),
+                "scsi_type": _refer(f"{template}.scsi_type"),
                 "network_interface": [{"network_id": network}],
                 "disk": [{"label": "disk0", "size": -(-group.disk // GIB)}],
-                "clone": {"template_uuid": f"${{{template}.id}}"},
+                "clone": {"template_uuid": _refer(f"{template}.id")},
                 "extra_config": {
                     "guestinfo.userdata": _encode(user_data(name)),
                     "guestinfo.userdata.encoding": "base64",
@@ -131,12 +151,12 @@ def _write_vsphere(place: Vsphere, groups: tuple[MachineGroup, ...], fleet: str,
         if group.apart and group.count > 1:
             rules[group.name] = {
                 "name": f"{fleet}-{group.name}",
-                "compute_cluster_id": "${data.vsphere_compute_cluster.all.id}",
-                "virtual_machine_ids": [f"${{vsphere_virtual_machine.{name}.id}}" for name in group.names],
+                "compute_cluster_id": _refer("data.vsphere_compute_cluster.all.id"),
+                "virtual_machine_ids": [_refer(f"vsphere_virtual_machine.{name}.id") for name in group.names],
             }
     data: _Block = {
-        "vsphere_datacenter": {"all": {"name": _quote(place.datacenter)}},
-        "vsphere_compute_cluster": {"all": {"name": _quote(place.cluster), **datacenter}},
+        "vsphere_datacenter": {"all": {"name": place.datacenter}},
+        "vsphere_compute_cluster": {"all": {"name": place.cluster, **datacenter}},
         "vsphere_datastore": stores,
         "vsphere_network": networks,
         "vsphere_virtual_machine": templates,
@@ -149,7 +169,7 @@ def _write_vsphere(place: Vsphere, groups: tuple[MachineGroup, ...], fleet: str,
         "provider": {"vsphere": provider},
         "data": _drop_empty(data),
         "resource": _drop_empty(resources),
-        "output": _list_hosts(groups, lambda name: f"${{vsphere_virtual_machine.{name}.default_ip_address}}"),
+        "output": _list_hosts(groups, lambda name: _refer(f"vsphere_virtual_machine.{name}.default_ip_address")),
     }
 
 

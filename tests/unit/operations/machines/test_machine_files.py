@@ -14,7 +14,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import inventory, terraform
 from airfleet.operations.machines.ec2_types import choose_type
 from airfleet.spec import load
-from airfleet.spec.machines import GIB, MachineGroup
+from airfleet.spec.machines import GIB, Ec2, MachineGroup, Machines, Vsphere
 from command_line import invoke
 
 GROUPS = """\
@@ -109,6 +109,28 @@ def test_terraform_makes_the_same_machines_for_ec2_and_says_the_hosts() -> None:
         "address": "${aws_instance.web2.private_ip}",
         "roles": ["web", "balancer"],
     }
+
+
+def test_terraform_evaluates_no_text_of_fleet_yaml() -> None:
+    """What a user writes is data: an expression there could read files and run programs of the control machine."""
+    evil = "${file('/etc/passwd')}%{for x in y}"
+    group = MachineGroup("web", 2, 4, GIB, GIB, f"ami-{evil}", network=evil, storage=evil, type=evil, apart=True)
+    texts = [
+        terraform.write(machines, fleet=f"demo{evil}", user_data=lambda _: evil)
+        for machines in (
+            Machines("ec2", (group,), ec2=Ec2(region=evil, profile=evil, security_groups=(evil,))),
+            Machines(
+                "vsphere",
+                (group,),
+                vsphere=Vsphere(server=evil, port=443, datacenter=evil, cluster=evil, datastore=evil, folder=evil),
+            ),
+        )
+    ]
+    for text in texts:
+        assert evil not in text
+        assert text.count("file('/etc/passwd')") == text.count("$${file('/etc/passwd')}%%{for x in y}")
+        assert text.count("$${file(") > 5
+        json.loads(text)
 
 
 def test_terraform_does_not_know_a_program() -> None:

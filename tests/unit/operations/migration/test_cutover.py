@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,8 @@ class Airflow:
     events: dict[str, int] = field(default_factory=dict)
     schedule: str = "hourly"
     on_pause: Callable[[], None] = lambda: None
+    on_hold: Callable[[], None] = lambda: None
+    held: str = ""
     tell: Callable[[str], None] = lambda _: None
 
     def tick(self, dag: str) -> None:
@@ -66,7 +69,17 @@ class Airflow:
             self.needs.get(dag_id, frozenset()),
         )
 
+    @contextmanager
+    def hold(self, dag_id: str) -> Iterator[DagState | None]:
+        self.on_hold()
+        self.held = dag_id
+        try:
+            yield self.read(dag_id)
+        finally:
+            self.held = ""
+
     def pause(self, dag_id: str, *, pause: bool) -> None:
+        assert self.held != dag_id
         self.tell(f"{self.name} {dag_id} {pause}")
         if pause:
             self.on_pause()
@@ -302,10 +315,98 @@ def test_a_move_that_was_killed_lets_no_dag_run_on_both_sides(world: World) -> N
     # Killed before it was written down that the Dag runs here. Then somebody triggers a run in Airflow 2.
     world.open().move(["sales"])
     [moved] = journal.read(world.folder).values()
-    journal.write(world.folder, {"sales": replace(moved, phase=CutoverPhase.SEEDING)})
+    journal.write(world.folder, {"sales": replace(moved, phase=CutoverPhase.STARTING)})
     world.old.active["sales"] = 1
     world.open().move(["sales"])
     assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, False)
+
+
+def test_a_dag_that_somebody_unpauses_in_airflow_2_before_it_runs_here_stays_there(world: World) -> None:
+    def unpause() -> None:
+        world.old.paused["sales"] = False
+        world.old.on_hold = lambda: None
+
+    world.old.on_hold = unpause
+    with pytest.raises(AirfleetError, match="unpaused sales in old; it runs there, and not here"):
+        world.open().move(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+    world.tick(times=2)
+    world.open().move(["sales"])
+    world.tick(times=2)
+    assert len(world.check()) == 9
+
+
+def test_a_run_that_began_after_the_pause_ends_before_the_dag_is_moved(world: World) -> None:
+    def run() -> None:
+        """Somebody unpauses the Dag, its scheduler begins a run, and somebody pauses it again."""
+        world.old.active["sales"] = 1
+        world.old.on_hold = lambda: None
+
+    world.old.on_hold = run
+    with pytest.raises(AirfleetError, match="a run of sales began in old"):
+        world.open().move(["sales"])
+    assert world.new.paused["sales"]
+    unpaused: list[bool] = []
+
+    def sleep(_: float) -> None:
+        unpaused.append(not world.old.paused["sales"])
+        world.old.active["sales"] = 0
+
+    Cutover(world.old, world.new, world.folder, lambda: 0.0, sleep, world.said.append).move(["sales"])
+    assert unpaused == [True]
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, False)
+
+
+def test_tied_dags_go_on_there_if_somebody_unpauses_one_of_them_there(tied: World) -> None:
+    def unpause() -> None:
+        # While the command pauses the second Dag, somebody unpauses the first.
+        if tied.old.paused["sales"]:
+            tied.old.paused["sales"] = False
+
+    tied.old.on_pause = unpause
+    with pytest.raises(AirfleetError, match="unpaused sales in old"):
+        tied.open().move(["sales", "report"])
+    assert not any(tied.old.paused.values())
+    assert all(tied.new.paused.values())
+
+
+@pytest.mark.parametrize("phase", [CutoverPhase.WAITING, CutoverPhase.SEEDING])
+def test_a_dag_that_somebody_unpaused_here_in_the_meantime_is_not_moved(world: World, phase: CutoverPhase) -> None:
+    journal.write(world.folder, {"sales": journal.DagRecord("sales", phase, was_paused=False)})
+    world.new.paused["sales"] = False
+    with pytest.raises(AirfleetError, match="unpaused sales here before it was moved"):
+        world.open().move(["sales"])
+
+
+@pytest.mark.parametrize("phase", [CutoverPhase.STARTING, CutoverPhase.MOVED])
+def test_a_dag_that_runs_on_both_sides_is_named_and_can_be_brought_back(world: World, phase: CutoverPhase) -> None:
+    world.open().move(["sales"])
+    [moved] = journal.read(world.folder).values()
+    journal.write(world.folder, {"sales": replace(moved, phase=phase)})
+    world.old.paused["sales"] = False
+    with pytest.raises(AirfleetError, match="it runs there and here"):
+        world.open().move(["sales"])
+    assert not world.new.paused["sales"]
+    world.open().bring_back(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+
+
+def test_a_dag_that_somebody_unpauses_here_on_its_way_back_goes_on_here(world: World) -> None:
+    world.open().move(["sales"])
+    world.tick()
+
+    def unpause() -> None:
+        world.new.paused["sales"] = False
+        world.new.on_hold = lambda: None
+
+    world.new.on_hold = unpause
+    with pytest.raises(AirfleetError, match="on its way back; it goes on here"):
+        world.open().bring_back(["sales"])
+    assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, False)
+    world.tick()
+    world.open().bring_back(["sales"])
+    world.tick()
+    assert len(world.check()) == 8
 
 
 def test_a_dag_that_never_ran_here_does_not_begin_to_on_its_way_back(world: World) -> None:

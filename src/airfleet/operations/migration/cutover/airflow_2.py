@@ -49,6 +49,7 @@ def build_queries() -> Queries:
         read_last=SQL["read_last"],
         read_since=SQL["read_since"],
         pause=SQL["pause"],
+        hold=SQL["hold"],
         seed_run=SQL["seed_run"],
         seed_next=SQL["seed_next"],
     )

@@ -32,6 +32,10 @@ ORDER BY logical_date
 -- name: pause
 UPDATE dag SET is_paused = %(pause)s WHERE dag_id = %(dag)s AND is_paused IS DISTINCT FROM %(pause)s
 
+-- name: hold
+-- The scheduler takes the same lock before it makes a run, and leaves out Dags that are locked.
+SELECT 1 FROM dag WHERE dag_id = %(dag)s FOR UPDATE
+
 -- name: seed_run
 -- A run with the same logical date stays as it is.
 INSERT INTO dag_run (dag_id, run_id, logical_date, data_interval_start, data_interval_end, run_after, state, start_date,

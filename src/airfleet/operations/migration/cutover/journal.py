@@ -17,6 +17,7 @@ class CutoverPhase(StrEnum):
 
     WAITING = "waiting"  # for the runs of Airflow 2 to end; the Dag is paused there then
     SEEDING = "seeding"  # the last run there is made known here
+    STARTING = "starting"  # it is unpaused here
     MOVED = "moved"  # it runs here
     RETURNING = "returning"  # on its way back
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -60,6 +61,9 @@ class CutoverSide(Protocol):
 
     def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[EndedRun]:
         """Return the automated runs with a logical date after a moment, the oldest first."""
+
+    def hold(self, dag_id: str) -> AbstractContextManager[DagState | None]:
+        """Return a context in which nobody else pauses or unpauses the Dag, and its scheduler makes no run of it."""
 
     def seed(self, dag_id: str, runs: Sequence[EndedRun]) -> None:
         """Have these runs, which ended elsewhere, so that the next run follows the last of them. Repeatable."""
@@ -148,6 +152,7 @@ class Queries:
     read_last: str
     read_since: str
     pause: str
+    hold: str
     seed_run: str
     seed_next: str
 
@@ -190,6 +195,13 @@ class PlatformDatabase:
     def pause(self, dag_id: str, *, pause: bool) -> None:
         """Pause or unpause a Dag."""
         self._query(self._sql.pause, dag=dag_id, pause=pause)
+
+    @contextmanager
+    def hold(self, dag_id: str) -> Iterator[DagState | None]:
+        """Lock the row of the Dag, and yield what the Dag is then. A killed command loses the lock."""
+        with self._connection.transaction():
+            self._query(self._sql.hold, dag=dag_id)
+            yield self.read(dag_id)
 
     def list_since(self, dag_id: str, moment: datetime | None) -> Sequence[EndedRun]:
         """Return the automated runs with a logical date after a moment, the oldest first."""

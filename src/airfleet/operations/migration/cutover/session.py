@@ -69,6 +69,7 @@ class Cutover:
         for dag in group:
             record = journal.read(self.state)[dag]
             if record.phase is CutoverPhase.MOVED:
+                self._confirm(record, self._read(self.old, dag))
                 self.tell(f"{dag}: it was moved before")
                 continue
             try:
@@ -76,18 +77,47 @@ class Cutover:
             except AirfleetError:
                 self._undo(left)
                 raise
+        # The others may have taken an hour.
+        try:
+            for record in left:
+                self._confirm(record, self._read(self.old, record.dag_id))
+        except AirfleetError:
+            self._undo(left)
+            raise
         # The last one needs none of the others.
         for record in reversed(left):
             self._arrive(record)
 
     def _leave(self, record: DagRecord) -> DagRecord:
         """Pause a Dag in Airflow 2 between two runs, and return its record."""
-        # It runs here already if the last step of a move was done and not written down. Then it must not go on there.
-        is_here = record.phase is CutoverPhase.SEEDING and not self._read(self.new, record.dag_id).is_paused
-        last = (self._read(self.old, record.dag_id) if is_here else self._halt(self.old, record)).last
+        if record.phase is CutoverPhase.STARTING:
+            # It may run here already. Then it must not go on there, as it does while its runs are waited for.
+            return record
+        self._check_paused_here(record)
+        last = self._halt(self.old, record).last
         record = replace(record, phase=CutoverPhase.SEEDING, last=last.logical_date.isoformat() if last else "")
         self._save(record)
         return record
+
+    def _check_paused_here(self, record: DagRecord) -> None:
+        if not self._read(self.new, record.dag_id).is_paused:
+            hint = "pause it here, look at what it has done, and call again"
+            raise AirfleetError(f"somebody unpaused {record.dag_id} here before it was moved", hint=hint)
+
+    def _confirm(self, record: DagRecord, old: DagState) -> None:
+        """Raise AirfleetError if somebody has unpaused a Dag in Airflow 2 since the command paused it there."""
+        dag = record.dag_id
+        if old.is_paused:
+            if record.phase is CutoverPhase.SEEDING and not _is_between_runs(old, record):
+                what = f"a run of {dag} began in {self.old.name} after the command paused it there"
+                raise AirfleetError(what, hint="call again: the run goes on there until it has ended")
+            return
+        if self._read(self.new, dag).is_paused:
+            what = f"somebody unpaused {dag} in {self.old.name}; it runs there, and not here"
+            again = "call again" if record.phase is not CutoverPhase.MOVED else f"airfleet migrate cutover {dag} --back"
+            raise AirfleetError(what, hint=again)
+        hint = f"pause it in {self.old.name}, look for runs that both have, and call again; or bring it --back"
+        raise AirfleetError(f"somebody unpaused {dag} in {self.old.name}; it runs there and here", hint=hint)
 
     def _undo(self, left: Sequence[DagRecord]) -> None:
         """Let Dags go on in Airflow 2 after one that is tied to them could not be paused there."""
@@ -99,12 +129,17 @@ class Cutover:
                     self._save(replace(record, phase=CutoverPhase.WAITING))
 
     def _arrive(self, record: DagRecord) -> None:
-        last = self._read(self.old, record.dag_id).last
-        self.new.seed(record.dag_id, [_mark(last, self.old)] if last else [])
-        if not record.was_paused:
-            self.new.pause(record.dag_id, pause=False)
+        """Let a Dag run here. Nobody can unpause it in Airflow 2 meanwhile."""
+        with self._hold(self.old, record.dag_id) as old:
+            self._confirm(record, old)
+            if record.phase is not CutoverPhase.STARTING:
+                self._check_paused_here(record)
+            self.new.seed(record.dag_id, [_mark(old.last, self.old)] if old.last else [])
+            self._save(replace(record, phase=CutoverPhase.STARTING))
+            if not record.was_paused:
+                self.new.pause(record.dag_id, pause=False)
         self._save(replace(record, phase=CutoverPhase.MOVED))
-        after = f"its next run follows {last.run_id}" if last else "it had no run there"
+        after = f"its next run follows {old.last.run_id}" if old.last else "it had no run there"
         self.tell(f"{record.dag_id}: {'paused here as it was there' if record.was_paused else 'runs here'}; {after}")
 
     def _stop_here(self, record: DagRecord) -> None:
@@ -120,12 +155,16 @@ class Cutover:
         self._halt(self.new, record)
 
     def _bring_back(self, record: DagRecord) -> None:
-        # Airflow 2 was paused since the move, so its last run is the one that the runs here followed.
-        last = self._read(self.old, record.dag_id).last
-        runs = self.new.list_since(record.dag_id, last.logical_date if last else None)
-        self.old.seed(record.dag_id, [_mark(one, self.new) for one in runs])
-        if not record.was_paused:
-            self.old.pause(record.dag_id, pause=False)
+        with self._hold(self.new, record.dag_id) as new:
+            if not new.is_paused:
+                what = f"somebody unpaused {record.dag_id} here on its way back; it goes on here"
+                raise AirfleetError(what, hint="call again")
+            # Airflow 2 was paused since the move, so its last run is the one that the runs here followed.
+            last = self._read(self.old, record.dag_id).last
+            runs = self.new.list_since(record.dag_id, last.logical_date if last else None)
+            self.old.seed(record.dag_id, [_mark(one, self.new) for one in runs])
+            if not record.was_paused:
+                self.old.pause(record.dag_id, pause=False)
         left = journal.read(self.state)
         del left[record.dag_id]
         journal.write(self.state, left)
@@ -143,7 +182,7 @@ class Cutover:
             if _is_between_runs(self._read(side, record.dag_id), record):
                 side.pause(record.dag_id, pause=True)
                 found = self._read(side, record.dag_id)
-                if _is_between_runs(found, record):
+                if found.is_paused and _is_between_runs(found, record):
                     return found
             if not record.was_paused:
                 side.pause(record.dag_id, pause=False)
@@ -189,6 +228,13 @@ class Cutover:
         if found is None:
             raise UsageError(f"{side.name} has no active Dag {dag}", hint="its file must load there")
         return found
+
+    @contextmanager
+    def _hold(self, side: CutoverSide, dag: str) -> Iterator[DagState]:
+        with side.hold(dag) as found:
+            if found is None:
+                raise UsageError(f"{side.name} has no active Dag {dag}", hint="its file must load there")
+            yield found
 
     def _save(self, record: DagRecord) -> None:
         journal.write(self.state, {**journal.read(self.state), record.dag_id: record})
