@@ -169,9 +169,10 @@ def run_aws() -> Iterator[Aws]:
 
 
 @contextmanager
-def run_vcenter(folder: Path) -> Iterator[Vcenter]:
-    """Start a vcsim on a free port. It ends with the block."""
-    command = [VCSIM, "-l", "127.0.0.1:0", "-api-version", "7.0", "-username", "ops", "-password", "a password"]
+def run_vcenter(folder: Path, *words: str) -> Iterator[Vcenter]:
+    """Start a vcsim on a free port, with more words of its command line. It ends with the block."""
+    login = ("-username", "ops", "-password", "a password")
+    command = [VCSIM, "-l", "127.0.0.1:0", "-api-version", "7.0", *login, *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

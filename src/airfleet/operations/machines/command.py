@@ -42,6 +42,10 @@ class CommandDriver:
             raise self._fail("list", 'its answer has no list "machines"')
         return tuple(self._read("list", one) for one in found)
 
+    def list_unfinished(self) -> frozenset[str]:
+        """Return nothing: the contract with the program has no such question."""
+        return frozenset()
+
     def create(self, name: str, key: str, group: MachineGroup) -> Machine:
         """Make a machine."""
         wanted = {

@@ -37,5 +37,11 @@ class Driver(Protocol):
         If a machine with this key exists, make none: do what an interruption left undone, and return that machine.
         """
 
+    def list_unfinished(self) -> frozenset[str]:
+        """Return ids of requests for machines, also of others, that were taken and have not ended.
+
+        It is empty for a driver whose `list` shows a machine as soon as the request for it was taken.
+        """
+
     def destroy(self, machine: Machine) -> None:
         """Destroy a machine. A machine that is gone already is destroyed, one with other tags is refused."""

@@ -18,8 +18,10 @@ from airfleet.spec.machines import Machines
 from airfleet.workspace import applied_hosts, file_lock
 
 ADDRESS_S, PAUSE_S = 600.0, 5.0
-# A machine that was asked for shows in lists within this time, or it was never made.
+# A request that was sent before a kill is taken within this time, or never. Then its machine shows in lists, or the
+# request is unfinished, which may last.
 LATE_S = 60.0
+UNFINISHED_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,31 @@ class MachineSession:
         records.write(self.state, left)
 
     def _find_late(self, record: MachineRecord) -> Machine | None:
-        """Return the machine that an interrupted apply asked for: a driver may show it some time after it is made."""
+        """Return the machine that an interrupted apply asked for, when it is made, or None if it never will be.
+
+        Raises:
+            AirfleetError: Requests of that time do not end. The next call goes on.
+        """
         self.tell(f"{record.name}: an apply was interrupted while it was made; looks for it for {LATE_S:g} s")
         end = self.clock() + LATE_S
+        last = end + UNFINISHED_S
+        unfinished: frozenset[str] = frozenset()
+        has_told = False
         while True:
-            found = next((one for one in self._list() if one.key == record.key), None)
-            if found or self.clock() >= end:
+            # Which one of them makes this machine is not to be seen. Later ones are not for it.
+            now, present = self.clock(), self.driver.list_unfinished()
+            unfinished = unfinished | present if now < end else unfinished & present
+            # After the requests: a machine whose request has ended is in this list.
+            if found := next((one for one in self._list() if one.key == record.key), None):
                 return found
+            if now >= end and not unfinished:
+                return None
+            if now >= last:
+                what = f"{len(unfinished)} machines are still being made, and {record.name} may be one of them"
+                raise AirfleetError(what, hint=f"airfleet machines destroy {record.name}: it looks again")
+            if now >= end and not has_told:
+                self.tell(f"{record.name}: waits for {len(unfinished)} machines that are still being made")
+                has_told = True
             self.sleep(PAUSE_S)
 
     def _save(self, record: MachineRecord) -> None:

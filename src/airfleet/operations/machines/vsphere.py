@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 USER, PASSWORD = "AIRFLEET_VSPHERE_USER", "AIRFLEET_VSPHERE_PASSWORD"
 TASK_S, PAUSE_S = 1800.0, 1.0
+CLONE, PAGE = "VirtualMachine.clone", 200
 
 
 def open_driver(
@@ -110,6 +111,19 @@ class VsphereDriver:
                     self._wait(seen.vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[grown])))
                 self._wait(seen.vm.PowerOnVM_Task())
             return seen.machine
+
+    def list_unfinished(self) -> frozenset[str]:
+        """Return the tasks of the vCenter that clone a machine: the marks of the copy show when they have ended."""
+        states = [vim.TaskInfo.State.queued, vim.TaskInfo.State.running]
+        with self._connected("list tasks") as content:
+            tasks = content.taskManager.CreateCollectorForTasks(vim.TaskFilterSpec(state=states))
+            try:
+                found = []
+                while page := tasks.ReadNextTasks(PAGE):
+                    found += [info.key for info in page if info.descriptionId.startswith(CLONE)]
+                return frozenset(found)
+            finally:
+                tasks.DestroyCollector()
 
     def destroy(self, machine: Machine) -> None:
         """Destroy a machine with its disks."""

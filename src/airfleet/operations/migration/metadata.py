@@ -12,9 +12,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.migration.text import make_printable
 
 CONNECT_S = 10
 STATEMENT_MS = 60_000
@@ -129,6 +131,17 @@ def read_dump(path: Path) -> Metadata:
     return _collect(tables.get)
 
 
+_TABLES = (
+    "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.relkind = 'r' AND n.nspname = ANY(%s) AND c.relname = ANY(%s)"
+)
+_TABLE_COLUMNS = (
+    "SELECT a.attname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid"
+    " WHERE c.relkind = 'r' AND n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped"
+    " AND t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace"
+)
+
 # No message has a part of the URL, as a password that is not encoded may be in any part.
 _NO_URL = "this is no URL of PostgreSQL or SQLite"
 _FORM = "postgresql://login:password@host:5432/database; in the password, write % as %25, @ as %40, / as %2F"
@@ -147,26 +160,43 @@ def check_url(url: str) -> str:
 
 
 def _read_postgresql(url: str) -> Metadata:
-    options = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_MS}"
+    # A policy of rows would call functions of the old database with the rights of the login.
+    options = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_MS} -c row_security=off"
     try:
         with psycopg.connect(url, connect_timeout=CONNECT_S, options=options, autocommit=False) as connection:
-            found = connection.execute(
-                "SELECT table_name, column_name FROM information_schema.columns"
-                " WHERE table_schema = ANY(current_schemas(false))"
-            ).fetchall()
-            columns: dict[str, set[str]] = {}
-            for table, column in found:
-                columns.setdefault(str(table), set()).add(str(column))
+            schema, columns = _find_tables(connection)
 
             def read(table: str) -> Sequence[Row] | None:
                 if table not in columns:
                     return None
-                return connection.execute(_select(table, columns[table]).encode()).fetchall()
+                return connection.execute(_select(table, columns[table], f'"{schema}".').encode()).fetchall()
 
             return _collect(read)
     except psycopg.Error as error:
         # The message of a failed connection names host, port and user. check_url has made sure that they are these.
-        raise AirfleetError(f"the database cannot be read: {str(error).splitlines()[0]}") from None
+        raise AirfleetError(f"the database cannot be read: {_first_line(error)}") from None
+
+
+def _find_tables(connection: psycopg.Connection) -> tuple[str, dict[str, set[str]]]:
+    """Return the schema of Airflow's tables, and of each table the columns that can be read without running code.
+
+    Whoever may write the database may have planted functions: behind a view with the name of a table, an operator of
+    the search path, or a cast of a type. A read would run them with the rights of the login. So only tables are read,
+    only their columns of PostgreSQL's own types, and without a search path.
+    """
+    [row] = connection.execute("SELECT pg_catalog.current_schemas(false)").fetchall()
+    connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+    found: dict[str, dict[str, set[str]]] = {}
+    for schema, table in connection.execute(_TABLES, (list(row[0]), list(_COLUMNS))).fetchall():
+        # The lock keeps the table what it is.
+        name = sql.Identifier(schema, table)
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
+        columns = {str(one) for (one,) in connection.execute(_TABLE_COLUMNS, (schema, table)).fetchall()}
+        found.setdefault(str(schema), {})[str(table)] = columns
+    for schema in row[0]:
+        if tables := found.get(str(schema)):
+            return str(schema), {table: columns for table, columns in tables.items() if columns}
+    return "", {}
 
 
 def _read_sqlite(path: Path) -> Metadata:
@@ -175,8 +205,13 @@ def _read_sqlite(path: Path) -> Metadata:
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
+            # What the file defines may call no function that does more than compute.
+            connection.execute("PRAGMA trusted_schema = OFF")
 
             def read(table: str) -> Sequence[Row] | None:
+                kinds = connection.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+                if kinds != [("table",)]:
+                    return None
                 columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
                 return connection.execute(_select(table, columns)).fetchall() if columns else None
 
@@ -184,11 +219,15 @@ def _read_sqlite(path: Path) -> Metadata:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise AirfleetError(f"the database cannot be read: {error}", where=str(path)) from None
+        raise AirfleetError(f"the database cannot be read: {_first_line(error)}", where=str(path)) from None
 
 
-def _select(table: str, present: set[str]) -> str:
-    """Return the statement that reads a table. The names come from _COLUMNS alone."""
+def _first_line(error: Exception) -> str:
+    return make_printable((str(error).strip().splitlines() or ["it says nothing"])[0])
+
+
+def _select(table: str, present: set[str], schema: str = "") -> str:
+    """Return the statement that reads a table. The names come from _COLUMNS, but that of the schema."""
     parts = []
     for column in _COLUMNS[table]:
         if column not in present:
@@ -197,7 +236,7 @@ def _select(table: str, present: set[str]) -> str:
             parts.append(f"({column} IS NOT NULL AND {column} <> '')")
         else:
             parts.append(f'"{column}"' if column in _WORDS else column)
-    return f"SELECT {', '.join(parts)} FROM {table}"  # noqa: S608
+    return f"SELECT {', '.join(parts)} FROM {schema}{table}"  # noqa: S608
 
 
 def _read_copies(lines: Iterable[str]) -> Iterator[tuple[str, list[Row]]]:

@@ -19,6 +19,7 @@ from airfleet.operations.machines.rules import MachineAction
 from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
 from airfleet.spec.machines import Machines
+from deadline import wait_until
 from machine_makers import VCSIM, Aws, Maker, PlacedClient, Program, Vcenter, run_aws, run_vcenter
 
 FLEET = "demo"
@@ -266,3 +267,25 @@ def test_a_wrong_login_is_told_and_a_stranger_with_the_name_stays(kind: str, mak
     with pytest.raises(AirfleetError, match="another machine demo-web1"):
         maker.open(FLEET).create("web1", OTHER_KEY, maker.group(1))
     assert maker.count() == 1
+
+
+def test_a_clone_that_a_killed_apply_left_under_way_is_seen_until_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path(VCSIM).exists():
+        pytest.skip("no vcsim here: tools/vcsim makes it")
+    # The delay is in milliseconds. Without the second word, the simulator answers nobody meanwhile.
+    with run_vcenter(tmp_path, "-method-delay", "CloneVm:5000,LockHandoff:0") as maker:
+        driver = maker.open(FLEET)
+
+        def die(_: object) -> None:
+            raise KilledError
+
+        with monkeypatch.context() as killed:
+            killed.setattr(driver, "_wait", die)
+            with pytest.raises(KilledError):
+                driver.create("web1", KEY, maker.group(1))
+        [task] = driver.list_unfinished()
+        assert driver.list() == ()
+        wait_until(lambda: task not in driver.list_unfinished(), "the end of the clone", timeout_s=120)
+        assert [one.key for one in driver.list()] == [KEY]

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airfleet.operations.migration import metadata_copy, rehearsal
+from airfleet.operations.migration import metadata, metadata_copy, rehearsal
 from airfleet.runners.local.launch import find_postgres
 from shops import start_postgres
 
@@ -104,6 +104,43 @@ def test_nothing_that_was_planted_in_the_old_database_runs(tmp_path: Path, monke
     assert {one.split()[0] for one in found.left_out} >= {"FUNCTION", "TRIGGER", "VIEW", "RULE", "POLICY"}
     assert list(marks.iterdir()) == []
     assert list(state.iterdir()) == []
-    # What was planted does leave a mark where somebody loads it.
+    # What was planted leaves a mark where somebody loads it.
     pickle.loads(hostile)  # noqa: S301
     assert [one.name for one in marks.iterdir()] == ["pickle"]
+
+
+# An assessment reads these: a view in place of a table, and an operator that fits better than PostgreSQL's own one.
+READ = """
+CREATE FUNCTION plant() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN COPY (SELECT 1) TO PROGRAM 'touch {marks}/read'; RETURN 'planted'; END $$;
+CREATE FUNCTION differs(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN PERFORM public.plant(); RETURN true; END $$;
+CREATE OPERATOR <> (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = differs);
+CREATE TABLE alembic_version (version_num varchar);
+INSERT INTO alembic_version VALUES ('5f2621c13b39');
+CREATE TABLE connection (conn_id varchar, conn_type varchar, password varchar, extra varchar);
+INSERT INTO connection VALUES ('bank', 'http', 'secret', NULL);
+CREATE VIEW variable AS SELECT plant() AS key;
+"""
+
+
+def test_an_assessment_reads_tables_and_runs_nothing_that_was_planted(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    marks.chmod(0o777)
+    with start_postgres(tmp_path) as port:
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        with psycopg.connect(url, autocommit=True) as old:
+            old.execute(READ.format(marks=marks).encode())
+        found = metadata.read_url(url)
+        assert found.revision == "5f2621c13b39"
+        assert [(one.name, one.has_password) for one in found.connections] == [("bank", True)]
+        assert "variable" in found.missing
+        assert list(marks.iterdir()) == []
+        # Read as any other program reads it, each of both leaves a mark.
+        with psycopg.connect(url, autocommit=True) as old:
+            for query in ("SELECT password <> '' FROM connection", "SELECT key FROM variable"):
+                old.execute(query.encode())
+                (marks / "read").unlink()

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,7 @@ class Cloud:
         self.dies_at: int | None = None
         self.deeds = 0
         self.has_addresses = True
+        self.unfinished: set[str] = set()
 
     def step(self) -> None:
         self.deeds += 1
@@ -45,6 +46,9 @@ class Cloud:
 
     def list(self) -> tuple[Machine, ...]:
         return tuple(self.machines.values())
+
+    def list_unfinished(self) -> frozenset[str]:
+        return frozenset(self.unfinished)
 
     def create(self, name: str, key: str, group: MachineGroup) -> Machine:
         self.step()
@@ -154,6 +158,67 @@ def test_a_command_that_was_killed_at_any_line_is_ended_by_the_next(
         apply(0)
         destroy()
         assert cloud.list() == ()
+
+
+@dataclass
+class Clone:
+    """A machine that a killed apply asked for, and that the cloud still makes. A second passes in each look."""
+
+    cloud: Cloud
+    session: MachineSession
+    machine: Machine
+    ready_at: float
+    now: float = 0.0
+
+    def sleep(self, _: float) -> None:
+        self.now += 10.0
+        # Others always ask for machines.
+        self.cloud.unfinished = {f"other-{self.now}"}
+        if self.now < self.ready_at:
+            self.cloud.unfinished.add("own")
+        else:
+            self.cloud.machines[self.machine.id] = self.machine
+
+
+@pytest.fixture
+def clone(start: Callable[[str], MachineSession], cloud: Cloud) -> Clone:
+    cloud.dies_at = 2
+    with pytest.raises(KilledError):
+        start(describe(1)).apply()
+    cloud.dies_at = None
+    [machine] = cloud.machines.values()
+    cloud.machines.clear()
+    cloud.unfinished = {"own"}
+    made = Clone(cloud, start(describe(0)), machine, 0.0)
+    made.session = replace(made.session, clock=lambda: made.now, sleep=made.sleep)
+    return made
+
+
+def test_a_machine_that_takes_minutes_to_make_is_destroyed_when_it_is_made(clone: Clone, cloud: Cloud) -> None:
+    clone.ready_at = 900.0
+    clone.session.destroy(("worker1",))
+    assert cloud.machines == {}
+    assert records.read(clone.session.state) == {}
+    assert clone.now == 900.0
+
+
+def test_a_machine_that_was_never_made_is_not_waited_for_with_those_of_others(clone: Clone, cloud: Cloud) -> None:
+    cloud.unfinished = set()
+    clone.ready_at = float("-inf")
+    clone.machine = replace(clone.machine, key="other")
+    clone.session.destroy(("worker1",))
+    assert records.read(clone.session.state) == {}
+    assert clone.now < 120.0
+
+
+def test_a_machine_that_is_being_made_for_long_is_not_forgotten(clone: Clone, cloud: Cloud) -> None:
+    clone.ready_at = float("inf")
+    with pytest.raises(AirfleetError, match="still being made"):
+        clone.session.destroy(("worker1",))
+    assert list_actions(clone.session) == [("worker1", MachineAction.END)]
+    clone.ready_at = 0.0
+    clone.session.apply()
+    assert (cloud.machines, records.read(clone.session.state)) == ({}, {})
 
 
 def test_a_machine_that_shows_late_is_destroyed_after_an_apply_that_was_killed(
