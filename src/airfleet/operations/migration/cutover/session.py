@@ -66,19 +66,15 @@ class Cutover:
     def _move(self, group: Sequence[str]) -> None:
         """Move Dags that are tied to each other: all are paused there before the first of them runs here."""
         left: list[DagRecord] = []
-        for dag in group:
-            record = journal.read(self.state)[dag]
-            if record.phase is CutoverPhase.MOVED:
-                self._confirm(record, self._read(self.old, dag))
-                self.tell(f"{dag}: it was moved before")
-                continue
-            try:
-                left.append(self._leave(record))
-            except AirfleetError:
-                self._undo(left)
-                raise
-        # The others may have taken an hour.
         try:
+            for dag in group:
+                record = journal.read(self.state)[dag]
+                if record.phase is CutoverPhase.MOVED:
+                    self._confirm(record, self._read(self.old, dag))
+                    self.tell(f"{dag}: it was moved before")
+                else:
+                    left.append(self._leave(record))
+            # The others may have taken an hour.
             for record in left:
                 self._confirm(record, self._read(self.old, record.dag_id))
         except AirfleetError:
