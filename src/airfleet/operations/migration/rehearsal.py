@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -100,7 +101,7 @@ def _rehearse(
             home = folder / "airflow"
             home.mkdir()
             cluster.own(home)
-            _upgrade(python, dsn, home, environment)
+            _upgrade(python, dsn, home, environment, _choose_user(python, home, tell))
             upgraded_at = time.monotonic()
             after, new = _count(dsn)
     finally:
@@ -143,8 +144,23 @@ def _drop_conf(dsn: str) -> DroppedConf:
         raise AirfleetError(what, hint="the table dag_run is not as Airflow 2 makes it") from None
 
 
-def _upgrade(python: Path, dsn: str, home: Path, environment: Mapping[str, str]) -> None:
-    """Let Airflow upgrade the copy: without the caller's environment and configuration, and not as root."""
+def _choose_user(python: Path, home: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Return the arguments of subprocess that run Airflow as the user of PostgreSQL, if the caller is root."""
+    words = as_server_user()
+    if words:
+        program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('airflow') is None)"
+        try:
+            subprocess.run(
+                [str(python), "-I", "-c", program], cwd=home, env={}, capture_output=True, check=True, **words
+            )
+        except (OSError, subprocess.CalledProcessError):
+            tell(f"Airflow's migration runs as root, because no other user can run {python}")
+            return {}
+    return words
+
+
+def _upgrade(python: Path, dsn: str, home: Path, environment: Mapping[str, str], user: Mapping[str, Any]) -> None:
+    """Let Airflow upgrade the copy, without the caller's environment and configuration."""
     own = {
         **{name: environment[name] for name in INHERITED if name in environment},
         "HOME": str(home),
@@ -154,20 +170,9 @@ def _upgrade(python: Path, dsn: str, home: Path, environment: Mapping[str, str])
     }
     # -I: no module comes from the folder in which the command was called, or from PYTHONPATH.
     command = [str(python), "-I", str(airflow_without_pickle.__file__), "db", "migrate"]
-    try:
-        done = subprocess.run(
-            command,
-            env=own,
-            cwd=home,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            **as_server_user(),
-        )
-    except OSError as error:
-        hint = "called by root, airfleet runs Airflow's migration as another user, who must be able to run this Python"
-        raise AirfleetError(f"cannot run: {error.strerror}", where=str(python), hint=hint) from None
+    done = subprocess.run(
+        command, env=own, cwd=home, capture_output=True, text=True, errors="replace", check=False, **user
+    )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()[-12:]
         what = "Airflow's migrations failed on the copy:\n" + "\n".join(f"  {make_printable(line)}" for line in lines)

@@ -6,6 +6,8 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -39,6 +41,15 @@ ALTER ROLE postgres SET search_path = public, pg_catalog;
 """
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Return a folder that the user of PostgreSQL can enter. Other tests close those of pytest again."""
+    with tempfile.TemporaryDirectory(prefix="airfleet-") as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        yield folder
+
+
 class Hostile:
     """A value whose pickle runs a program when it is loaded."""
 
@@ -68,10 +79,8 @@ def make_old(dsn: str, home: Path, marks: Path, port: int) -> bytes:
     return hostile
 
 
-def test_nothing_that_was_planted_in_the_old_database_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    marks, state = tmp_path / "marks", tmp_path / "state"
+def test_nothing_that_was_planted_in_the_old_database_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks, state = place / "marks", place / "state"
     marks.mkdir()
     marks.chmod(0o777)
     state.mkdir(mode=0o711)
@@ -93,9 +102,9 @@ def test_nothing_that_was_planted_in_the_old_database_runs(tmp_path: Path, monke
         return count(dsn)
 
     monkeypatch.setattr(rehearsal, "_count", look)
-    with start_postgres(tmp_path) as port:
+    with start_postgres(place) as port:
         dsn = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        hostile = make_old(dsn, tmp_path / "old", marks, port)
+        hostile = make_old(dsn, place / "old", marks, port)
         found = rehearsal.rehearse(dsn, state, find_postgres(), Path(sys.executable), os.environ, print)
     assert (found.rows["dag_run"], found.lost) == ((3, 3), ())
     assert found.new_revision != found.old_revision
@@ -124,13 +133,11 @@ CREATE VIEW variable AS SELECT plant() AS key;
 """
 
 
-def test_an_assessment_reads_tables_and_runs_nothing_that_was_planted(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    marks = tmp_path / "marks"
+def test_an_assessment_reads_tables_and_runs_nothing_that_was_planted(place: Path) -> None:
+    marks = place / "marks"
     marks.mkdir()
     marks.chmod(0o777)
-    with start_postgres(tmp_path) as port:
+    with start_postgres(place) as port:
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         with psycopg.connect(url, autocommit=True) as old:
             old.execute(READ.format(marks=marks).encode())
