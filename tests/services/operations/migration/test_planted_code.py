@@ -109,7 +109,7 @@ def test_nothing_that_was_planted_in_the_old_database_runs(place: Path, monkeypa
     assert (found.rows["dag_run"], found.lost) == ((3, 3), ())
     assert found.new_revision != found.old_revision
     assert (found.dropped_conf.count, found.dropped_conf.runs) == (1, ("sales hostile?[2J",))
-    assert confs == {"plain": {"day": 1}, "empty": None, "hostile\x1b[2J": None}
+    assert confs == {"plain": {"day": 1}, "empty": {}, "hostile\x1b[2J": None}
     assert {one.split()[0] for one in found.left_out} >= {"FUNCTION", "TRIGGER", "VIEW", "RULE", "POLICY"}
     assert list(marks.iterdir()) == []
     assert list(state.iterdir()) == []
