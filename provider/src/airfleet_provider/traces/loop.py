@@ -37,6 +37,14 @@ READ_S = 10.0
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 
+class UnreadableRunError(Exception):
+    """A run of which no spans can be made. It must not keep the traces of other runs back."""
+
+    def __init__(self, run: WaitingRun) -> None:
+        super().__init__(run)
+        self.run = run
+
+
 class SpanReceiver(Protocol):
     """What takes a request, as `Collector` does."""
 
@@ -86,8 +94,13 @@ class TraceLoop:
         if self._clock() < self._not_before:
             return
         ends = self._clock() + TURN_S
-        while self._clock() < ends and not context.stopping.is_set() and self._send_some(context, ends):
-            pass
+        try:
+            while self._clock() < ends and not context.stopping.is_set() and self._send_some(context, ends):
+                pass
+        except UnreadableRunError as error:
+            log.exception("no trace can be made of the run %s of %s", error.run.run, error.run.dag)
+            with context.write() as connection:
+                store.fail(connection, [error.run])
 
     def _note(self, context: Context) -> None:
         """Write which runs wait for their end or for the collector."""
@@ -121,7 +134,7 @@ class TraceLoop:
         runs = [one for one, _ in chosen]
         done = RunProgress(tuple((one.number, one.ended) for one in runs))
         done = self._progress if self._progress.runs == done.runs else done
-        spans = chain.from_iterable(run_spans.list_spans(one, self._policy.base_url) for _, one in chosen)
+        spans = chain.from_iterable(self._list_spans(*one) for one in chosen)
         for some in _cut(islice(spans, done.taken, None), self._size):
             self._progress = done
             if self._clock() > ends or context.stopping.is_set():
@@ -156,7 +169,12 @@ class TraceLoop:
         for one in store.list_waiting(connection, RUNS_PER_REQUEST):
             if found and one.failures:
                 break
-            run = store.read_run(connection, one)
+            try:
+                run = store.read_run(connection, one)
+            except psycopg.Error:
+                raise
+            except Exception as error:
+                raise UnreadableRunError(one) from error
             if run is None:
                 continue
             found.append((one, run))
@@ -164,6 +182,12 @@ class TraceLoop:
             if one.failures or tries >= TRIES_PER_REQUEST:
                 break
         return found
+
+    def _list_spans(self, waiting: WaitingRun, rows: TracedRunRows) -> Iterator[SentSpan]:
+        try:
+            yield from run_spans.list_spans(rows, self._policy.base_url)
+        except Exception as error:
+            raise UnreadableRunError(waiting) from error
 
     def _wait(self, outcome: ExportOutcome) -> None:
         self._failures += 1

@@ -73,5 +73,5 @@ def _make_value(value: Attribute) -> AnyValue:
 
 def _count_nanoseconds(moment: datetime) -> int:
     """Return the nanoseconds since 1970, exactly: a float has not enough digits."""
-    past = moment - _EPOCH
+    past = max(moment, _EPOCH) - _EPOCH
     return (past.days * 86_400 + past.seconds) * 10**9 + past.microseconds * 1000

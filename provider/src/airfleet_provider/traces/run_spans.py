@@ -92,7 +92,7 @@ def list_spans(run: TracedRunRows, base_url: str = "") -> Iterator[SentSpan]:
     traced = run.traced
     trace = spans.build(traced) if len(traced.tries) <= MOST_TRIES else None
     new = [one for one in traced.tries if run.sent_until is None or _find_begin(one) > run.sent_until]
-    root = identity.name_run_span(traced.trace_id, traced.clear_number)
+    root = identity.name_run_span(traced.trace_id, traced.clear_number, traced.end)
     yield _make_run_span(traced, trace, root, new, base_url)
     critical = {one.id for one in trace.critical} if trace else set()
     for one in new:

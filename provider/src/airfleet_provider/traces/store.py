@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -115,6 +115,8 @@ def read_run(connection: Connection[Row], waiting: WaitingRun) -> TracedRunRows 
     traced = reading.read(lambda text, words: connection.execute(text, words).fetchall(), waiting.dag, waiting.run)
     if traced is None or traced.state not in ("success", "failed"):
         return None
+    # A run that was marked by hand may have no end. What stands for it must be the same each time.
+    traced = replace(traced, ended=waiting.ended)
     words = {"dag": waiting.dag, "run": waiting.run, "most": MOST_EVENTS}
     rescheduled: defaultdict[str, list[RescheduledTime]] = defaultdict(list)
     for row in connection.execute(SQL["rescheduled"], words):

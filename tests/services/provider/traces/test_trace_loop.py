@@ -408,6 +408,18 @@ def test_a_trace_that_is_refused_keeps_no_other_back(
     assert read_totals(server)["runs sent"] == 2
 
 
+def test_a_run_of_which_no_trace_can_be_made_keeps_no_other_back(
+    server: TraceTables, collector: CollectorServer, agents: Agents, caplog: pytest.LogCaptureFixture
+) -> None:
+    end(server, start(server, "broken"))
+    server.query("UPDATE task_instance SET pool = NULL")  # Airflow's own column refuses that
+    end(server, start(server, "well"))
+    for _ in range(3):
+        agents.turn()
+    assert read_totals(server)["runs sent"] == 1
+    assert "no trace can be made of the run broken" in caplog.text
+
+
 def test_a_process_that_lost_the_lease_writes_nothing(
     server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:

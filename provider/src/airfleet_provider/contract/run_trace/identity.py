@@ -14,9 +14,12 @@ def name_trace(dag: str, run: str, created: datetime | None) -> str:
     return _digest(32, "run", dag, run, created.timestamp() if created else "")
 
 
-def name_run_span(trace_id: str, clear_number: int) -> str:
-    """Return the id of the span of a whole run, as 16 hexadecimal digits. A run that was cleared has another span."""
-    return _digest(16, "run span", trace_id, clear_number)
+def name_run_span(trace_id: str, clear_number: int, ended: datetime) -> str:
+    """Return the id of the span of a whole run, as 16 hexadecimal digits.
+
+    A run that was cleared, or whose end somebody has changed, has another span.
+    """
+    return _digest(16, "run span", trace_id, clear_number, ended.timestamp())
 
 
 def name_try_span(try_id: str, part: str = "", number: int = 0) -> str:
