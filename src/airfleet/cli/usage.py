@@ -87,7 +87,8 @@ def _print(found: Sequence[UsageSummary], predictions: Mapping[tuple[str, str], 
         if one.recorded < one.attempts and one.task_id:
             click.echo(f"    {one.attempts - one.recorded} attempts have no record")
     if any(not one.is_group and one.memory for one in found):
-        click.echo("* of the largest process of a task, with what it shares with its warm process")
+        click.echo("* of the largest process of a task, with what it shares with its warm process; a task that runs")
+        click.echo("  several large processes at once needs more")
 
 
 def _describe(one: RunTimePrediction) -> str:
