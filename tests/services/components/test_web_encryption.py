@@ -101,6 +101,15 @@ def test_without_a_balancer_the_ui_stays_where_browsers_reach_it() -> None:
     assert "del-header" not in haproxy.render_tls(where), "the api-server trusts no such header"
 
 
+def test_a_user_of_a_host_with_a_balancer_is_not_believed_for_its_address() -> None:
+    """The balancer of web1 reaches the api-server of web1 without what ends TLS there."""
+    own, other = (haproxy.render_tls(with_progress(name, STEPS[-1])) for name in ("web1", "web2"))
+    assert "is_balancer" not in own
+    assert "http-request del-header X-Forwarded- -m beg\n" in own
+    assert "acl is_balancer src 10.0.0.11\n" in other
+    assert "http-request del-header X-Forwarded- -m beg unless is_balancer\n" in other
+
+
 def test_a_host_whose_servers_nobody_else_uses_has_no_tls() -> None:
     text = "hosts: {one: {address: 10.0.0.1}}"
     files = read(with_progress("one", STEPS[-1], text))
@@ -247,12 +256,12 @@ def test_a_task_does_not_notice_that_the_server_of_one_web_host_has_just_gone(we
 @needs_haproxy
 @pytest.mark.parametrize("balancer", ["127.0.0.1", "10.9.9.9"])
 def test_only_a_balancer_says_where_a_request_came_from(web: WebHosts, balancer: str) -> None:
-    web.add("web1", balancer=balancer)
+    web.add("web2", balancer=balancer)
     headers = {"X-Forwarded-For": "1.2.3.4", "x-forwarded-proto": "https", "Forwarded": "for=1.2.3.4"}
 
     def ask() -> dict[str, str]:
         with contextlib.suppress(httpx.HTTPError):
-            url, trusted = f"https://{web.moved['10.0.0.11:8883']}/", str(web.folder / "ca")
+            url, trusted = f"https://{web.moved['10.0.0.12:8883']}/", str(web.folder / "ca")
             return dict(httpx.get(url, headers=headers, verify=trusted, trust_env=False, timeout=PATIENCE_S).json())
         return {}
 

@@ -121,7 +121,8 @@ def describe_tls(place: Place) -> Part:
 
 
 def render_tls(place: Place) -> str:
-    """Return the configuration of what ends TLS. Only a balancer may say where a request came from."""
+    """Return the configuration of what ends TLS. Only a balancer of another host may say where a request came from."""
+    balancers = place.addresses("balancer")
     return render_template(
         __package__,
         "tls-proxy.cfg",
@@ -129,7 +130,8 @@ def render_tls(place: Place) -> str:
         sockets=SOCKETS,
         listen=place.listen,
         certificate=CERTIFICATE,
-        balancers=place.addresses("balancer"),
+        is_balanced=bool(balancers),
+        balancers=tuple(one for one in balancers if one not in (place.host.address, place.own_address)),
         api_port=API_TLS,
         execution_port=EXECUTION_TLS,
         api=f"{web_ports.find_near(place, API)}:{web_ports.find_port(place, API)}",
