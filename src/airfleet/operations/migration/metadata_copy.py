@@ -102,7 +102,7 @@ def fill(source: str, target: str, folder: Path, binaries: Path) -> CopiedTables
     chosen = folder / "entries"
     chosen.write_text("".join(f"{number};\n" for number in choose_entries(contents)))
     left_out = tuple(list_left_out(contents))
-    hint = f"the copy has tables only; the old database also has: {', '.join(left_out)}" if left_out else ""
+    hint = f"the copy has tables only; the old database also has: {', '.join(left_out[:10])}" if left_out else ""
     # The search path of the dump names the schema, which the copy has too.
     words = ("--no-owner", "--no-privileges", "--no-tablespaces", "--no-table-access-method", "--exit-on-error")
     _run([binaries / "pg_restore", *words, "--use-list", chosen, f"--dbname={COPY}", dump], target, hint=hint)

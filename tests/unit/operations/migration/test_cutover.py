@@ -50,7 +50,7 @@ class Airflow:
             known = self.runs[dag]
             moment = known[-1].logical_date + HOUR if known else BEGIN
             # As Airflow does: 2 names a run by its logical date, 3 by the moment from which it may run.
-            run_id = f"scheduled__{moment if self.name == 'old' else moment + HOUR}"
+            run_id = f"scheduled__{(moment if self.name == 'old' else moment + HOUR).isoformat()}"
             assert run_id not in {one.run_id for one in known}
             known.append(EndedRun(run_id, moment, moment, moment + HOUR, "success", None, None))
 
@@ -185,6 +185,18 @@ def test_a_cut_over_that_was_killed_at_any_line_goes_on_or_goes_back(world: Worl
         world.tick()
         world.check()
         assert (world.old.paused["sales"], world.new.paused["sales"]) == (False, True)
+
+
+def test_what_somebody_wrote_into_the_old_database_is_no_id_and_no_state_here(world: World) -> None:
+    last = world.old.runs["sales"][-1]
+    world.old.runs["sales"][-1] = replace(last, run_id="x/../../../etc", state="\x1b[2Jmine")
+    with pytest.raises(AirfleetError, match=r"has the state \?\[2Jmine"):
+        world.open().move(["sales"])
+    assert (world.old.paused["sales"], world.new.runs["sales"]) == (False, [])
+    world.old.runs["sales"][-1] = replace(world.old.runs["sales"][-1], state="failed")
+    world.open().move(["sales"])
+    [seeded] = world.new.runs["sales"]
+    assert seeded.run_id == f"scheduled__{last.logical_date.isoformat()}__old"
 
 
 def test_a_run_that_begins_while_the_dag_is_paused_is_waited_for(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -12,9 +13,13 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.migration.cutover import journal
 from airfleet.operations.migration.cutover.journal import CutoverPhase, DagRecord
 from airfleet.operations.migration.cutover.platform import CutoverSide, DagState, EndedRun
+from airfleet.operations.migration.text import make_printable
 from airfleet.workspace import file_lock
 
 PAUSE_S = 2.0
+ENDED = ("success", "failed")
+# What Airflow 3 accepts from those who trigger runs, if nothing else is set: `scheduler.allowed_run_id_pattern`.
+RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]+")
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,8 @@ class Cutover:
 
     def _check_move(self, dag: str, others: set[str], records: dict[str, DagRecord]) -> DagState:
         old, new = self._read(self.old, dag), self._read(self.new, dag)
+        if old.last and not old.active:
+            _mark(old.last, self.old)
         if dag in records:
             if records[dag].phase is CutoverPhase.RETURNING:
                 raise UsageError(f"{dag} is on its way back", hint=f"airfleet migrate cutover {dag} --back")
@@ -274,5 +281,13 @@ def _mark(run: EndedRun, side: CutoverSide) -> EndedRun:
 
     Airflow 2 names a run by its logical date, and Airflow 3 by the moment from which it may run. So the plain id of a
     run there may be that of the next run here, which Airflow could not make then.
+
+    Raises:
+        AirfleetError: The run has a state that no ended run has. Airflow 3 could not list it.
     """
-    return replace(run, run_id=f"{run.run_id}__{side.name.lower().replace(' ', '-')}")
+    if run.state not in ENDED:
+        what = f"the last run of the Dag in {side.name} has the state {make_printable(run.state)}"
+        raise AirfleetError(what, hint="mark it as success or failed there, and call again")
+    # Tasks of Airflow 2 can write any id. Here it becomes part of the paths of logs.
+    name = run.run_id if RUN_ID.fullmatch(run.run_id) else f"scheduled__{run.logical_date.isoformat()}"
+    return replace(run, run_id=f"{name}__{side.name.lower().replace(' ', '-')}")
