@@ -39,8 +39,9 @@ test: dev-env  ## Run all checks and tests
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
 
+# They wait more than they compute, so three processes keep two cores busy.
 test-services: dev-env  ## Run the tests that start one real program: PostgreSQL, HAProxy, promtool, sshd
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/services $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile tests/services $(ARGS)
 
 .PHONY: test-migrate
 test-migrate: dev-env  ## Move Dags from a real Airflow 2.11, installed beside, to Airflow 3, and back; takes minutes
