@@ -2,6 +2,10 @@
 
 A login under way counts as a failure until it has succeeded, so that a burst of parallel requests cannot exceed a limit
 by more than the number of web processes.
+
+Whoever guesses the password of a user from some addresses must not lock out the user, who logs in from another one
+(ADR 73). So failures count for the user name at one address, and from all addresses together only where the user has
+not logged in from lately.
 """
 
 from __future__ import annotations
@@ -17,9 +21,12 @@ from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "login_limits")
 
-# So many failures of one address within a minute, and of one user name within a quarter of an hour.
+# So many failures of one address within a minute; of one user name at one address within a quarter of an hour; and of
+# one user name from all addresses within that time, which counts where the user has not logged in from lately.
 ADDRESS_AT_MOST, ADDRESS_S = 10, 60
-NAME_AT_MOST, NAME_S = 20, 900
+PAIR_AT_MOST, NAME_AT_MOST, NAME_S = 20, 100, 900
+# An address from which a user logged in within so many days is one of the user's own.
+KNOWN_DAYS = 30
 TOO_MANY = 429
 # A row has a name of this length at most, whatever was sent.
 LONGEST_NAME = 250
@@ -39,11 +46,9 @@ def begin(entry: AuditEntry) -> Callable[[Any], AuditEntry | LimitedLoginError]:
     def work(cursor: Any) -> AuditEntry | LimitedLoginError:  # noqa: ANN401 - psycopg2 has no types
         words = _name(entry)
         cursor.execute(SQL["forget"], {"seconds": max(ADDRESS_S, NAME_S)})
-        cursor.execute(SQL["count"], {**words, "address_s": ADDRESS_S, "name_s": NAME_S})
-        of_address, of_name = cursor.fetchone()
-        limit = NAME_S if of_name >= NAME_AT_MOST else ADDRESS_S if of_address >= ADDRESS_AT_MOST else 0
+        cursor.execute(SQL["count"], {**words, "address_s": ADDRESS_S, "name_s": NAME_S, "known_days": KNOWN_DAYS})
+        limit, why = find_limit(*cursor.fetchone())
         if limit:
-            why = "name" if limit == NAME_S else "address"
             refused = replace(entry, outcome=AuditOutcome.REFUSED, status=TOO_MANY, detail={"limit": why})
             audit_store.record(cursor.execute, refused)
             return LimitedLoginError(limit)
@@ -54,12 +59,24 @@ def begin(entry: AuditEntry) -> Callable[[Any], AuditEntry | LimitedLoginError]:
     return work
 
 
+def find_limit(of_address: int, of_pair: int, of_name: int, is_known: bool) -> tuple[int, str]:
+    """Return how many seconds at most a login must wait, and for which limit; 0 if it may be tried."""
+    if of_pair >= PAIR_AT_MOST:
+        return NAME_S, "name at this address"
+    if of_name >= NAME_AT_MOST and not is_known:
+        return NAME_S, "name"
+    return (ADDRESS_S, "address") if of_address >= ADDRESS_AT_MOST else (0, "")
+
+
 def settle(entry: AuditEntry) -> Callable[[Any], None]:
     """Return work that records the outcome of a login. Only a wrong password stays a failure."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
         if entry.outcome is not AuditOutcome.REFUSED:
             cursor.execute(SQL["forgive"], {**_name(entry), "is_done": entry.outcome is AuditOutcome.DONE})
+        if entry.outcome is AuditOutcome.DONE:
+            cursor.execute(SQL["know"], _name(entry))
+            cursor.execute(SQL["forget_places"], {"known_days": KNOWN_DAYS})
         audit_store.settle(cursor.execute, entry)
 
     return work

@@ -12,7 +12,13 @@ SELECT
     (SELECT count(*) FROM airfleet.login_failure
      WHERE address = %(address)s AND failed_at > clock_timestamp() - make_interval(secs => %(address_s)s)),
     (SELECT count(*) FROM airfleet.login_failure
-     WHERE name = %(name)s AND failed_at > clock_timestamp() - make_interval(secs => %(name_s)s))
+     WHERE name = %(name)s AND address = %(address)s
+         AND failed_at > clock_timestamp() - make_interval(secs => %(name_s)s)),
+    (SELECT count(*) FROM airfleet.login_failure
+     WHERE name = %(name)s AND failed_at > clock_timestamp() - make_interval(secs => %(name_s)s)),
+    EXISTS (SELECT FROM airfleet.login_place
+     WHERE name = %(name)s AND address = %(address)s
+         AND seen_at > clock_timestamp() - make_interval(days => %(known_days)s))
 
 -- name: note
 INSERT INTO airfleet.login_failure (id, address, name) VALUES (%(id)s::uuid, %(address)s, %(name)s) ON CONFLICT DO NOTHING
@@ -21,3 +27,14 @@ INSERT INTO airfleet.login_failure (id, address, name) VALUES (%(id)s::uuid, %(a
 -- A login that succeeded ends the count of its user at its address.
 DELETE FROM airfleet.login_failure
 WHERE id = %(id)s::uuid OR (%(is_done)s AND address = %(address)s AND name = %(name)s)
+
+-- name: know
+INSERT INTO airfleet.login_place (name, address) VALUES (%(name)s, %(address)s)
+ON CONFLICT (name, address) DO UPDATE SET seen_at = clock_timestamp()
+
+-- name: forget_places
+-- Rows that another web host is about to change are left to it: to wait for it could be a deadlock.
+DELETE FROM airfleet.login_place WHERE (name, address) IN (
+    SELECT name, address FROM airfleet.login_place
+    WHERE seen_at < clock_timestamp() - make_interval(days => %(known_days)s) FOR UPDATE SKIP LOCKED
+)

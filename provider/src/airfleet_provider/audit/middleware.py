@@ -46,6 +46,9 @@ OK = 200
 AWAY = b'{"detail":"the audit log could not be written, so nothing was changed; try again"}'
 # Neither requests without a login nor a task may fill the database: so many of an address or a task within a minute.
 UNKNOWN_AT_MOST, OF_A_TASK_AT_MOST, WITHIN_S = 60, 600, 60.0
+# A user with a login costs rows with changes, which cost more than their rows, and with tries that change nothing: so
+# many that the rights refuse, and so many that fail for another reason, within a minute. Then the user waits.
+REFUSED_AT_MOST, FAILED_AT_MOST = 60, 300
 # A task instance that reads a secret again has one row for it, until this many others were read.
 MOST_RECENT = 10_000
 MOST_ADDRESSES = 10_000
@@ -144,10 +147,21 @@ class Audit:
         return _Request(kind, path, entry, subject, current_user.collect(), target, digest)
 
     def _is_allowed(self, request: _Request) -> bool:
-        """Return whether a request may cost a row. A user with a login always may."""
+        """Return whether a request may cost a row. A user with a login may, but not after many tries in vain."""
         if not request.subject:
             return self._allowance.take(login_limits.find_network(request.entry.address), UNKNOWN_AT_MOST)
-        return not self._rules.are_tasks or self._allowance.take(request.subject, OF_A_TASK_AT_MOST)
+        if self._rules.are_tasks:
+            return self._allowance.take(request.subject, OF_A_TASK_AT_MOST)
+        tries = ((f"refused {request.subject}", REFUSED_AT_MOST), (f"failed {request.subject}", FAILED_AT_MOST))
+        return not any(self._allowance.is_used_up(who, most) for who, most in tries)
+
+    def _count_try(self, request: _Request, outcome: AuditOutcome) -> bool:
+        """Count a try of a user that changed nothing, and return whether it is the last one that gets a row."""
+        if self._rules.are_tasks or not request.subject or not 400 <= request.status < 500:
+            return False
+        who, most = ("refused", REFUSED_AT_MOST) if outcome is AuditOutcome.REFUSED else ("failed", FAILED_AT_MOST)
+        self._allowance.take(f"{who} {request.subject}", most)
+        return self._allowance.is_used_up(f"{who} {request.subject}", most)
 
     async def _begin(self, request: _Request) -> bool:
         """Record the intent, and return whether it is committed.
@@ -219,11 +233,14 @@ class Audit:
     def _submit_end(self, request: _Request) -> Future[Any]:
         request.is_ended = True
         actor = (request.names[-1] if request.names else "") or request.entry.actor
+        outcome = self._rules.judge(request.path, request.status, is_known=bool(request.names))
+        is_last = self._count_try(request, outcome)
         entry = replace(
             request.entry,
             actor=actor,
             status=request.status,
-            outcome=self._rules.judge(request.path, request.status, is_known=bool(request.names)),
+            outcome=outcome,
+            detail={**request.entry.detail, **({"limit": "user"} if is_last else {})},
             body=request.digest.hexdigest() if request.start and request.kind is not RequestKind.LOGIN else "",
         )
         if request.kind is RequestKind.SECRET:
@@ -288,11 +305,19 @@ class Allowance:
 
     def take(self, who: str, most: int) -> bool:
         """Count a request, and return whether it may go on."""
+        self._turn()
+        self._counts[who] += 1
+        return self._counts[who] <= most
+
+    def is_used_up(self, who: str, most: int) -> bool:
+        """Return whether no other request may go on. It counts none."""
+        self._turn()
+        return self._counts[who] >= most
+
+    def _turn(self) -> None:
         if self._clock() - self._began > WITHIN_S or len(self._counts) > MOST_ADDRESSES:
             self._began = self._clock()
             self._counts.clear()
-        self._counts[who] += 1
-        return self._counts[who] <= most
 
 
 class Recent:

@@ -11,7 +11,15 @@ import pytest
 
 import servers
 from airfleet_provider.audit import login_limits
-from airfleet_provider.audit.login_limits import ADDRESS_AT_MOST, ADDRESS_S, NAME_AT_MOST, NAME_S, LimitedLoginError
+from airfleet_provider.audit.login_limits import (
+    ADDRESS_AT_MOST,
+    ADDRESS_S,
+    KNOWN_DAYS,
+    NAME_AT_MOST,
+    NAME_S,
+    PAIR_AT_MOST,
+    LimitedLoginError,
+)
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource
 
 
@@ -37,12 +45,25 @@ class Door:
                 login_limits.settle(replace(begun, outcome=outcome))(cursor)
         return not isinstance(begun, LimitedLoginError)
 
+    def guess(self, name: str, address: str, count: int) -> int:
+        """Guess a password from one address, as slowly as the limit of an address wants; return how often it went."""
+        tried = 0
+        for _ in range(count):
+            tried += self.try_login(name, address)
+            with self._connection.cursor() as cursor:  # type: ignore[attr-defined]
+                cursor.execute(
+                    "UPDATE airfleet.login_failure SET failed_at = failed_at - interval '7 s' WHERE address = %s",
+                    (address,),
+                )
+        return tried
+
     def age(self, seconds: float) -> None:
         """Let time pass for the failures so far."""
         with self._connection.cursor() as cursor:  # type: ignore[attr-defined]
             cursor.execute(
                 "UPDATE airfleet.login_failure SET failed_at = failed_at - make_interval(secs => %s)", (seconds,)
             )
+            cursor.execute("UPDATE airfleet.login_place SET seen_at = seen_at - make_interval(secs => %s)", (seconds,))
 
 
 @pytest.fixture
@@ -50,7 +71,7 @@ def door(server: servers.Server) -> Iterator[Door]:
     connection = psycopg2.connect(server.dsn)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE airfleet.login_failure")
+        cursor.execute("TRUNCATE airfleet.login_failure, airfleet.login_place")
     yield Door(connection)
     connection.close()
 
@@ -63,12 +84,28 @@ def test_an_address_that_guesses_waits_a_minute_and_others_do_not(door: Door) ->
     assert door.try_login("alice", "10.0.0.1", AuditOutcome.DONE)
 
 
-def test_a_user_whose_password_is_guessed_from_many_addresses_is_locked(door: Door) -> None:
-    assert all(door.try_login("alice", f"10.0.1.{n}") for n in range(NAME_AT_MOST))
-    assert not door.try_login("Alice", "10.0.0.2", AuditOutcome.DONE)
-    assert door.try_login("bob", "10.0.0.2", AuditOutcome.DONE)
-    door.age(NAME_S + 1)
+def test_who_guesses_from_one_address_locks_the_user_out_there_alone(door: Door) -> None:
+    assert door.guess("alice", "10.0.0.66", 2 * PAIR_AT_MOST) == PAIR_AT_MOST
+    assert not door.try_login("Alice", "10.0.0.66", AuditOutcome.DONE)
     assert door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
+    assert door.try_login("bob", "10.0.0.66", AuditOutcome.DONE)
+
+
+def test_who_guesses_from_many_addresses_locks_no_place_that_the_user_logs_in_from(door: Door) -> None:
+    assert door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
+    assert all(door.try_login("alice", f"10.0.1.{n}") for n in range(NAME_AT_MOST))
+    assert not door.try_login("Alice", "10.0.0.3", AuditOutcome.DONE)
+    assert door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
+    assert door.try_login("bob", "10.0.0.3", AuditOutcome.DONE)
+    door.age(NAME_S + 1)
+    assert door.try_login("alice", "10.0.0.3", AuditOutcome.DONE)
+
+
+def test_a_place_counts_as_the_users_own_for_a_month(door: Door) -> None:
+    assert door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
+    door.age(KNOWN_DAYS * 86_400 + 60)
+    assert all(door.try_login("alice", f"10.0.1.{n}") for n in range(NAME_AT_MOST))
+    assert not door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
 
 
 def test_logins_that_succeed_and_outages_never_count(door: Door) -> None:

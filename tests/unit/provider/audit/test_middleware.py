@@ -14,7 +14,14 @@ import pytest
 from werkzeug.wrappers import Request
 
 from airfleet_provider.audit import current_user, login_limits, middleware
-from airfleet_provider.audit.middleware import KEPT_BYTES, OF_A_TASK_AT_MOST, UNKNOWN_AT_MOST, Audit
+from airfleet_provider.audit.middleware import (
+    FAILED_AT_MOST,
+    KEPT_BYTES,
+    OF_A_TASK_AT_MOST,
+    REFUSED_AT_MOST,
+    UNKNOWN_AT_MOST,
+    Audit,
+)
 from airfleet_provider.audit.requests import AuditRules
 from airfleet_provider.contract.audit_log import AuditSource
 
@@ -32,9 +39,9 @@ class Cursor:
     def execute(self, statement: str, words: Any) -> None:
         self._said.append(statement)
         self._row = None
-        if "login_failure" in statement:
+        if "login_failure" in statement or "login_place" in statement:
             # Nobody has failed yet; tests/services counts in a database.
-            self._row = (0, 0)
+            self._row = (0, 0, 0, False)
         elif "INSERT" in statement:
             kind = "intent" if "audit_intent (" in statement else "row"
             self._written.append((kind, json.loads(words["entry"])))
@@ -292,6 +299,24 @@ def test_neither_strangers_nor_a_task_fill_the_database() -> None:
     task = Site(source=AuditSource.TASK, subject=INSTANCE)
     answers = [task.ask("GET", f"/execution/variables/{number}") for number in range(OF_A_TASK_AT_MOST + 3)]
     assert answers.count(429) == 3
+
+
+def test_a_user_whose_tries_change_nothing_does_not_fill_the_database() -> None:
+    for status, most in ((403, REFUSED_AT_MOST), (404, FAILED_AT_MOST)):
+        site = Site()
+        site.status = status
+        answers = [site.ask("POST", "/api/v2/pools") for _ in range(most + 5)]
+        assert (answers.count(status), answers.count(429), site.calls) == (most, 5, most)
+        assert [one["detail"] for one in site.rows if "limit" in one.get("detail", {})] == [{"limit": "user"}]
+        site.subject, site.status = "8", 200
+        assert site.ask("POST", "/api/v2/pools") == 200, "another user"
+
+
+def test_a_user_whose_changes_succeed_or_meet_an_outage_is_never_stopped() -> None:
+    site = Site()
+    for status in (200, 503):
+        site.status = status
+        assert {site.ask("POST", "/api/v2/pools") for _ in range(2 * FAILED_AT_MOST)} == {status}
 
 
 def test_a_secret_that_has_its_row_may_be_read_as_often_as_a_task_wants() -> None:
