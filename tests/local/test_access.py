@@ -217,3 +217,16 @@ def test_two_applies_at_once_come_one_after_the_other(database: psycopg.Connecti
     assert [one.returncode for one in running] == [0, 0], said
     asked = "SELECT username FROM ab_user WHERE username IN ('cat', 'cow') AND active"
     assert len(database.execute(asked).fetchall()) == 1
+
+
+def test_the_command_line_says_what_decides_and_unlocks(platform: Platform, ann: httpx.Client) -> None:
+    assert ann.get("/api/v2/dags/quick").status_code == 200
+    said = platform.airfleet("access", "explain", "ann", "quick").stdout
+    assert "ann may edit quick: access.roles.team-a.dags.edit has 'quick', which fits" in said
+    said = json.loads(platform.airfleet("access", "explain", "ann", "reads", "--json").stdout)
+    assert (said["read"]["granted"], said["edit"]["granted"]) == (False, False)
+    assert "nothing to change" in platform.airfleet("access", "plan", "--check").stderr
+    users = {one["name"]: one for one in json.loads(platform.airfleet("access", "list", "--json").stdout)["users"]}
+    assert (users["ann"]["roles"], users["ann"]["in_fleet_yaml"]) == (["team-a"], True)
+    assert platform.log_in("wrong", "bob").status_code == 401
+    assert "1 failed logins of bob are forgotten" in platform.airfleet("access", "unlock", "bob").stderr

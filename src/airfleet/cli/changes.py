@@ -10,6 +10,7 @@ CHANGES = frozenset(
         *("db archive restore", "db archive run", "db backup", "db care", "db restore"),
         *("alerts ack", "alerts resolve", "alerts silence", "alerts test"),
         *("machines apply", "machines destroy", "breaker close", "breaker open", "audit archive"),
+        "access unlock",
         "migrate cutover",
     }
 )
@@ -31,6 +32,7 @@ READS = frozenset(
             "export kubernetes",
         ),
         *("machines export terraform", "machines inventory", "machines user-data", "migrate rehearse"),
+        *("access explain", "access list", "access plan"),
         *("breaker list", "audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }
 )

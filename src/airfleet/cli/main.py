@@ -35,7 +35,7 @@ VERBS = (
         "catalog",
     ),
     *("machines", "migrate", "export"),
-    *("audit", "breaker", "airflow", "docs"),
+    *("access", "audit", "breaker", "airflow", "docs"),
 )
 # The attribute of a callback that `watch` has replaced.
 WATCHED = "airfleet_audited"

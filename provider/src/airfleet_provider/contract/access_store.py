@@ -61,6 +61,25 @@ def write(
     execute(SQL["write"], {"rules": rules.to_text(), "passwords": json.dumps(dict(passwords), sort_keys=True)})
 
 
+def read_dag_tags(query: ReadRows, dag: str) -> frozenset[str] | None:
+    """Return the tags of a Dag, or None if there is no such Dag."""
+    found = query(SQL["tags_of"], {"dag": dag})
+    return frozenset(found[0]["tags"]) if found else None
+
+
+def read_dag_roles(query: ReadRows, dag: str) -> dict[str, frozenset[str]]:
+    """Return by action the roles that have a permission on this one Dag, which Airflow writes for `access_control`."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for row in query(SQL["roles_of"], {"resource": f"DAG:{dag}"}):
+        found[row["action"]].add(row["role"])
+    return {action: frozenset(roles) for action, roles in found.items()}
+
+
+def forget_failures(query: ReadRows, names: Sequence[str]) -> int:
+    """Forget the failed logins under these names, and return their number."""
+    return len(query(SQL["forget_failures"], {"names": list(names)}))
+
+
 def read_dag_rights(query: ReadRows) -> DagRights:
     """Return what decides about Dags; it is empty if there are no rules."""
     rules = read_rules(query)

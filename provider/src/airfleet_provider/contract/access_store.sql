@@ -31,3 +31,21 @@ GROUP BY d.dag_id
 
 -- name: roles
 SELECT ur.user_id, r.name AS role FROM ab_user_role ur JOIN ab_role r ON r.id = ur.role_id
+
+-- name: tags_of
+SELECT coalesce(array_agg(t.name::text) FILTER (WHERE t.name IS NOT NULL), '{}') AS tags
+FROM dag d LEFT JOIN dag_tag t ON t.dag_id = d.dag_id
+WHERE d.dag_id = %(dag)s
+GROUP BY d.dag_id
+
+-- name: roles_of
+SELECT r.name AS role, a.name AS action
+FROM ab_view_menu v
+JOIN ab_permission_view p ON p.view_menu_id = v.id
+JOIN ab_permission a ON a.id = p.permission_id
+JOIN ab_permission_view_role pr ON pr.permission_view_id = p.id
+JOIN ab_role r ON r.id = pr.role_id
+WHERE v.name = %(resource)s
+
+-- name: forget_failures
+DELETE FROM airfleet.login_failure WHERE name = ANY(%(names)s) RETURNING id

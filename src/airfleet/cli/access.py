@@ -1,0 +1,165 @@
+"""`airfleet access …`: who may do what, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from airfleet.cli import options
+
+if TYPE_CHECKING:
+    from airfleet_provider.contract.access_plan import AccessPlan, PresentAccess
+
+# The functions import what they need, as `--help` needs none of it.
+# ruff: noqa: PLC0415
+
+CHANGES = 3
+
+
+@click.group("access", short_help="Who may do what with which Dag, and why.")
+def command() -> None:
+    """Show users, roles and rules, explain what a user may do with a Dag, and unlock a user after failed logins.
+
+    \b
+    Example:
+      airfleet access list
+      airfleet access explain ann sales_daily
+      airfleet access unlock ann
+    """
+
+
+@command.command("list")
+@options.project_option
+@options.state
+@options.as_json
+def list_command(project: Path, state: Path | None, as_json: bool) -> None:
+    """List the users with their roles, and the Dags that roles of fleet.yaml read and edit.
+
+    \b
+    Example:
+      airfleet access list --json
+    """
+    from airfleet.operations.access import open_access
+    from airfleet_provider.contract.access_plan import describe_rules
+    from airfleet_provider.contract.access_roles import PLATFORM_ADMIN
+    from airfleet_provider.contract.text import one_line
+
+    with open_access(project, state) as access:
+        present = access.read()
+        named = {*(access.fleet.access.users if access.fleet.access else ()), PLATFORM_ADMIN}
+    if as_json:
+        click.echo(json.dumps(describe(present, named), indent=2))
+        return
+    for name, user in sorted(present.users.items()):
+        notes = [
+            *(["deactivated"] if not user.is_active else []),
+            *(["not in fleet.yaml"] if name not in named else []),
+        ]
+        roles = ", ".join(sorted(user.roles)) or "no role"
+        click.echo(f"{one_line(name):<24}  {roles:<32}  {one_line(user.email)}{''.join(f'  ({one})' for one in notes)}")
+    for role, rules in sorted(present.rules.roles.items()):
+        click.echo(f"role {role:<19}  {describe_rules(rules)}")
+
+
+def describe(present: PresentAccess, named: set[str]) -> dict[str, object]:
+    """Return users and rules as JSON."""
+    return {
+        "users": [
+            {
+                "name": name,
+                "email": one.email,
+                "roles": sorted(one.roles),
+                "active": one.is_active,
+                "in_fleet_yaml": name in named,
+            }
+            for name, one in sorted(present.users.items())
+        ],
+        "rules": json.loads(present.rules.to_text()),
+    }
+
+
+@command.command("plan")
+@options.project_option
+@options.state
+@click.option("--check", is_flag=True, help="Exit with 0 if there is nothing to change, with 3 if there is.")
+@options.as_json
+def plan_command(project: Path, state: Path | None, check: bool, as_json: bool) -> None:
+    """Show what the next `up` or `apply` changes of users and roles, and whom fleet.yaml does not know.
+
+    Whether a password changes is not shown.
+
+    \b
+    Example:
+      airfleet access plan --check
+    """
+    from airfleet.operations.access import open_access
+
+    with open_access(project, state) as access:
+        plan = access.plan()
+    if as_json:
+        click.echo(json.dumps(describe_plan(plan), indent=2))
+    else:
+        for change in plan.changes:
+            click.echo(str(change))
+        for name in plan.unknown_users:
+            click.echo(f"user {name}: is not in fleet.yaml, and keeps all rights (access.prune is not set)")
+        for name in plan.unknown_roles:
+            click.echo(f"role {name}: is not in fleet.yaml, and stays (access.prune is not set)")
+        if not plan.changes:
+            click.echo("nothing to change", err=True)
+    raise SystemExit(CHANGES if check and plan.changes else 0)
+
+
+def describe_plan(plan: AccessPlan) -> dict[str, object]:
+    """Return a plan as JSON."""
+    changes = [{"kind": one.kind.value, "name": one.name, "what": one.what} for one in plan.changes]
+    return {"changes": changes, "unknown_users": plan.unknown_users, "unknown_roles": plan.unknown_roles}
+
+
+@command.command("explain")
+@options.project_option
+@options.state
+@click.argument("user")
+@click.argument("dag")
+@options.as_json
+def explain_command(project: Path, state: Path | None, user: str, dag: str, as_json: bool) -> None:
+    """Say whether a user may read and edit a Dag, and which role and rule decide that.
+
+    \b
+    Example:
+      airfleet access explain ann sales_daily
+    """
+    from airfleet.operations.access import open_access
+    from airfleet_provider.contract.text import one_line
+
+    with open_access(project, state) as access:
+        found = access.explain(user, dag)
+    if as_json:
+        answers = {one.right.value: {"granted": one.is_granted, "why": one.why} for one in found.answers}
+        shown = {"user": found.user.name, "dag": found.dag, "roles": sorted(found.user.roles), "tags": found.tags}
+        click.echo(json.dumps({**shown, **answers}, indent=2))
+        return
+    for one in found.answers:
+        word = "may" if one.is_granted else "may not"
+        click.echo(f"{found.user.name} {word} {one.right} {found.dag}: {one_line(one.why)}")
+
+
+@command.command("unlock")
+@options.project_option
+@options.state
+@click.argument("user")
+def unlock_command(project: Path, state: Path | None, user: str) -> None:
+    """Let a user try to log in again at once, after too many failed logins.
+
+    \b
+    Example:
+      airfleet access unlock ann
+    """
+    from airfleet.operations.access import open_access
+
+    with open_access(project, state) as access:
+        count = access.unlock(user)
+    click.echo(f"{count} failed logins of {user} are forgotten" if count else f"{user} has no failed logins", err=True)

@@ -1,0 +1,39 @@
+"""Why a user may or may not read and edit a Dag."""
+
+from __future__ import annotations
+
+import pytest
+
+from airfleet.operations.access import decide
+from airfleet_provider.contract.access_plan import PresentAccess, PresentUser
+from airfleet_provider.contract.access_rules import AccessRules, DagRight, RoleRules
+
+PRESENT = PresentAccess(
+    roles={"Viewer": frozenset({("can_read", "DAGs")}), "team-a": frozenset({("can_read", "XComs")})},
+    rules=AccessRules({"team-a": RoleRules(("sales_*",), ("tag:a",))}),
+)
+
+
+@pytest.mark.parametrize(
+    ("roles", "tags", "right", "granted", "why"),
+    [
+        (["Viewer", "team-a"], [], DagRight.READ, True, "the role Viewer holds for all Dags"),
+        (["Viewer"], [], DagRight.EDIT, False, "no role of Viewer has a rule; the tags of the Dag are none"),
+        (["team-a"], [], DagRight.READ, True, "access.roles.team-a.dags.read has 'sales_*', which fits"),
+        (["team-a"], ["a"], DagRight.EDIT, True, "access.roles.team-a.dags.edit has 'tag:a', which fits"),
+        (["team-a"], ["b"], DagRight.EDIT, False, "no pattern of team-a fits; the tags of the Dag are b"),
+        (["team-c"], [], DagRight.EDIT, True, "`access_control` of the Dag grants it to the role team-c"),
+        ([], [], DagRight.READ, False, "the user has no role"),
+    ],
+)
+def test_an_answer_names_what_decides(
+    roles: list[str], tags: list[str], right: DagRight, granted: bool, why: str
+) -> None:
+    user = PresentUser("ann", "ann@x", frozenset(roles))
+    found = decide(user, PRESENT, "sales_daily", tags, right, {"can_edit": frozenset({"team-c"})})
+    assert (found.is_granted, found.why) == (granted, why)
+
+
+def test_a_deactivated_user_may_do_nothing() -> None:
+    user = PresentUser("ann", "ann@x", frozenset({"Viewer"}), is_active=False)
+    assert not decide(user, PRESENT, "sales_daily", [], DagRight.READ, {}).is_granted
