@@ -80,8 +80,11 @@ def list_commands() -> list[CLICommand]:
         name="access",
         help="Make users, roles and rules as fleet.yaml says",
         func=lazy_load_command("airfleet_provider.access.apply.run_command"),
-        # It holds passwords.
-        args=(Arg(("--file",), required=True, help="The file that holds what fleet.yaml says"),),
+        args=(
+            # A file, because every user of the machine can read command lines.
+            Arg(("--file",), help="The file that holds what fleet.yaml says, with passwords"),
+            Arg(("--text",), help="What fleet.yaml says, without passwords: they stay as they are"),
+        ),
     )
     migrate = ActionCommand(
         name="migrate",

@@ -26,6 +26,7 @@ def command() -> None:
     \b
     Example:
       airfleet access list
+      airfleet access plan && airfleet access apply
       airfleet access explain ann sales_daily
       airfleet access unlock ann
     """
@@ -87,7 +88,7 @@ def describe(present: PresentAccess, named: set[str]) -> dict[str, object]:
 @click.option("--check", is_flag=True, help="Exit with 0 if there is nothing to change, with 3 if there is.")
 @options.as_json
 def plan_command(project: Path, state: Path | None, check: bool, as_json: bool) -> None:
-    """Show what the next `up` or `apply` changes of users and roles, and whom fleet.yaml does not know.
+    """Show what `access apply` would change of users and roles, and whom fleet.yaml does not know.
 
     Whether a password changes is not shown.
 
@@ -117,6 +118,30 @@ def describe_plan(plan: AccessPlan) -> dict[str, object]:
     """Return a plan as JSON."""
     changes = [{"kind": one.kind.value, "name": one.name, "what": one.what} for one in plan.changes]
     return {"changes": changes, "unknown_users": plan.unknown_users, "unknown_roles": plan.unknown_roles}
+
+
+@command.command("apply")
+@options.project_option
+@options.state
+@click.option("--host", help="Of a fleet: the scheduler host to run it on.  [default: the first that answers]")
+def apply_command(project: Path, state: Path | None, host: str | None) -> None:
+    """Make users, roles and rules as fleet.yaml says, without `up` or `apply`. Passwords stay as they are.
+
+    It also puts right what somebody changed in the UI. A user whom it adds gets a password with the next `up` or
+    `apply`.
+
+    \b
+    Example:
+      airfleet access plan && airfleet access apply
+    """
+    from airfleet.cli.airflow import run_airflow
+    from airfleet.errors import UsageError
+    from airfleet.workspace.project import find_project, read_fleet
+
+    access = read_fleet(find_project(project)).access
+    if access is None:
+        raise UsageError("fleet.yaml has no `access`", hint="airfleet docs")
+    run_airflow(project, state, host, ("airfleet", "access", "--text", access.resolve(lambda *_: "").to_text()))
 
 
 @command.command("explain")

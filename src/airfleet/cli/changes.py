@@ -10,7 +10,7 @@ CHANGES = frozenset(
         *("db archive restore", "db archive run", "db backup", "db care", "db restore"),
         *("alerts ack", "alerts resolve", "alerts silence", "alerts test"),
         *("machines apply", "machines destroy", "breaker close", "breaker open", "audit archive"),
-        "access unlock",
+        *("access apply", "access unlock"),
         "migrate cutover",
     }
 )

@@ -53,14 +53,14 @@ class PlatformAccess:
         return access_store.read_present(self._query)
 
     def plan(self) -> AccessPlan:
-        """Return what the next `up` or `apply` changes. Whether a password changes is not known here.
+        """Return what differs from fleet.yaml. Whether a password does is not known here.
 
         Raises:
             UsageError: fleet.yaml has no `access`.
             AirfleetError: The change must not be made.
         """
         if self.fleet.access is None:
-            raise UsageError("fleet.yaml has no `access`", hint="airfleet docs access")
+            raise UsageError("fleet.yaml has no `access`", hint="airfleet docs")
         try:
             return make_plan(self.fleet.access.resolve(lambda *_: ""), self.read())
         except AccessError as error:

@@ -25,12 +25,14 @@ PASSWORD = "gets the password of fleet.yaml"  # noqa: S105 - words
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    """Make the changes, and print each of them and what fleet.yaml does not know.
+    """Make the changes, and print each of them and what fleet.yaml does not know. Users without a password keep theirs.
 
     Raises:
         SystemExit: The change must not be made. Nothing was changed.
     """
-    desired = DesiredAccess.from_text(Path(arguments.file).read_text())
+    if not (arguments.file or arguments.text):
+        raise SystemExit("airfleet: give --file or --text")
+    desired = DesiredAccess.from_text(Path(arguments.file).read_text() if arguments.file else arguments.text)
     try:
         with fab_access.open_access() as access:
             plan = apply(access, desired)

@@ -17,6 +17,7 @@ from typing import Any
 
 from airfleet_provider.contract import audit_store
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome
+from airfleet_provider.contract.locks import PLACE_LOCK
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "login_limits")
@@ -75,8 +76,7 @@ def settle(entry: AuditEntry) -> Callable[[Any], None]:
         if entry.outcome is not AuditOutcome.REFUSED:
             cursor.execute(SQL["forgive"], {**_name(entry), "is_done": entry.outcome is AuditOutcome.DONE})
         if entry.outcome is AuditOutcome.DONE:
-            cursor.execute(SQL["know"], _name(entry))
-            cursor.execute(SQL["forget_places"], {"known_days": KNOWN_DAYS})
+            cursor.execute(SQL["know"], {**_name(entry), "lock": PLACE_LOCK})
         audit_store.settle(cursor.execute, entry)
 
     return work
@@ -90,6 +90,11 @@ def withdraw(entry: AuditEntry) -> Callable[[Any], None]:
         audit_store.withdraw(cursor.execute, entry)
 
     return work
+
+
+def forget_places(execute: audit_store.Execute) -> None:
+    """Remove the places from which a user has not logged in for long; `execute` commits by itself."""
+    execute(SQL["forget_places"], {"known_days": KNOWN_DAYS})
 
 
 def find_network(address: str) -> str:

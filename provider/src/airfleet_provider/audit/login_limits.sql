@@ -29,12 +29,15 @@ DELETE FROM airfleet.login_failure
 WHERE id = %(id)s::uuid OR (%(is_done)s AND address = %(address)s AND name = %(name)s)
 
 -- name: know
-INSERT INTO airfleet.login_place (name, address) VALUES (%(name)s, %(address)s)
+-- Once a day is enough. If another login writes a place at this moment, the next one writes this place: to wait for it
+-- could be a deadlock, as the rows of the audit log wait for each other too.
+INSERT INTO airfleet.login_place (name, address)
+SELECT %(name)s, %(address)s
+WHERE NOT EXISTS (
+    SELECT FROM airfleet.login_place
+    WHERE name = %(name)s AND address = %(address)s AND seen_at > clock_timestamp() - interval '1 day'
+) AND pg_try_advisory_xact_lock(%(lock)s)
 ON CONFLICT (name, address) DO UPDATE SET seen_at = clock_timestamp()
 
 -- name: forget_places
--- Rows that another web host is about to change are left to it: to wait for it could be a deadlock.
-DELETE FROM airfleet.login_place WHERE (name, address) IN (
-    SELECT name, address FROM airfleet.login_place
-    WHERE seen_at < clock_timestamp() - make_interval(days => %(known_days)s) FOR UPDATE SKIP LOCKED
-)
+DELETE FROM airfleet.login_place WHERE seen_at < clock_timestamp() - make_interval(days => %(known_days)s)

@@ -1,7 +1,7 @@
 """The loop of the agents process that keeps the head of the audit log outside the database, each minute.
 
 It writes the head to its own log, which no process of the database's host reaches; on one machine also to a file. It
-also ends the intents of requests whose process has died.
+also ends the intents of requests whose process has died, and forgets from where users logged in long ago.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from airfleet_provider.agent_loops.loop import Context, Loop
+from airfleet_provider.audit import login_limits
 from airfleet_provider.contract import audit_store
 from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.audit_log import HEAD_LINE, Head
@@ -42,6 +43,7 @@ class AuditLoop:
         try:
             with context.share() as connection:
                 audit_store.expire(connection.execute)
+                login_limits.forget_places(connection.execute)
                 row = connection.execute(audit_store.find_head()).fetchone()
         except psycopg.errors.UndefinedTable:
             # An agents process of a new version may start before the migration.

@@ -14,3 +14,5 @@ COLLECT_LOCK = 4_707_004
 ARCHIVE_LOCK = 4_707_005
 # Held by the transaction that makes users and roles as fleet.yaml says.
 ACCESS_LOCK = 4_707_006
+# Held by the transaction that notes from where a user has logged in.
+PLACE_LOCK = 4_707_007
