@@ -234,14 +234,14 @@ def test_the_command_line_says_what_decides_puts_it_right_and_unlocks(
     platform: Platform, ann: httpx.Client, database: psycopg.Connection[Any]
 ) -> None:
     database.execute("DELETE FROM ab_user_role WHERE user_id = (SELECT id FROM ab_user WHERE username = 'ann')")
-    said = platform.airfleet("access", "plan", "--check", check=False)
-    assert (said.returncode, said.stdout) == (3, "change user ann: roles team-a (were none)\n")
+    done = platform.airfleet("access", "plan", "--check", check=False)
+    assert (done.returncode, done.stdout) == (3, "change user ann: roles team-a (were none)\n")
     assert "change user ann: roles team-a (were none)" in platform.airfleet("access", "apply").stdout
     assert ann.get("/api/v2/dags/quick").status_code == 200
     said = platform.airfleet("access", "explain", "ann", "quick").stdout
     assert "ann may edit quick: access.roles.team-a.dags.edit has 'quick', which fits" in said
-    said = json.loads(platform.airfleet("access", "explain", "ann", "reads", "--json").stdout)
-    assert (said["read"]["granted"], said["edit"]["granted"]) == (False, False)
+    answer = json.loads(platform.airfleet("access", "explain", "ann", "reads", "--json").stdout)
+    assert (answer["read"]["granted"], answer["edit"]["granted"]) == (False, False)
     assert "nothing to change" in platform.airfleet("access", "plan", "--check").stderr
     users = {one["name"]: one for one in json.loads(platform.airfleet("access", "list", "--json").stdout)["users"]}
     assert (users["ann"]["roles"], users["ann"]["in_fleet_yaml"]) == (["team-a"], True)

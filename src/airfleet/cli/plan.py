@@ -11,12 +11,14 @@ import click
 from airfleet.cli import options
 from airfleet.cli.console import say
 from airfleet.components.host_model import Stage
+from airfleet.errors import AirfleetError
 from airfleet.operations.apply import summarise
 from airfleet.operations.preview import preview
 from airfleet.runners.fleet.apply import removed_hosts
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import Survey
+from airfleet.workspace.project import find_project, read_fleet
 
 CHANGES = 3
 
@@ -49,6 +51,8 @@ def command(
         say(f"rotation of {line}")
     for line in found.former_logins:
         say(f"{line} are still valid: apply revokes them when nothing uses them")
+    for line in tell_access(project, state):
+        say(line)
     for error in found.removed.silent:
         say(removed_hosts.explain_silent(error))
     for view in found.removed.views:
@@ -57,6 +61,24 @@ def command(
         say(host_survey.describe_errors(found.survey.errors))
         raise SystemExit(1)
     raise SystemExit(CHANGES if check and not found.is_empty else 0)
+
+
+def tell_access(project: Path, state: Path | None) -> list[str]:
+    """Return what of users and roles differs from `access` in fleet.yaml, or why that is not known."""
+    if read_fleet(find_project(project)).access is None:
+        return []
+    from airfleet.operations.access import open_access  # noqa: PLC0415 - it imports the driver of the database
+
+    try:
+        with open_access(project, state) as access:
+            found = access.plan()
+    except AirfleetError as error:
+        return [f"users and roles could not be compared: {error.what}"]
+    unknown = [*(f"user {name}" for name in found.unknown_users), *(f"role {name}" for name in found.unknown_roles)]
+    return [
+        *(f"access: {change}" for change in found.changes),
+        *(f"access: {one} is not in fleet.yaml" for one in unknown),
+    ]
 
 
 def show(steps: Iterable[Step], *, with_diff: bool) -> None:
