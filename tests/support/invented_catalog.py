@@ -55,7 +55,9 @@ def make_catalog(*more: str) -> Catalog:
             ]
         ),
         promises=(
-            PromiseStanding("morning", "fresh by 05:00 UTC", "critical", asset_node("raw"), "", "late", NOW),
+            PromiseStanding(
+                "morning", "fresh by 05:00 UTC", "critical", asset_node("raw"), "", "late", NOW, is_broken=True
+            ),
             PromiseStanding(EVIL, EVIL, "critical", evil, EVIL),
         ),
     )

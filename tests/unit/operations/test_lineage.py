@@ -43,7 +43,7 @@ def make_graph(**more: LineageAsset) -> LineageGraph:
             ]
         ),
         promises=(
-            PromiseStanding("morning", "finished by 07:00 UTC", "critical", REPORT, "", "at-risk", NOW),
+            PromiseStanding("morning", "finished by 07:00 UTC", "critical", REPORT, "", "at-risk", NOW, is_broken=True),
             PromiseStanding("short", "no longer than 5 min", "warning", MARTS),
         ),
     )

@@ -223,3 +223,23 @@ def test_the_last_success_and_the_newest_run_are_read(tables: Tables) -> None:
     tables.add_run(3, "load", "failed", NOW - timedelta(hours=1))
     found = reading.read_runs(tables.query, ["load", "never"])
     assert found == {"load": RunRecord(NOW - timedelta(hours=2), "failed")}
+
+
+def test_a_missed_promise_that_was_made_good_is_told_but_not_marked(tables: Tables) -> None:
+    tables.add_asset(1, "raw", "s3://raw")
+    for occasion, is_alerting in (("1", False), ("2", True)):
+        tables.add(
+            "airfleet.sla_instance",
+            rule="morning",
+            kind="fresh-by",
+            asset="raw",
+            occasion=occasion,
+            state="missed",
+            starts_at=NOW,
+            due_at=NOW,
+            changed_at=NOW,
+            ended_at=NOW,
+            is_alerting=is_alerting,
+        )
+        [fresh] = tables.read(FRESH).list_promises(NodeKey(NodeKind.ASSET, "raw"))
+        assert (fresh.state, fresh.is_broken) == ("missed", is_alerting)

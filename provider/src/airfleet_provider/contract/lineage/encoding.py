@@ -69,5 +69,6 @@ def encode_promise(one: PromiseStanding) -> Json:
         "severity": one.severity,
         "task": one.task or None,
         "state": one.state or None,
+        "is_broken": one.is_broken,
         "due": encode_moment(one.due),
     }

@@ -86,8 +86,9 @@ class LineageEdge:
 class PromiseStanding:
     """An SLA about a node, or about a task of it.
 
-    `state` is that of the instance which is late, at risk or missed, otherwise of the one that ended last in the last
-    two days, otherwise `due`. It is empty if the SLA engine has no instance. `due` is the next deadline.
+    `state` is that of the instance which is late, at risk, or missed and not made good, and then `is_broken` is set. If
+    there is none, it is the state of the instance that ended last in the last two days, otherwise `due`. It is empty if
+    the SLA engine has no instance. `due` is the next deadline.
     """
 
     rule: str
@@ -97,10 +98,7 @@ class PromiseStanding:
     task: str = ""
     state: str = ""
     due: datetime | None = None
-
-    @property
-    def is_broken(self) -> bool:
-        return self.state in ("at-risk", "late", "missed")
+    is_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

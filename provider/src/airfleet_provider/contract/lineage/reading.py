@@ -133,11 +133,11 @@ def _read_promises(
     """Yield each rule of fleet.yaml with each Dag or asset that it is about."""
     if not rules:
         return
-    standings: dict[tuple[str, str, NodeKey], list[tuple[str, datetime | None]]] = {}
+    standings: dict[tuple[str, str, NodeKey], list[tuple[bool, str, datetime | None]]] = {}
     for row in query(SQL["promises"], {}):
         node = NodeKey(NodeKind.ASSET, row["asset"]) if row["asset"] else NodeKey(NodeKind.DAG, row["dag_id"])
         state = row["wrong"] or row["ended"] or "due"
-        standings.setdefault((row["rule"], row["kind"], node), []).append((state, row["due"]))
+        standings.setdefault((row["rule"], row["kind"], node), []).append((bool(row["wrong"]), state, row["due"]))
     for rule in rules:
         for node in _list_subjects(rule, dags, assets):
             ones = standings.get((rule.name, rule.kind, node), [])
@@ -147,8 +147,10 @@ def _read_promises(
                 severity=rule.severity,
                 subject=node,
                 task=rule.task or "",
-                state=min((state for state, _ in ones), key=_ORDER.index, default=""),
-                due=min((due for _, due in ones if due), default=None),
+                # What is wrong now comes before what ended badly and was made good.
+                state=min(ones, key=lambda one: (not one[0], _ORDER.index(one[1])), default=(False, "", None))[1],
+                due=min((due for _, _, due in ones if due), default=None),
+                is_broken=any(is_wrong for is_wrong, _, _ in ones),
             )
 
 
