@@ -63,22 +63,31 @@ WHERE dag_id = %(dag)s AND run_id = %(run)s
 
 
 @pytest.fixture(scope="module")
-def platform(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Platform, JaegerNode]]:
-    """Yield a platform, and the Jaeger that gets its traces through a collector that stores nothing."""
+def nodes(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[JaegerNode, JaegerNode]]:
+    """Yield a collector that stores nothing, and the Jaeger that it hands all spans on to."""
     folder = tmp_path_factory.mktemp("jaeger")
     jaeger = JaegerNode(program, folder / "store")
-    collector = JaegerNode(program, folder / "collector", to=jaeger.url)
     try:
-        with make("traced") as one:
-            (one.project / "dags" / "odd.py").write_text(DAGS)
-            fleet = one.project / "fleet.yaml"
-            fleet.write_text(f"{fleet.read_text()}tracing: {{endpoint: '{collector.url}'}}\n")
-            one.up()
-            one.wait_healthy()
-            yield one, jaeger
+        collector = JaegerNode(program, folder / "collector", to=jaeger.url)
+        try:
+            yield collector, jaeger
+        finally:
+            collector.stop()
     finally:
-        collector.stop()
         jaeger.stop()
+
+
+@pytest.fixture(scope="module")
+def platform(nodes: tuple[JaegerNode, JaegerNode]) -> Iterator[tuple[Platform, JaegerNode]]:
+    """Yield a platform, and the Jaeger that gets its traces through the collector."""
+    collector, jaeger = nodes
+    with make("traced") as one:
+        (one.project / "dags" / "odd.py").write_text(DAGS)
+        fleet = one.project / "fleet.yaml"
+        fleet.write_text(f"{fleet.read_text()}tracing: {{endpoint: '{collector.url}'}}\n")
+        one.up()
+        one.wait_healthy()
+        yield one, jaeger
 
 
 def trigger(platform: Platform, dag: str) -> str:
@@ -173,9 +182,12 @@ def test_a_run_that_is_cleared_adds_to_its_trace(platform: tuple[Platform, Jaege
     assert len(after) == 2 * len(before)
 
 
-def test_an_outage_of_jaeger_and_the_death_of_the_agents_lose_nothing(platform: tuple[Platform, JaegerNode]) -> None:
+def test_an_outage_of_the_collector_and_the_death_of_the_agents_lose_nothing(
+    platform: tuple[Platform, JaegerNode], nodes: tuple[JaegerNode, JaegerNode]
+) -> None:
     one, jaeger = platform
-    jaeger.stop()
+    collector, _ = nodes
+    collector.stop()
     runs = [trigger(one, "quick") for _ in range(3)]
     for run in runs:
         assert one.wait_run("quick", run) == "success"  # no task waits for the collector
@@ -183,6 +195,6 @@ def test_an_outage_of_jaeger_and_the_death_of_the_agents_lose_nothing(platform: 
     agents = one.pid("agents")
     assert agents
     os.kill(agents, signal.SIGKILL)
-    jaeger.start()
+    collector.start()
     for run in runs:
         assert find_trace(one, jaeger, "quick", run)
