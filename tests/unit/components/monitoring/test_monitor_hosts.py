@@ -31,6 +31,7 @@ from airfleet_provider.contract.notification_policy import (
     derive_link_key,
     derive_webhook_token,
 )
+from airfleet_provider.contract.tracing_policy import TracingPolicy
 from deadline import PATIENCE_S
 from places import CREDENTIALS, NINE, OBJECTS, parse, parts, place, with_setting
 
@@ -293,3 +294,17 @@ def test_the_agents_expect_the_watchdog_where_a_monitor_host_is(
     where = place(parse(text), "sched1")
     where = replace(where, objects=replace(OBJECTS, notifications=NotificationPolicy(watchdog_s=written)))
     assert read(agents.describe(where), "agents.json")["notifications"]["watchdog_s"] == silent_after_s
+
+
+def test_the_agents_of_each_scheduler_host_know_the_collector_and_no_process_shows_its_secret() -> None:
+    policy = TracingPolicy("https://collector:4318", {"Authorization": "Bearer s3cret"}, "flights")
+    for host in ("sched1", "sched2"):
+        where = place(parse(NINE), host)
+        assert "tracing" not in read(agents.describe(where), "agents.json")
+        part = agents.describe(replace(where, objects=replace(OBJECTS, tracing=policy)))
+        found = read(part, "agents.json")["tracing"]
+        assert found["headers"] == {"Authorization": "Bearer s3cret"}
+        assert found["base_url"] == read(part, "agents.json")["notifications"]["base_url"]
+        [file] = [one for one in part.files if one.path.name == "agents.json"]
+        assert file.mode & 0o077 in (0, 0o040)
+        assert "s3cret" not in repr((part.services, file))
