@@ -56,9 +56,9 @@ class CatalogDag:
 
     @property
     def summary(self) -> str:
-        """Return the description, or else the first line of the Markdown that is no heading."""
-        lines = (line.strip() for line in self.doc.splitlines())
-        first = next((line for line in lines if line and not line.startswith("#")), "")
+        """Return the description, or else the first paragraph of the Markdown that is no heading."""
+        paragraphs = (" ".join(part.split()) for part in self.doc.split("\n\n"))
+        first = next((part for part in paragraphs if part and not part.startswith("#")), "")
         return self.facts.description.strip() or first
 
 

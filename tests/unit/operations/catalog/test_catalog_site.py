@@ -11,8 +11,8 @@ import pytest
 import invented_catalog
 from airfleet.errors import UsageError
 from airfleet.operations.catalog import picture, reading, site
-from airfleet.operations.catalog.model import Catalog
-from airfleet_provider.contract.lineage.graph import LineageGraph, Relation, make_edges
+from airfleet.operations.catalog.model import Catalog, CatalogDag
+from airfleet_provider.contract.lineage.graph import LineageDag, LineageGraph, Relation, make_edges
 from invented_catalog import EVIL, NOW, asset_node, dag_node
 
 
@@ -136,3 +136,15 @@ def test_tasks_and_their_text_come_from_the_serialised_dag() -> None:
     assert (one.is_mapped, one.doc, one.downstream) == (True, "x", ("settle",))
     assert (two.operator, two.doc, two.upstream, two.writes) == ("PythonOperator", "Settles.", ("first",), ("raw",))
     assert reading.make_dag(graph, "load", {}) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("description", "doc", "said"),
+    [
+        ("Loads.", "### load\n\nOther.", "Loads."),
+        ("", "### load\n\nOrders of\nthe shop.\n\nMore.", "Orders of the shop."),
+        ("", "### load", ""),
+    ],
+)
+def test_a_dag_is_summed_up_by_its_description_or_its_first_paragraph(description: str, doc: str, said: str) -> None:
+    assert CatalogDag(LineageDag("load", description=description), doc).summary == said
