@@ -153,4 +153,4 @@ def _run(command: Sequence[str | Path], dsn: str = "", *, hint: str = "") -> str
 
 
 def _last(text: str) -> str:
-    return make_printable((text.strip().splitlines() or ["it said nothing"])[-1])
+    return make_printable((text.strip().splitlines() or ["it said nothing"])[-1].strip())
