@@ -182,7 +182,7 @@ def make(kind, queue):
             target_time="{{ macros.datetime.now(macros.dateutil.tz.UTC) + macros.timedelta(seconds=1) }}",
         )
 
-        @task.sensor(mode="reschedule", poke_interval=0.5, timeout=60)
+        @task.sensor(mode="reschedule", poke_interval=0.5, timeout=600)
         def comes_back():
             note(kind, "poked")
             return PokeReturnValue(is_done=list_notes(kind).count("poked") > 1)
