@@ -17,7 +17,7 @@ from airfleet.components.postgresql import embedded
 from airfleet.errors import UsageError
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Rotating
+from airfleet.spec.secrets import Rotating, Secret
 from one_site import CREDENTIALS, PASSWORDS, SITE
 
 FLEET = """\
@@ -182,6 +182,19 @@ def test_a_fleet_without_objects_imports_nothing() -> None:
     components = one_machine.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
     job = next(process for component in components for process in component.processes if process.name == "metadata")
     assert [command[1] for command in job.commands] == ["airfleet", "db", "airfleet", "airfleet"]
+
+
+def test_access_is_applied_after_the_administrator_exists_and_from_a_file_of_its_own(fleet: Fleet) -> None:
+    text = Secret('{"users": "with a password"}')
+    components = one_machine.describe(
+        fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", access=text, drain_s=7
+    )
+    job = next(process for component in components for process in component.processes if process.name == "metadata")
+    [own] = [file for file in job.inputs if file.path.name == "access.json"]
+    commands = [command[1:3] for command in job.commands]
+    assert commands.index(("airfleet", "access")) > commands.index(("airfleet", "admin"))
+    assert (own.mode, reveal(own.content)) == (0o600, text.reveal())
+    assert not any("with a password" in reveal(word) for command in job.commands for word in command)
 
 
 def test_what_several_components_preload_is_in_memory_once(processes: dict[str, Process]) -> None:
