@@ -63,7 +63,7 @@ class UsageSummary:
     """What the attempts of one task used, or those of a whole pool: then `dag_id` and `task_id` are None.
 
     Sizes are bytes. `attempts` ended in the time asked for; `recorded` of them have a record, `measured` with memory.
-    `limit` is that of the last attempt of a task, or the highest in a pool; None if tasks have none of their own.
+    `limit` is that of the last attempt of a task, or the highest in a pool; None if a task has none of its own.
     With `is_group`, memory is that of all processes of a task, else that of its largest one.
     """
 

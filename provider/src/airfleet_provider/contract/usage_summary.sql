@@ -18,7 +18,7 @@ WITH attempt AS (
 SELECT a.dag_id, a.task_id, a.pool, count(*) AS attempts, count(u.instance) AS recorded,
     count(u.memory_kib) AS measured, count(*) FILTER (WHERE u.kills > 0) AS memory_kills,
     count(*) FILTER (WHERE u.exit_code < 0) AS signals, coalesce(bool_and(u.is_group), false) AS is_group,
-    CASE WHEN a.dag_id IS NULL THEN max(u.limit_kib)
+    CASE WHEN a.dag_id IS NULL THEN CASE WHEN count(u.limit_kib) = count(u.instance) THEN max(u.limit_kib) END
         ELSE (array_agg(u.limit_kib ORDER BY u.ended_at DESC NULLS LAST))[1] END AS limit_kib,
     percentile_disc(%(shares)s::float[]) WITHIN GROUP (ORDER BY u.memory_kib) AS memory_kib,
     percentile_disc(%(shares)s::float[]) WITHIN GROUP (ORDER BY u.cpu_s) AS cpu_s,
