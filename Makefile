@@ -70,7 +70,7 @@ check-layers:
 
 # The folders and files with a test that imports Airflow.
 AIRFLOW = $(addprefix tests/unit/provider/,access api_server breakers bundles compat console execution_api executors \
-	liveness log_index log_search network releases routing task_runtime test_former_names.py)
+	liveness log_index log_search network releases routing scheduler_wakeup task_runtime test_former_names.py)
 # What ARGS chooses may be in one of the four only; pytest ends with 5 in the others.
 UNIT = $(BIN)/pytest --quiet
 SOME = $(ARGS) $(if $(ARGS),|| test $$? = 5)
