@@ -127,6 +127,7 @@ class UsageStore:
                     # In the order of the key, so that two hosts that write the same rows never wait for each other.
                     ordered = [rows[key] for key in sorted(rows)]
                     self._execute(SQL["add"], {"rows": json.dumps(ordered), "most": MOST_KIB, "most_count": MOST_COUNT})
+                    rows = {}  # they are written, whatever becomes of the rest
                 if self.clock() - self.pruned_at >= PRUNE_EVERY_S:
                     self.pruned_at = self.clock()
                     self._execute(SQL["prune"], {"days": KEPT_DAYS, "most": MOST_PRUNED})

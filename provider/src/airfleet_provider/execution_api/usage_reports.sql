@@ -19,7 +19,8 @@ ON CONFLICT (instance) DO UPDATE SET
     parts = least(u.parts::int + excluded.parts, %(most_count)s), is_group = u.is_group OR excluded.is_group
 
 -- name: prune
+-- Each API of tasks removes old rows. None waits for rows that another process is removing.
 DELETE FROM airfleet.task_usage WHERE instance IN (
     SELECT instance FROM airfleet.task_usage WHERE ended_at < clock_timestamp() - make_interval(days => %(days)s)
-    ORDER BY ended_at LIMIT %(most)s
+    ORDER BY ended_at LIMIT %(most)s FOR UPDATE SKIP LOCKED
 )

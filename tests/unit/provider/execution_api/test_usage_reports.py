@@ -23,6 +23,7 @@ class FakeDatabase:
         self.is_away = self.breaks_off = False
         self.rows: list[list[dict[str, Any]]] = []
         self.others: list[str] = []
+        self.fails_to_prune: Exception | None = None
 
     def cursor(self) -> FakeDatabase:
         return self
@@ -42,6 +43,8 @@ class FakeDatabase:
     def execute(self, sql: str, words: dict[str, Any]) -> None:
         if "rows" in words:
             self.rows.append(json.loads(words["rows"]))
+        elif self.fails_to_prune:
+            raise self.fails_to_prune
         else:
             self.others.append(sql)
         if self.breaks_off:
@@ -155,6 +158,25 @@ def test_old_rows_are_removed_every_hour() -> None:
     store.write()
     assert len(database.others) == 1
     assert database.others[0].startswith("DELETE FROM airfleet.task_usage")
+
+
+class ServerError(Exception):
+    """An error of the server, which has undone the statement."""
+
+    pgcode = "40P01"
+
+
+@pytest.mark.parametrize("error", [ServerError("deadlock detected"), OSError("server closed the connection")])
+def test_rows_that_are_written_stay_written_once_if_old_ones_cannot_be_removed(error: Exception) -> None:
+    now = 0.0
+    database = FakeDatabase()
+    store = UsageStore(lambda: database, clock=lambda: now)
+    store.add(FIRST, UsageReport.model_validate(GOOD))
+    database.fails_to_prune, now = error, 3601.0
+    store.write()
+    assert (store.pending, store.dropped) == ({}, 0)
+    store.write()
+    assert [[row["parts"] for row in rows] for rows in database.rows] == [[1]]
 
 
 def test_what_waits_is_written_before_the_process_stops() -> None:
