@@ -20,6 +20,8 @@ LEAST_ATTEMPTS = 20
 # A limit that fits leaves this much above the 99th percentile, and this much above the highest peak.
 ABOVE_P99, ABOVE_MOST = 1.3, 1.1
 STEP = 64 << 20
+# A peak that differs from the limit by less than this share has reached it.
+FILLED = 0.01
 _COUNTS = ("attempts", "recorded", "measured", "memory_kills", "signals")
 
 
@@ -92,6 +94,13 @@ class UsageSummary:
         return max(STEP, -(-int(wanted) // STEP) * STEP)
 
     @property
+    def _is_filled_by_files(self) -> bool:
+        """Return whether the peak is the limit, and yet memory killed nothing: the kernel took cached files back."""
+        if self.memory is None or not self.limit or not self.is_group or self.memory_kills:
+            return False
+        return abs(self.memory.most - self.limit) <= FILLED * self.limit
+
+    @property
     def advice(self) -> str:
         """Return what to do about the limit on memory, in one sentence; empty if there is nothing to say."""
         if self.memory_kills and self.limit and self.task_id:
@@ -106,6 +115,10 @@ class UsageSummary:
             return f"no limit; `memory: {write_setting(fitting)}` would fit" if self.task_id else ""
         if self.task_id is None:
             return f"p99 {write_size(self.memory.p99)} of {write_size(self.limit)} asked"
+        if self._is_filled_by_files:
+            return (
+                f"reached its limit of {write_size(self.limit)} without a kill: files that it read or wrote filled it"
+            )
         if fitting > self.limit:
             return f"near its limit of {write_size(self.limit)}; `memory: {write_setting(fitting)}` would leave room"
         if 2 * fitting <= self.limit:

@@ -35,6 +35,10 @@ TASK = UsageSummary(
         (TASK, "p99 1.1 GiB of 4.0 GiB asked; `memory: 1472M` would fit"),
         (replace(TASK, limit=2 * GIB), "the limit fits"),
         (replace(TASK, limit=GIB), "near its limit of 1.0 GiB; `memory: 1472M` would leave room"),
+        (
+            replace(TASK, limit=2 * GIB, memory=Quantiles(GIB, 2 * GIB, 2 * GIB), is_group=True),
+            "reached its limit of 2.0 GiB without a kill: files that it read or wrote filled it",
+        ),
         (replace(TASK, limit=None), "no limit; `memory: 1472M` would fit"),
         (
             replace(TASK, limit=GIB, memory_kills=3),
