@@ -78,6 +78,7 @@ class TraceLoop:
         self._pruned_at = float("-inf")
         self._epoch: int | None = None
         self._said = ""
+        self._unreadable: set[int] = set()
 
     def once(self, context: Context) -> None:
         """Do one turn. An error of the collector is none of the loop: it is tried again later.
@@ -98,7 +99,9 @@ class TraceLoop:
             while self._clock() < ends and not context.stopping.is_set() and self._send_some(context, ends):
                 pass
         except UnreadableRunError as error:
-            log.exception("no trace can be made of the run %s of %s", error.run.run, error.run.dag)
+            if error.run.number not in self._unreadable:  # said once, and not at each of its attempts
+                log.exception("no trace can be made of the run %s of %s", error.run.run, error.run.dag)
+            self._unreadable.add(error.run.number)
             with context.write() as connection:
                 store.fail(connection, [error.run])
 
@@ -112,17 +115,16 @@ class TraceLoop:
         with context.read() as connection:
             connection.execute(SNAPSHOT)
             found = store.find_runs(connection)
-        is_time = self._clock() - self._pruned_at > PRUNE_EVERY_S
-        if not (found.unnoted or found.old or is_time):
-            return
-        with context.write() as connection:
-            given_up = store.note(connection, found)
-            if is_time:
-                store.prune(connection)
-        if is_time:
+        if found.unnoted or found.old:
+            with context.write() as connection:
+                given_up = store.note(connection, found)
+            if given_up:
+                log.warning("gave up the traces of %d runs: they could not be sent for too long", given_up)
+        if self._clock() - self._pruned_at > PRUNE_EVERY_S:
+            # Apart from what was noted, and seldom even if it fails: old rows keep no trace back.
             self._pruned_at = self._clock()
-        if given_up:
-            log.warning("gave up the traces of %d runs: they could not be sent for too long", given_up)
+            with context.write(timeout_s=READ_S) as connection:
+                store.prune(connection)
 
     def _send_some(self, context: Context, ends: float) -> bool:
         """Send the traces of some runs, and return whether there may be more to do in this turn."""
@@ -144,6 +146,8 @@ class TraceLoop:
                 self._size = len(some) // 2
                 return True
             if outcome.verdict is not ExportVerdict.TAKEN:
+                # One span that is too large must not make each request of others as small.
+                self._size = SPANS_PER_REQUEST
                 self._wait(outcome)
                 with context.write() as connection:
                     store.fail(connection, runs)
@@ -171,6 +175,9 @@ class TraceLoop:
                 break
             try:
                 run = store.read_run(connection, one)
+            except psycopg.errors.QueryCanceled as error:
+                # A run with so many rows that they are not read in time. The next turn begins with another one.
+                raise UnreadableRunError(one) from error
             except psycopg.Error:
                 raise
             except Exception as error:

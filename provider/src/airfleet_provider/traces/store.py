@@ -156,7 +156,8 @@ def fail(connection: Connection[Row], runs: Sequence[WaitingRun]) -> None:
 
 def prune(connection: Connection[Row]) -> None:
     """Remove runs that were deleted, and those whose trace was sent long ago."""
-    connection.execute(SQL["prune"], {"days": KEPT_DAYS, "overlap": OVERLAP})
+    connection.execute(SQL["prune_deleted"])
+    connection.execute(SQL["prune_old"], {"days": KEPT_DAYS, "overlap": OVERLAP})
 
 
 def forget(connection: Connection[Row]) -> None:

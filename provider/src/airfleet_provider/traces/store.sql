@@ -94,12 +94,15 @@ UPDATE airfleet.traced_run SET failures = failures + 1 WHERE id = ANY(%(ids)s)
 INSERT INTO airfleet.trace_total (kind, amount) VALUES (%(kind)s, %(amount)s)
 ON CONFLICT (kind) DO UPDATE SET amount = trace_total.amount + excluded.amount
 
--- name: prune
+-- name: prune_deleted
+-- Apart from the next one: with both conditions in one statement, PostgreSQL would look for each run by itself.
+DELETE FROM airfleet.traced_run t WHERE NOT EXISTS (SELECT FROM public.dag_run r WHERE r.id = t.id)
+
+-- name: prune_old
 -- What was sent is known for as long as a run may be cleared and found by nothing but this.
 DELETE FROM airfleet.traced_run t
-WHERE NOT EXISTS (SELECT FROM public.dag_run r WHERE r.id = t.id)
-    OR (NOT t.is_waiting AND t.sent_at < clock_timestamp() - make_interval(days => %(days)s)
-        AND t.id < (SELECT value FROM airfleet.watermark WHERE name = 'traces_last') - %(overlap)s)
+WHERE NOT t.is_waiting AND t.sent_at < clock_timestamp() - make_interval(days => %(days)s)
+    AND t.id < (SELECT value FROM airfleet.watermark WHERE name = 'traces_last') - %(overlap)s
 
 -- name: forget
 WITH runs AS (DELETE FROM airfleet.traced_run)

@@ -405,8 +405,10 @@ def test_a_trace_that_is_refused_keeps_no_other_back(
     collector.most_spans = 10**9
     end(server, start(server, "r2"))
     agents.now += 400
+    before = collector.requests
     agents.turn()
     assert read_totals(server)["runs sent"] == 2
+    assert collector.requests - before <= 2, "other runs go in requests of the usual size"
 
 
 def test_a_run_of_which_no_trace_can_be_made_keeps_no_other_back(
@@ -418,6 +420,7 @@ def test_a_run_of_which_no_trace_can_be_made_keeps_no_other_back(
     for _ in range(3):
         agents.turn()
     assert read_totals(server)["runs sent"] == 1
+    assert caplog.text.count("no trace can be made of the run") == 1
     assert "no trace can be made of the run broken" in caplog.text
 
 
