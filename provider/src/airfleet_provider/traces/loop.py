@@ -115,7 +115,7 @@ class TraceLoop:
         with context.read() as connection:
             connection.execute(SNAPSHOT)
             found = store.find_runs(connection)
-        if found.unnoted or found.old:
+        if found.unnoted or found.old or found.is_due:
             with context.write() as connection:
                 given_up = store.note(connection, found)
             if given_up:

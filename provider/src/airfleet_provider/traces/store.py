@@ -25,6 +25,9 @@ SQL = Statements(__package__, "store")
 OVERLAP = 500
 # A run that was cleared is found by its tries of the last so many seconds. Clocks of hosts differ by less.
 MADE_S = 90.0
+# While no agents process is active, nobody looks. The next one looks so far back, and the moment of a look is written
+# each so many seconds.
+MOST_MISSED_S, LOOKED_EVERY_S = 3600.0, 30.0
 # A run that ended so lately is left for the next turn: the last of its tries may not be written yet.
 SETTLED_S = 2.0
 # A trace that could not be sent for so long is given up.
@@ -63,11 +66,16 @@ class WaitingRun:
 
 @dataclass(frozen=True, slots=True)
 class RunsToNote:
-    """Runs that are not noted yet, those that wait for too long, and the newest run."""
+    """Runs that are not noted yet, those that wait for too long, the newest run, and the moment of this look.
+
+    With `is_due`, the moment is to be written even if there is nothing else to write.
+    """
 
     unnoted: Sequence[int]
     old: Sequence[int]
     newest: int
+    looked: datetime
+    is_due: bool
 
 
 def find_runs(connection: Connection[Row]) -> RunsToNote:
@@ -76,11 +84,14 @@ def find_runs(connection: Connection[Row]) -> RunsToNote:
     Must run in a transaction with one snapshot.
     """
     [moment] = connection.execute(SQL["now"]).fetchall()
-    made_after = str(_make_bound(moment["now"] - timedelta(seconds=MADE_S)))
+    now, before = moment["now"], moment["looked"]
+    earliest = now - timedelta(seconds=MOST_MISSED_S)
+    made_after = str(_make_bound(max(earliest, min(now, before or now)) - timedelta(seconds=MADE_S)))
     unnoted = connection.execute(SQL["unnoted"], {"overlap": OVERLAP, "made_after": made_after}).fetchall()
     old = connection.execute(SQL["old"], {"oldest_s": OLDEST_S}).fetchall()
     [newest] = connection.execute(SQL["newest"]).fetchall()
-    return RunsToNote([row["id"] for row in unnoted], [row["id"] for row in old], newest["id"])
+    is_due = before is None or now - before > timedelta(seconds=LOOKED_EVERY_S)
+    return RunsToNote([row["id"] for row in unnoted], [row["id"] for row in old], newest["id"], now, is_due)
 
 
 def begin(connection: Connection[Row]) -> None:
@@ -93,6 +104,7 @@ def note(connection: Connection[Row], found: RunsToNote) -> int:
     if found.unnoted:
         connection.execute(SQL["note"], {"ids": list(found.unnoted)})
     connection.execute(SQL["advance"], {"last": found.newest})
+    connection.execute(SQL["look"], {"looked": found.looked})
     given_up = len(connection.execute(SQL["give_up"], {"ids": list(found.old)}).fetchall()) if found.old else 0
     _count(connection, {RUNS_GIVEN_UP: given_up})
     return given_up

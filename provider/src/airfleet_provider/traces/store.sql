@@ -8,11 +8,13 @@ FROM (VALUES ('traces_first'), ('traces_last')) AS names (name)
 ON CONFLICT (name) DO NOTHING
 
 -- name: now
-SELECT clock_timestamp() AS now
+-- The time of the database, and that of the last look whose moment was written, in milliseconds.
+SELECT clock_timestamp() AS now,
+    (SELECT to_timestamp(value / 1000.0) FROM airfleet.watermark WHERE name = 'traces_looked') AS looked
 
 -- name: unnoted
--- The newest runs, the unfinished ones, and those with a try that was made lately: so a run of any age is found that was
--- cleared. An id may be committed after a higher one, so the last ones are read again and again.
+-- The newest runs, the unfinished ones, and those with a try that was made since the last look: so a run of any age is
+-- found that was cleared. An id may be committed after a higher one, so the last ones are read again and again.
 WITH bounds AS (
     SELECT greatest(
         (SELECT value FROM airfleet.watermark WHERE name = 'traces_first'),
@@ -40,6 +42,11 @@ ON CONFLICT (id) DO UPDATE SET is_waiting = true, failures = 0 WHERE NOT traced_
 
 -- name: advance
 UPDATE airfleet.watermark SET value = greatest(value, %(last)s) WHERE name = 'traces_last'
+
+-- name: look
+INSERT INTO airfleet.watermark (name, value)
+VALUES ('traces_looked', floor(1000 * extract(epoch FROM %(looked)s::timestamptz)))
+ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
 -- name: newest
 -- Of one snapshot with `unnoted`.
@@ -106,4 +113,4 @@ WHERE NOT t.is_waiting AND t.sent_at < clock_timestamp() - make_interval(days =>
 
 -- name: forget
 WITH runs AS (DELETE FROM airfleet.traced_run)
-DELETE FROM airfleet.watermark WHERE name IN ('traces_first', 'traces_last')
+DELETE FROM airfleet.watermark WHERE name IN ('traces_first', 'traces_last', 'traces_looked')

@@ -376,6 +376,22 @@ def test_a_run_of_any_age_is_found_when_it_was_cleared(
     assert len(collector.spans) == 9 + 9
 
 
+def test_a_run_that_was_cleared_and_ended_while_no_agents_looked_is_found(
+    server: TraceTables, collector: CollectorServer, agents: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MADE_S", 0.0)
+    number = start(server, "old")
+    end(server, number)
+    agents.turn()
+    server.query("UPDATE airfleet.watermark SET value = 5000 WHERE name <> 'traces_looked'")
+    server.query("DELETE FROM airfleet.traced_run")
+    clear(server, number)
+    end(server, number)
+    time.sleep(0.1)  # longer than they look back
+    agents.turn()
+    assert len(collector.spans) == 9 + 9
+
+
 def test_a_trace_that_nobody_took_for_three_days_is_given_up_and_counted(
     server: TraceTables, collector: CollectorServer, agents: Agents
 ) -> None:

@@ -64,7 +64,7 @@ def make_loop() -> TraceLoop:
 
 
 def test_runs_are_noted_though_old_rows_cannot_be_removed_in_time() -> None:
-    database: Any = FakeDatabase({"now": [{"now": NOW}], "unnoted": [{"id": 7}], "newest": [{"id": 7}]})
+    database: Any = FakeDatabase({"now": [{"now": NOW, "looked": None}], "unnoted": [{"id": 7}], "newest": [{"id": 7}]})
     database.refused = "DELETE FROM airfleet.traced_run"
     turns = make_loop()
     with pytest.raises(psycopg.errors.QueryCanceled):
@@ -74,7 +74,7 @@ def test_runs_are_noted_though_old_rows_cannot_be_removed_in_time() -> None:
 
 
 def test_a_run_that_is_not_read_in_time_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    database: Any = FakeDatabase({"now": [{"now": NOW}], "newest": [{"id": 7}]})
+    database: Any = FakeDatabase({"now": [{"now": NOW, "looked": None}], "newest": [{"id": 7}]})
     monkeypatch.setattr(store, "list_waiting", lambda *_: [WaitingRun(7, "sales", "huge", NOW, None, 0)])
 
     def read(*_: object) -> None:
