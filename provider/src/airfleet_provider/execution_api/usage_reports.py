@@ -35,6 +35,10 @@ MOST_PRUNED = 50_000
 # Sizes are stored as integers of 32 bits, in KiB: 2 TiB is the most.
 MOST_KIB = (1 << 31) - 1
 MOST_COUNT = 30_000
+# Times are kept to the microsecond. A smaller one is none, and below 1e-45 the database would refuse it as a `real`.
+DIGITS = 6
+# The codes of PostgreSQL's refusals of values begin so. It would refuse them again.
+REFUSALS = ("22", "23")
 # When the process stops, it waits so long for the last write.
 LAST_WRITE_S = 5.0
 
@@ -61,8 +65,8 @@ class UsageReport(BaseModel):
         """Return the row of the table for the attempt of this task instance."""
         return {
             "instance": instance,
-            "wall_s": self.wall_s,
-            "cpu_s": self.cpu_s,
+            "wall_s": round(self.wall_s, DIGITS),
+            "cpu_s": None if self.cpu_s is None else round(self.cpu_s, DIGITS),
             "memory_kib": _to_kib(self.memory),
             "limit_kib": _to_kib(self.memory_limit),
             "read_kib": _to_kib(self.read),
@@ -112,14 +116,15 @@ class UsageStore:
         """Write what waits. If the database does not answer, it waits on; an error is logged and not raised.
 
         If the connection breaks while rows are written, nobody knows whether they are. Written twice, the usage of an
-        attempt would be doubled, so these rows are given up.
+        attempt would be doubled, so these rows are given up. So are rows with a value that the database refuses, as
+        they would keep back all that come after them.
         """
         with self._writing:
             with self._lock:
                 rows, self.pending, dropped, self.dropped = self.pending, {}, self.dropped, 0
             if dropped:
                 log.warning(
-                    "The usage of %d attempts is not recorded: too many waited for the database, or it broke off",
+                    "The usage of %d attempts is not recorded: too many waited, or the database broke off or refused it",
                     dropped,
                 )
             try:
@@ -137,10 +142,11 @@ class UsageStore:
                     log.warning("The usage of attempts waits for the database: %s: %s", type(error).__name__, error)
                 self.is_failing = True
                 # An error with a code is the server's own: nothing was written. Without a connection, neither.
-                is_unwritten = self.connection is None or bool(getattr(error, "pgcode", None))
+                code = getattr(error, "pgcode", None) or ""
+                is_worth_it = self.connection is None or (bool(code) and not code.startswith(REFUSALS))
                 self._hang_up()
                 with self._lock:
-                    if not is_unwritten:
+                    if not is_worth_it:
                         self.dropped += len(rows)
                         return
                     for key, row in self.pending.items():

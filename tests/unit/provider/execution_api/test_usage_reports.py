@@ -16,11 +16,21 @@ FIRST, OTHER = "0198b9c0-0000-7000-8000-000000000001", "0198b9c0-0000-7000-8000-
 GOOD = {**TaskUsage(cpu_s=1.5, memory=300 << 20, read=4096).to_json(), "wall_s": 2.0, "exit_code": 0}
 
 
+class RefusedStatementError(Exception):
+    """An error of the server, as psycopg2 has it."""
+
+    pgcode = ""
+
+
 class FakeDatabase:
-    """Remembers what was executed. It cannot be reached while `is_away`; `breaks_off` breaks one connection."""
+    """Remembers what was executed. It cannot be reached while `is_away`; `breaks_off` breaks one connection.
+
+    `refuses` is the code with which it refuses the next statement.
+    """
 
     def __init__(self) -> None:
         self.is_away = self.breaks_off = False
+        self.refuses = ""
         self.rows: list[list[dict[str, Any]]] = []
         self.others: list[str] = []
         self.fails_to_prune: Exception | None = None
@@ -50,6 +60,10 @@ class FakeDatabase:
         if self.breaks_off:
             self.breaks_off = False
             raise OSError("server closed the connection unexpectedly")
+        if self.refuses:
+            error = RefusedStatementError()
+            error.pgcode, self.refuses = self.refuses, ""
+            raise error
 
 
 def put(
@@ -145,6 +159,27 @@ def test_rows_that_may_be_written_already_are_not_written_again() -> None:
     store.write()
     store.write()
     assert len(database.rows) == 1, "twice, they would be added up"
+
+
+@pytest.mark.parametrize(
+    ("code", "rows"),
+    [("22003", 0), ("23514", 0), ("57P01", 1), ("42P01", 1)],
+    ids=["a value out of range", "a broken constraint", "the server stops", "no table before the migration"],
+)
+def test_a_row_that_the_database_never_takes_keeps_no_other_back(code: str, rows: int) -> None:
+    database = FakeDatabase()
+    store = UsageStore(database.connect)
+    store.add(FIRST, UsageReport.model_validate(GOOD))
+    database.refuses = code
+    store.write()
+    assert (len(store.pending), store.dropped) == (rows, 1 - rows)
+
+
+@pytest.mark.parametrize("name", ["wall_s", "cpu_s"])
+def test_a_time_that_a_column_cannot_hold_is_none(name: str) -> None:
+    # PostgreSQL refuses a `real` that is not 0 and less than 1e-45, and with it all rows of the statement.
+    _, store = put({**GOOD, name: 1e-300})
+    assert store.pending[FIRST][name] == 0.0
 
 
 def test_old_rows_are_removed_every_hour() -> None:
