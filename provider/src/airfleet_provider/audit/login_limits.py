@@ -6,6 +6,8 @@ by more than the number of web processes.
 Whoever guesses the password of a user from some addresses must not lock out the user, who logs in from another one
 (ADR 73). So failures count for the user name at one address, and from all addresses together only where the user has
 not logged in from lately.
+
+A user may log in with the e-mail address, too. Failures count for the user, whatever was written.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def begin(entry: AuditEntry) -> Callable[[Any], AuditEntry | LimitedLoginError]:
     """Return work that records the intent of a login, or that it was refused because of a limit."""
 
     def work(cursor: Any) -> AuditEntry | LimitedLoginError:  # noqa: ANN401 - psycopg2 has no types
-        words = _name(entry)
+        words = _find_words(cursor, entry)
         cursor.execute(SQL["forget"], {"seconds": max(ADDRESS_S, NAME_S)})
         cursor.execute(SQL["count"], {**words, "address_s": ADDRESS_S, "name_s": NAME_S, "known_days": KNOWN_DAYS})
         limit, why = find_limit(*cursor.fetchone())
@@ -73,10 +75,11 @@ def settle(entry: AuditEntry) -> Callable[[Any], None]:
     """Return work that records the outcome of a login. Only a wrong password stays a failure."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
+        words = _find_words(cursor, entry)
         if entry.outcome is not AuditOutcome.REFUSED:
-            cursor.execute(SQL["forgive"], {**_name(entry), "is_done": entry.outcome is AuditOutcome.DONE})
+            cursor.execute(SQL["forgive"], {**words, "is_done": entry.outcome is AuditOutcome.DONE})
         if entry.outcome is AuditOutcome.DONE:
-            cursor.execute(SQL["know"], {**_name(entry), "lock": PLACE_LOCK})
+            cursor.execute(SQL["know"], {**words, "lock": PLACE_LOCK})
         audit_store.settle(cursor.execute, entry)
 
     return work
@@ -86,7 +89,7 @@ def withdraw(entry: AuditEntry) -> Callable[[Any], None]:
     """Return work that removes the intent of a login that was not tried. It counts for no limit."""
 
     def work(cursor: Any) -> None:  # noqa: ANN401 - as above
-        cursor.execute(SQL["forgive"], {**_name(entry), "is_done": False})
+        cursor.execute(SQL["forgive"], {**_find_words(cursor, entry), "is_done": False})
         audit_store.withdraw(cursor.execute, entry)
 
     return work
@@ -108,6 +111,10 @@ def find_network(address: str) -> str:
     return str(found.ipv4_mapped or ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
 
 
-def _name(entry: AuditEntry) -> dict[str, str]:
-    address = find_network(entry.address)
-    return {"id": entry.id, "address": address, "name": entry.actor.replace("\0", "")[:LONGEST_NAME].lower()}
+def _find_words(cursor: Any, entry: AuditEntry) -> dict[str, str]:  # noqa: ANN401 - as above
+    """Return the words of the statements: the id, the addresses that count as one, and the name of the user."""
+    typed = entry.actor.replace("\0", "")[:LONGEST_NAME]
+    cursor.execute(SQL["find_user"], {"typed": typed})
+    found = cursor.fetchone()
+    name = found[0] if found else typed.lower()
+    return {"id": entry.id, "address": find_network(entry.address), "name": name[:LONGEST_NAME]}

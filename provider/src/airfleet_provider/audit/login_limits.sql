@@ -1,5 +1,11 @@
 -- The statements of login_limits.py. `%(name)s` is a parameter.
 
+-- name: find_user
+-- The user whom FAB finds by a name or an e-mail address. Which letters differ in case only is for the database to say, as
+-- it does for FAB: in some locales, the Turkish capital I with a dot is an i.
+SELECT lower(username) FROM ab_user WHERE lower(username) = lower(%(typed)s) OR lower(email) = lower(%(typed)s)
+ORDER BY lower(username) = lower(%(typed)s) DESC LIMIT 1
+
 -- name: forget
 -- Rows that another web host is about to remove are left to it: to wait for it could be a deadlock.
 DELETE FROM airfleet.login_failure WHERE id IN (

@@ -72,7 +72,12 @@ def door(server: servers.Server) -> Iterator[Door]:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE airfleet.login_failure, airfleet.login_place")
+        # As FAB has it, as far as a login looks.
+        cursor.execute("CREATE TABLE ab_user (username text, email text)")
+        cursor.execute("INSERT INTO ab_user VALUES ('Alice', 'Alice@Example.com'), ('bob', 'bob@example.com')")
     yield Door(connection)
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE ab_user")
     connection.close()
 
 
@@ -117,3 +122,19 @@ def test_a_slip_is_forgiven_after_the_right_password(door: Door) -> None:
     for _ in range(5):
         assert all(door.try_login("alice", "10.0.0.1") for _ in range(ADDRESS_AT_MOST - 1))
         assert door.try_login("alice", "10.0.0.1", AuditOutcome.DONE)
+
+
+def test_guesses_at_the_address_and_at_the_name_of_a_user_are_counted_together(door: Door) -> None:
+    half = PAIR_AT_MOST // 2
+    assert (
+        door.guess("alice", "10.0.0.66", half) + door.guess("alice@example.COM", "10.0.0.66", PAIR_AT_MOST) == 2 * half
+    )
+    assert not door.try_login("alice", "10.0.0.66", AuditOutcome.DONE)
+
+
+def test_who_logs_in_with_the_e_mail_address_keeps_the_places_of_the_user(door: Door) -> None:
+    # The login page settles a login under the name of the user, whatever was written.
+    assert door.try_login("alice", "10.0.0.2", AuditOutcome.DONE)
+    assert all(door.try_login("alice@example.com", f"10.0.1.{n}") for n in range(NAME_AT_MOST))
+    assert not door.try_login("alice@example.com", "10.0.0.3", AuditOutcome.DONE)
+    assert door.try_login("alice@example.com", "10.0.0.2", AuditOutcome.DONE)
