@@ -13,6 +13,7 @@ import click
 import airfleet
 from airfleet.cli.changes import CHANGES
 from airfleet.errors import AirfleetError
+from airfleet_provider.contract.text import many_lines
 
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
 VERBS = (
@@ -96,7 +97,8 @@ def main() -> None:
     try:
         sys.exit(cli(standalone_mode=False) or 0)
     except AirfleetError as error:
-        click.echo(f"airfleet: {error}", err=True)
+        # It may hold names of Dags and assets, and what another program said.
+        click.echo(f"airfleet: {many_lines(error)}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,7 +74,7 @@ def find_node(graph: LineageGraph, name: str) -> NodeKey:
         if not found and name.startswith(f"{kind}:"):
             found = [one for one in _find_nodes(graph, name.removeprefix(f"{kind}:")) if one.kind is kind]
     if len(found) > 1:
-        choices = " or ".join(f"airfleet lineage {one.kind}:{one.name}" for one in found)
+        choices = " or ".join(shlex.join(("airfleet", "lineage", f"{one.kind}:{one.name}")) for one in found)
         raise UsageError(f"several things are called {name!r}", hint=choices)
     if not found:
         known = sorted({*graph.dags, *graph.assets, *(one.uri for one in graph.assets.values())})

@@ -73,6 +73,15 @@ def test_a_name_of_two_things_is_asked_for() -> None:
     assert lineage.find_node(graph, "asset:marts") == NodeKey(NodeKind.ASSET, "marts")
 
 
+def test_a_command_to_copy_quotes_the_names_of_assets() -> None:
+    names = ("x; rm -rf ~", "y")
+    with pytest.raises(UsageError) as caught:
+        lineage.find_node(
+            make_graph(**{name: LineageAsset(name, "s3://lake/both") for name in names}), "s3://lake/both"
+        )
+    assert caught.value.hint == "airfleet lineage 'asset:x; rm -rf ~' or airfleet lineage asset:y"
+
+
 def test_an_unknown_name_has_what_is_near() -> None:
     with pytest.raises(UsageError) as caught:
         lineage.find_node(make_graph(), "reprot")

@@ -1,4 +1,4 @@
-"""Prints untrusted text on one line of a log or a terminal."""
+"""Prints untrusted text in a log or on a terminal."""
 
 from __future__ import annotations
 
@@ -8,5 +8,14 @@ def one_line(text: object, limit: int = 300) -> str:
 
     So the text can neither begin a new line nor send control sequences to a terminal.
     """
-    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text)[:limit])
+    shown = "".join(map(_escape, str(text)[:limit]))
     return shown if len(shown) <= limit else f"{shown[: limit - 3]}..."
+
+
+def many_lines(text: object) -> str:
+    """Return the text with unprintable characters escaped, but the ends of its lines and tabs."""
+    return "".join(one if one in "\n\t" else _escape(one) for one in str(text))
+
+
+def _escape(one: str) -> str:
+    return one if one.isprintable() else one.encode("unicode_escape").decode()

@@ -124,7 +124,7 @@ class UsageStore:
                 rows, self.pending, dropped, self.dropped = self.pending, {}, self.dropped, 0
             if dropped:
                 log.warning(
-                    "The usage of %d attempts is not recorded: too many waited, or the database broke off or refused it",
+                    "The usage of %d attempts is not recorded: too many waited, or the database broke off or refused",
                     dropped,
                 )
             try:

@@ -238,6 +238,13 @@ def test_a_dag_that_was_paused_stays_paused(world: World) -> None:
     assert (world.old.paused["sales"], world.new.paused["sales"]) == (True, True)
 
 
+def test_a_command_to_copy_holds_no_command_that_somebody_wrote_as_an_id(world: World) -> None:
+    world.old.partners["sales"] = frozenset({"x; rm -rf ~"})
+    with pytest.raises(UsageError) as found:
+        world.open().move(["sales"])
+    assert found.value.hint.endswith("airfleet migrate cutover sales 'x; rm -rf ~'")
+
+
 def test_a_dag_is_refused_before_anything_is_done(world: World) -> None:
     world.add("other")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -222,7 +223,8 @@ class Cutover:
             raise UsageError(what, hint="call again when this run has begun there: datasets stay where they were")
         moved = {one for one, record in records.items() if record.phase is CutoverPhase.MOVED}
         if left := (old.partners | new.partners) - others - moved:
-            hint = f"move them together: airfleet migrate cutover {' '.join(sorted(others | left))}"
+            # Tasks of Airflow 2 can write any id, and a user copies the command into a shell.
+            hint = f"move them together: airfleet migrate cutover {shlex.join(sorted(others | left))}"
             raise UsageError(f"{dag} is tied to {', '.join(sorted(left))} by sensors, triggers or datasets", hint=hint)
         return old
 
