@@ -72,6 +72,7 @@ def test_a_removed_host_whose_tasks_have_ended_has_left(monkeypatch: pytest.Monk
 def test_a_plan_without_changes_tells_of_logins_that_apply_would_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / "dags").mkdir()
     folder = StateFolder(tmp_path / ".airfleet")
     folder.create()
     for pool in (*parse().pools, None):
