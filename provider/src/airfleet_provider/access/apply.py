@@ -62,6 +62,9 @@ def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:
         plan = make_plan(desired, present)
         noted = access_store.read_passwords(access.query)
         by_name = {user.name: user for user in desired.users}
+        for one in desired.users:
+            if (before := present.users.get(one.name)) and before.email != one.email:
+                access.free_address(one.name)
         for change in plan.changes:
             _make(access, change, desired, by_name)
         fresh = [
@@ -82,11 +85,15 @@ def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:
         # The rows of the audit log come last: they hold the end of its chain until the commit.
         for change in plan.changes:
             audit_store.record(access.execute, describe(change))
-    for user in changed:
+    # Also of a user who has the password already: a killed process may have set it, and ended no session.
+    for user in fresh:
         access.end_sessions(user.name)
-    if hashes:
+    if fresh:
         with access.hold():
-            access_store.write(access.execute, desired.rules, {**kept, **hashes})
+            # Another process may have changed access in between: its rules stay, and so do its passwords.
+            own = {one.name: hashes[one.name] for one in fresh if access.has_password(one.name, one.password)}
+            noted = access_store.read_passwords(access.query)
+            access_store.write(access.execute, access_store.read_rules(access.query), {**noted, **own})
     return plan
 
 

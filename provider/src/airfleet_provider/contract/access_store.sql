@@ -9,11 +9,16 @@ ON CONFLICT (is_present) DO UPDATE
 SET rules = EXCLUDED.rules, passwords = EXCLUDED.passwords, changed_at = clock_timestamp()
 
 -- name: users
+-- A user has the roles of the groups of Airflow too, in which somebody may have put the user in the UI.
 SELECT lower(u.username) AS name, u.email, coalesce(u.active, false) AS is_active,
     coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.name IS NOT NULL), '{}') AS roles
 FROM ab_user u
-LEFT JOIN ab_user_role ur ON ur.user_id = u.id
-LEFT JOIN ab_role r ON r.id = ur.role_id
+LEFT JOIN (
+    SELECT user_id, role_id FROM ab_user_role
+    UNION
+    SELECT ug.user_id, gr.role_id FROM ab_user_group ug JOIN ab_group_role gr ON gr.group_id = ug.group_id
+) AS held ON held.user_id = u.id
+LEFT JOIN ab_role r ON r.id = held.role_id
 GROUP BY u.id
 
 -- name: permissions
@@ -30,7 +35,13 @@ FROM dag d LEFT JOIN dag_tag t ON t.dag_id = d.dag_id
 GROUP BY d.dag_id
 
 -- name: roles
-SELECT ur.user_id, r.name AS role FROM ab_user_role ur JOIN ab_role r ON r.id = ur.role_id
+SELECT held.user_id, r.name AS role
+FROM (
+    SELECT user_id, role_id FROM ab_user_role
+    UNION
+    SELECT ug.user_id, gr.role_id FROM ab_user_group ug JOIN ab_group_role gr ON gr.group_id = ug.group_id
+) AS held
+JOIN ab_role r ON r.id = held.role_id
 
 -- name: tags_of
 SELECT coalesce(array_agg(t.name::text) FILTER (WHERE t.name IS NOT NULL), '{}') AS tags

@@ -84,6 +84,11 @@ class FabAccess:
         found.groups = []
         self._manager.session.flush()
 
+    def free_address(self, name: str) -> None:
+        """Take the e-mail address from a user who gets another one, so that somebody else may have it before."""
+        freed = "UPDATE ab_user SET email = 'moved-' || id || '@localhost' WHERE lower(username) = %(name)s"
+        self.execute(freed, {"name": name})
+
     def end_user(self, name: str) -> None:
         """Take all roles from a user, who cannot log in any more."""
         found = self._manager.find_user(name)
@@ -91,8 +96,9 @@ class FabAccess:
         self._manager.session.flush()
 
     def has_password(self, name: str, password: str) -> bool:
-        """Return whether the user can log in with the password."""
-        return users.is_hash_of(self._manager.find_user(name).password or "", password)
+        """Return whether there is such a user, who can log in with the password."""
+        found = self._manager.find_user(name)
+        return found is not None and users.is_hash_of(found.password or "", password)
 
     def write_password(self, name: str, hashed: str) -> None:
         """Set a password. Tokens of the former one are not valid any more; call `end_sessions` after the commit."""
