@@ -10,7 +10,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from airfleet_provider.contract import alert_links
-from airfleet_provider.contract.run_trace import identity, spans
+from airfleet_provider.contract.run_trace import identity, reading, spans
 from airfleet_provider.contract.run_trace.spans import SpanPart, Trace, TracedRun, Try
 
 RESCHEDULED = "rescheduled"
@@ -110,6 +110,8 @@ def _make_run_span(run: TracedRun, trace: Trace | None, span_id: str, tries: Seq
     }
     if url := alert_links.link_to_run(base_url, {"dag_id": run.dag, "run_id": run.run}):
         attributes["url.full"] = url
+    if len(run.tries) >= reading.MOST_TRIES:
+        attributes["airfleet.is_partial"] = True
     if run.clear_number:
         attributes["airflow.clear_number"] = run.clear_number
     if trace and trace.critical:

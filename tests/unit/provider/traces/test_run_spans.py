@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 
+from airfleet_provider.contract.run_trace import reading
 from airfleet_provider.contract.run_trace.spans import TracedRun, Try
 from airfleet_provider.traces import otlp
 from airfleet_provider.traces.run_spans import RescheduledTime, SentSpan, SpanStatus, TracedRunRows, list_spans
@@ -120,6 +122,13 @@ def test_a_task_that_goes_on_and_clocks_that_differ_make_no_negative_span() -> N
     [long] = [one for one in found if one.name == "task_run.long"]
     assert long.end == at(60)
     assert long.attributes["airfleet.goes_on"] is True
+
+
+def test_a_run_that_was_read_in_part_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = TracedRunRows(make_run(make_try("a", 1, 0), make_try("b", 2, 3)))
+    assert "airfleet.is_partial" not in next(iter(list_spans(run))).attributes
+    monkeypatch.setattr(reading, "MOST_TRIES", 2)
+    assert next(iter(list_spans(run))).attributes["airfleet.is_partial"] is True
 
 
 def test_a_sensor_shows_when_it_had_given_its_slot_back() -> None:
