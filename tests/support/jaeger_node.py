@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from airfleet.runners.local import ports
-from deadline import wait_until
+from deadline import PATIENCE_S, REQUEST_S, wait_until
 
 STORE: Mapping[str, Any] = {"backends": {"memory": {"memory": {"max_traces": 1000}}}}
 
@@ -59,15 +59,15 @@ class JaegerNode:
 
     def is_up(self) -> bool:
         try:
-            return httpx.post(f"{self.url}/v1/traces", json={}, timeout=5).is_success
+            return httpx.post(f"{self.url}/v1/traces", json={}, timeout=REQUEST_S).is_success
         except httpx.HTTPError:
             return False
 
     def stop(self) -> None:
         self._process.kill()
-        self._process.wait(60)
+        self._process.wait(PATIENCE_S)
 
     def find_trace(self, trace_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the spans of a trace as Jaeger's API shows them, or nothing if Jaeger does not have it."""
-        answer = httpx.get(f"http://127.0.0.1:{self.query_port}/api/traces/{trace_id}", timeout=30)
+        answer = httpx.get(f"http://127.0.0.1:{self.query_port}/api/traces/{trace_id}", timeout=PATIENCE_S)
         return answer.json()["data"][0]["spans"] if answer.is_success else ()

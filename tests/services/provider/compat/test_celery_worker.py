@@ -50,7 +50,7 @@ def note(app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv(environment.DRAINED, str(tmp_path / "io"))
     monkeypatch.setenv(environment.WORKERS, str(tmp_path / "notes"))
     path = tmp_path / "notes" / "io.json"
-    with start_worker(app, perform_ping_check=False, pool="solo", queues=["io"], shutdown_timeout=30):
+    with start_worker(app, perform_ping_check=False, pool="solo", queues=["io"], shutdown_timeout=PATIENCE_S):
         yield lambda: json.loads(path.read_text()) if path.exists() else {}
 
 

@@ -28,6 +28,7 @@ from airfleet_provider.contract.tracing_policy import TracingPolicy
 from airfleet_provider.traces import loop, store
 from airfleet_provider.traces.collector import Collector
 from airfleet_provider.traces.loop import NoTraceLoop, TraceLoop
+from deadline import wait_until
 from servers import serve_own
 
 # The columns of Airflow's tables that the statements read.
@@ -313,6 +314,7 @@ def test_a_collector_that_never_ends_its_answer_is_left(server: TraceTables, col
     agents.turn()
     agents.now += 400
     agents.turn()
+    wait_until(lambda: collector.requests, "the request that is not answered")
     assert collector.requests == 1
     collector.trickles.clear()
     agents.stop()
