@@ -256,18 +256,26 @@ def test_an_answer_that_is_silent_for_longer_than_a_client_may_be_comes_whole(ed
 @needs_haproxy
 def test_one_address_does_not_take_every_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(haproxy, "CONNECTIONS_PER_SOURCE", 3)
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     with run(tmp_path, NINE) as edge, contextlib.ExitStack() as stack:
-        request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-        # The connection by which this test waited may still count.
-        wait_until(lambda: b"200" in take(edge, request), "no connection is open")
-        held = [stack.enter_context(edge.raw(request)) for _ in range(3)]
-        for connection in held:
-            assert b"200" in connection.recv(4096)
-        assert take(edge, request) == b""
+
+        def hold() -> bool:
+            """Keep a new connection open if it is answered: one that has just been closed may still count."""
+            connection = edge.raw(request)
+            if b"200" in receive(connection):
+                stack.enter_context(connection)
+                return True
+            connection.close()
+            return False
+
+        for number in range(3):
+            wait_until(hold, f"connection {number + 1} of 3")
+        with edge.raw(request) as one_more:
+            assert receive(one_more) == b""
 
 
-def take(edge: Edge, request: bytes) -> bytes:
-    with contextlib.suppress(ConnectionError), edge.raw(request) as connection:
+def receive(connection: socket.socket) -> bytes:
+    with contextlib.suppress(ConnectionError):
         return connection.recv(4096)
     return b""
 
