@@ -126,6 +126,7 @@ def test_the_provider_is_described_as_airflow_wants_it() -> None:
     assert (group.name, names) == (
         "airfleet",
         [
+            "access",
             *("admin", "archive", "care", "dag-processor", "execution-api", "logs", "migrate", "patches", "releaser"),
             *("scheduler", "sla"),
         ],
