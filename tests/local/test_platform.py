@@ -114,6 +114,19 @@ def test_a_run_succeeds(platform: Platform) -> None:
     assert platform.succeeds("quick")
 
 
+def test_a_run_is_triggered_and_followed_and_made_once_however_often_it_is_asked_for(platform: Platform) -> None:
+    wait_until(lambda: platform.knows("quick"), "the Dag")
+    words = ("run", "quick", "--run-id", "asked-for", "--conf", '{"day": 1}')
+    told = json.loads(platform.airfleet(*words, "--follow", "--json").stdout)
+    assert (told["run"], told["state"], [one["state"] for one in told["tasks"]]) == (
+        "asked-for",
+        "success",
+        ["success"],
+    )
+    assert platform.call("GET", "/dags/quick/dagRuns/asked-for")["conf"] == {"day": 1}
+    assert json.loads(platform.airfleet(*words, "--json").stdout) == {"dag": "quick", "run": "asked-for", "new": False}
+
+
 def test_a_log_is_found_by_its_words_and_read_in_the_ui_when_its_file_is_gone(platform: Platform) -> None:
     run = platform.trigger("quick")
     assert platform.wait_run("quick", run) == "success"

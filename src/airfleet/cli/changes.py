@@ -4,7 +4,7 @@ from __future__ import annotations
 
 CHANGES = frozenset(
     {
-        *("up", "down", "apply", "failover", "upgrade", "drill"),
+        *("up", "down", "run", "apply", "failover", "upgrade", "drill"),
         *("release build", "release deploy", "release pin", "release promote", "release prune", "release rollback"),
         *("release unpin", "workers drain", "workers resume", "workers scale"),
         *("db archive restore", "db archive run", "db backup", "db care", "db restore"),

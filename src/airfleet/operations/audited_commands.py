@@ -19,8 +19,8 @@ from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource, format_moment
 
 RESTORE = "db restore"
-# Parameters of commands that are no part of what a command changes.
-HIDDEN = frozenset({"project", "state", "as_json"})
+# Parameters of commands that are no part of what a command changes, and the `conf` of a run, which may have secrets.
+HIDDEN = frozenset({"project", "state", "as_json", "conf"})
 
 
 @contextmanager

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
-from airfleet_provider.contract.explanation.facts import TaskFacts
 from airfleet_provider.contract.text import one_line
 
 OWN = ("dags", "include", "plugins")
 
 
-def locate(dag: str, run: str, task: TaskFacts) -> PurePosixPath:
+class LoggedTask(Protocol):
+    """A task instance, of whose last try the log is wanted."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def map_index(self) -> int: ...
+    @property
+    def try_number(self) -> int: ...
+
+
+def locate(dag: str, run: str, task: LoggedTask) -> PurePosixPath:
     """Return the path of the log of the last try, by the default of Airflow's `log_filename_template`."""
     parts = [f"dag_id={dag}", f"run_id={run}", f"task_id={task.task}"]
     parts += [f"map_index={task.map_index}"] if task.map_index >= 0 else []
