@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from airfleet.cli.trace import list_lines
-from airfleet_provider.contract.run_trace.spans import SpanPart, TracedRun, Try, build, list_spans, tell_wait, to_json
+from airfleet_provider.contract.run_trace.spans import (
+    SpanPart,
+    TracedRun,
+    Try,
+    build,
+    choose,
+    list_spans,
+    tell_wait,
+    to_json,
+)
 
 BEGIN = datetime(2026, 11, 29, 6, tzinfo=UTC)
 CHAIN = {"a": frozenset[str](), "b": frozenset({"a"}), "c": frozenset({"b"})}
@@ -58,6 +69,32 @@ def test_the_critical_path_follows_what_each_task_waited_for() -> None:
     assert "29.0 s, 41% of the run: c[1] waited for a slot and the scheduler in the pool default_pool" in tell_wait(
         trace
     )
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["with the structure of the Dag", "without it"])
+def test_the_cost_of_a_path_does_not_grow_with_the_square_of_its_tries(
+    monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    tries = [make_try("a", n, n, n + 0.1, n + 0.5, "failed", n + 1) for n in range(300)]
+    run = make_run(*tries, end=300, upstream={"a": frozenset[str]()} if is_known else {})
+    looks = 0
+
+    def compare(one: Try, other: object) -> bool:
+        nonlocal looks
+        looks += 1
+        return one is other
+
+    def hash_one(one: Try) -> int:
+        nonlocal looks
+        looks += 1
+        return id(one)
+
+    monkeypatch.setattr(Try, "__eq__", compare)
+    monkeypatch.setattr(Try, "__hash__", hash_one)
+    trace = build(run)
+    assert len(choose(trace, 200)) == 200
+    assert len(trace.critical) == 300
+    assert looks <= 10 * 300
 
 
 def test_a_retry_is_on_the_path_with_the_delay_before_it() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -31,6 +33,8 @@ WAITS = {
 RETRY_WAIT = "between two tries"
 # States of an instance that did nothing.
 IDLE = frozenset({"", "skipped", "removed", "upstream_failed"})
+
+TryKey = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ class Try:
     @property
     def instance(self) -> tuple[str, int]:
         return self.task, self.map_index
+
+    @property
+    def key(self) -> TryKey:
+        """What no other try of the run has."""
+        return self.task, self.map_index, self.number, self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,38 +178,66 @@ def find_critical(run: TracedRun) -> list[Try]:
     """Return the tries that decided when the run ended, the first of them first.
 
     It goes back from the try that ended last: to the try before of the same instance, or else to the last of what the
-    task waits for.
+    task waits for. No step looks at all tries, as a run may have 20,000 of them on the path.
     """
-    done = [one for one in run.tries if one.started and one.state not in IDLE]
-    last: dict[tuple[str, int], list[Try]] = {}
-    for one in sorted(done, key=lambda own: own.number):
-        last.setdefault(one.instance, []).append(one)
-    current = max(done, key=lambda one: one.ended or run.end, default=None)
-    path: list[Try] = []
-    while current and current not in path:
-        path.append(current)
-        current = _find_before(current, done, last, run)
-    return path[::-1]
+    begun = BegunTries.sort(run)
+    current = max(begun.tries, key=lambda one: one.ended or run.end, default=None)
+    path: dict[TryKey, Try] = {}
+    while current and current.key not in path:
+        path[current.key] = current
+        current = begun.find_before(current)
+    return [*path.values()][::-1]
 
 
-def _find_before(
-    current: Try, done: Sequence[Try], last: Mapping[tuple[str, int], Sequence[Try]], run: TracedRun
-) -> Try | None:
-    earlier = [one for one in last[current.instance] if one.number < current.number]
-    if earlier:
-        return earlier[-1]
-    if run.upstream:
-        names = _find_active(run, current.task, {one.task for one in done})
-        before = [tries[-1] for (task, _), tries in last.items() if task in names]
-    else:
-        limit = current.scheduled or current.started
-        before = [one for one in done if one.ended and limit and one.ended <= limit]
-    # What is still running did not let the task begin; its trigger rule did not wait for it.
-    ended = [one for one in before if one.ended and (not current.started or one.ended <= current.started)]
-    return max(ended, key=lambda one: one.ended or run.end, default=None)
+@dataclass(frozen=True, slots=True)
+class BegunTries:
+    """The tries of a run that began, in the orders in which they are looked for.
+
+    `before` has for each try the one before of the same instance, `last` the last try of each instance by its task, and
+    `ended` the tries that have ended in the order of their ends.
+    """
+
+    run: TracedRun
+    tries: Sequence[Try]
+    before: Mapping[TryKey, Try]
+    last: Mapping[str, Sequence[Try]]
+    ended: Sequence[Try]
+
+    @classmethod
+    def sort(cls, run: TracedRun) -> BegunTries:
+        """Return the tries of a run in order."""
+        tries = [one for one in run.tries if one.started and one.state not in IDLE]
+        newest: dict[tuple[str, int], Try] = {}
+        before: dict[TryKey, Try] = {}
+        for one in sorted(tries, key=lambda own: own.number):
+            former = newest.get(one.instance)
+            if former and former.number == one.number:
+                former = before.get(former.key)
+            if former:
+                before[one.key] = former
+            newest[one.instance] = one
+        last: defaultdict[str, list[Try]] = defaultdict(list)
+        for one in newest.values():
+            last[one.task].append(one)
+        ended = sorted((one for one in tries if one.ended), key=lambda own: own.ended or run.end)
+        return cls(run, tries, before, last, ended)
+
+    def find_before(self, current: Try) -> Try | None:
+        """Return the try whose end let another one begin, or None if nothing did."""
+        if earlier := self.before.get(current.key):
+            return earlier
+        if not self.run.upstream:
+            limit = min(filter(None, (current.scheduled, current.started)), default=None)
+            place = bisect_right(self.ended, limit, key=lambda one: one.ended or self.run.end) if limit else 0
+            return self.ended[place - 1] if place else None
+        names = _find_active(self.run, current.task, self.last.keys())
+        before = [one for name in names for one in self.last[name]]
+        # What is still running did not let the task begin; its trigger rule did not wait for it.
+        ended = [one for one in before if one.ended and (not current.started or one.ended <= current.started)]
+        return max(ended, key=lambda one: one.ended or self.run.end, default=None)
 
 
-def _find_active(run: TracedRun, task: str, active: set[str]) -> set[str]:
+def _find_active(run: TracedRun, task: str, active: Collection[str]) -> set[str]:
     """Return the tasks before a task that did something; where one did nothing, those before that one."""
     found, left, seen = set[str](), [task], {task}
     while left:
@@ -215,13 +252,15 @@ def _find_active(run: TracedRun, task: str, active: set[str]) -> set[str]:
 
 def choose(trace: Trace, most: int) -> Sequence[Try]:
     """Return the tries to show, in the order in which they began: those of the critical path, and the longest."""
-    ends: dict[Try, float] = {}
+    tries: dict[TryKey, Try] = {}
+    ends: defaultdict[TryKey, float] = defaultdict(float)
     for span in trace.spans:
-        ends[span.owner] = ends.get(span.owner, 0.0) + span.seconds
-    critical = [one for one in trace.critical if one in ends]
-    others = sorted((one for one in ends if one not in set(critical)), key=lambda one: -ends[one])
+        tries[span.owner.key] = span.owner
+        ends[span.owner.key] += span.seconds
+    critical = dict.fromkeys(one.key for one in trace.critical if one.key in tries)
+    others = sorted((key for key in tries if key not in critical), key=lambda key: -ends[key])
     chosen = set([*critical, *others][:most])
-    return [one for one in ends if one in chosen]
+    return [one for key, one in tries.items() if key in chosen]
 
 
 def tell_wait(trace: Trace) -> str:
