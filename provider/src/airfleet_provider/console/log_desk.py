@@ -11,12 +11,14 @@ from airfleet_provider.log_search import readers
 if TYPE_CHECKING:
     from airfleet_provider.log_index.store import FoundLines, LogQuery, LogReader
 
-# Those who wait hold a thread of the api-server.
+# Those who wait hold a thread of the api-server, which has 40 for all of Airflow's UI. So few may.
 WAIT_S = 2.0
+MOST_WAITING = 4
+BUSY = "another search in the logs has not ended yet; try again"
 
 
 class LogDeskBusyError(RuntimeError):
-    """Another search has not ended for some seconds."""
+    """Another search has not ended for some seconds, or others wait for it already."""
 
 
 class LogDesk:
@@ -26,19 +28,26 @@ class LogDesk:
         self._open_reader = open_reader
         self._reader: LogReader | None = None
         self._lock = threading.Lock()
+        # One place is that of the search itself.
+        self._places = threading.BoundedSemaphore(1 + MOST_WAITING)
 
     def search(self, question: LogQuery, most: int) -> FoundLines | None:
         """Return the newest lines, `most` at most, or None if this platform has no index.
 
         Raises:
             LogStoreError: The index does not answer.
-            LogDeskBusyError: Another search runs for long.
+            LogDeskBusyError: Another search runs for long, or too many wait.
         """
-        if not self._lock.acquire(timeout=WAIT_S):
-            raise LogDeskBusyError("another search in the logs has not ended yet; try again")
+        if not self._places.acquire(blocking=False):
+            raise LogDeskBusyError(BUSY)
         try:
-            if self._reader is None:
-                self._reader = self._open_reader()
-            return self._reader.search(question, most) if self._reader else None
+            if not self._lock.acquire(timeout=WAIT_S):
+                raise LogDeskBusyError(BUSY)
+            try:
+                if self._reader is None:
+                    self._reader = self._open_reader()
+                return self._reader.search(question, most) if self._reader else None
+            finally:
+                self._lock.release()
         finally:
-            self._lock.release()
+            self._places.release()
