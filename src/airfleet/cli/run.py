@@ -64,6 +64,9 @@ def command(
     """
     from airfleet.operations import dag_runs, explanation  # noqa: PLC0415 - `--help` needs none of it
 
+    if run_id is not None and not run_id.strip():
+        # A script whose variable is empty must not make another run each time.
+        raise UsageError("--run-id is empty", hint="leave it out, and airfleet makes an id")
     told = dag_runs.parse_conf(read_conf(conf)) if conf is not None else None
     place = explanation.find_place(project, state)
     run = run_id or dag_runs.make_run_id(datetime.now(UTC), secrets.token_hex(3))
@@ -117,17 +120,18 @@ def call_airfleet(place: ReadablePlatform, *verb: str, words: Sequence[str]) -> 
     from airfleet.operations.dag_runs import AirflowResult  # noqa: PLC0415 - as above
 
     state = ["--state", str(place.state.absolute())] if place.state else []
-    done = subprocess.run(
+    # `subprocess.run` would kill it at Ctrl-C.
+    with subprocess.Popen(
         [sys.executable, "-P", "-c", CODE],
-        input=json.dumps([*verb, "--project", str(place.project), *state, *words]),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        check=False,
         start_new_session=True,
-    )
-    return AirflowResult(done.returncode, done.stdout)
+    ) as child:
+        output, _ = child.communicate(json.dumps([*verb, "--project", str(place.project), *state, *words]))
+    return AirflowResult(child.returncode, output)
 
 
 class RunNarrator:

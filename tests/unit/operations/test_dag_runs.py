@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,6 +19,7 @@ from airfleet.operations import dag_runs, explanation
 from airfleet.operations.dag_runs import AirflowResult, FollowedRun, FollowedTask
 from airfleet.operations.explanation import ReadablePlatform
 from airfleet_provider.contract.explanation import reading
+from command_line import invoke
 
 PLACE = cast("ReadablePlatform", object())
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -180,3 +183,38 @@ def test_whoever_follows_a_run_in_which_nothing_runs_is_told_where_to_ask(capsys
     for _ in range(4):
         progress.show(FollowedRun("running", NOW, NOW, None, (make_task("queued"),)))
     assert capsys.readouterr().err.count("airfleet explain sales one") == 1
+
+
+def test_an_empty_id_is_refused_and_makes_no_run_of_another_id() -> None:
+    """Else a script whose variable is empty would make a run each time that it is retried."""
+    done = invoke("run", "sales", "--run-id", "")
+    assert isinstance(done.exception, UsageError)
+    assert "--run-id is empty" in str(done.exception)
+
+
+class InterruptedChild:
+    """A process during which somebody presses Ctrl-C."""
+
+    killed = 0
+    returncode = 0
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> InterruptedChild:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def communicate(self, *_: object, **__: object) -> tuple[str, str]:
+        raise KeyboardInterrupt
+
+    def kill(self) -> None:
+        InterruptedChild.killed += 1
+
+
+def test_an_interrupt_does_not_kill_the_command_that_makes_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", InterruptedChild)
+    place = cast("ReadablePlatform", SimpleNamespace(project=Path("p"), state=None))
+    with pytest.raises(KeyboardInterrupt):
+        verb.call_airfleet(place, "airflow", words=["dags"])
+    assert InterruptedChild.killed == 0
