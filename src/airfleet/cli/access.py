@@ -97,6 +97,7 @@ def plan_command(project: Path, state: Path | None, check: bool, as_json: bool) 
       airfleet access plan --check
     """
     from airfleet.operations.access import open_access
+    from airfleet_provider.contract.text import one_line
 
     with open_access(project, state) as access:
         plan = access.plan()
@@ -106,9 +107,9 @@ def plan_command(project: Path, state: Path | None, check: bool, as_json: bool) 
         for change in plan.changes:
             click.echo(str(change))
         for name in plan.unknown_users:
-            click.echo(f"user {name}: is not in fleet.yaml, and keeps all rights (access.prune is not set)")
+            click.echo(f"user {one_line(name)}: is not in fleet.yaml, and keeps all rights (access.prune is not set)")
         for name in plan.unknown_roles:
-            click.echo(f"role {name}: is not in fleet.yaml, and stays (access.prune is not set)")
+            click.echo(f"role {one_line(name)}: is not in fleet.yaml, and stays (access.prune is not set)")
         if not plan.changes:
             click.echo("nothing to change", err=True)
     raise SystemExit(CHANGES if check and plan.changes else 0)

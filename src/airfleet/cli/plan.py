@@ -19,6 +19,7 @@ from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey import host_survey
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace.project import find_project, read_fleet
+from airfleet_provider.contract.text import one_line
 
 CHANGES = 3
 
@@ -75,6 +76,7 @@ def tell_access(project: Path, state: Path | None) -> list[str]:
     except AirfleetError as error:
         return [f"users and roles could not be compared: {error.what}"]
     unknown = [*(f"user {name}" for name in found.unknown_users), *(f"role {name}" for name in found.unknown_roles)]
+    unknown = [one_line(one) for one in unknown]
     return [
         *(f"access: {change}" for change in found.changes),
         *(f"access: {one} is not in fleet.yaml" for one in unknown),

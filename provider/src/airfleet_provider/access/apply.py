@@ -20,6 +20,7 @@ from airfleet_provider.contract.access_plan import (
 )
 from airfleet_provider.contract.access_roles import EDITING, READING, find_permissions
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource
+from airfleet_provider.contract.text import one_line
 
 PASSWORD = "gets the password of fleet.yaml"  # noqa: S105 - words
 
@@ -41,9 +42,9 @@ def run_command(arguments: argparse.Namespace) -> None:
     for change in plan.changes:
         print(change)
     for name in plan.unknown_users:
-        print(f"user {name}: is not in fleet.yaml, and keeps all rights")
+        print(f"user {one_line(name)}: is not in fleet.yaml, and keeps all rights")
     for name in plan.unknown_roles:
-        print(f"role {name}: is not in fleet.yaml, and stays")
+        print(f"role {one_line(name)}: is not in fleet.yaml, and stays")
 
 
 def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:

@@ -17,6 +17,9 @@ from airfleet_provider.contract.access_roles import (
     find_permissions,
 )
 from airfleet_provider.contract.access_rules import AccessRules, RoleRules
+from airfleet_provider.contract.text import one_line
+
+LONGEST_LINE = 5000
 
 
 class AccessError(Exception):
@@ -109,7 +112,8 @@ class AccessChange:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}: {self.what}"
+        # Names and addresses of users whom fleet.yaml does not know may have anything.
+        return one_line(f"{self.kind} {self.name}: {self.what}", LONGEST_LINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,10 @@ def _check_addresses(desired: DesiredAccess, present: PresentAccess) -> None:
     taken = {one.email.lower(): name for name, one in present.users.items() if name not in named}
     for user in desired.users:
         if other := taken.get(user.email.lower()):
-            raise AccessError(f"{user.name} has the e-mail address {user.email}, which is that of the user {other}")
+            raise AccessError(
+                f"{user.name} has the e-mail address {user.email}, which is that of the user {one_line(other)}; to use"
+                " it again, give that user another address in the UI first"
+            )
 
 
 def _check_admins(desired: DesiredAccess, present: PresentAccess, *, ended: frozenset[str]) -> None:

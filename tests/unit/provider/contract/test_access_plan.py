@@ -104,6 +104,12 @@ def test_nobody_takes_the_address_of_somebody_else_who_logs_in_with_it() -> None
         make_plan(DesiredAccess((thief,)), DONE)
 
 
+def test_a_name_that_somebody_made_in_the_ui_sends_nothing_to_the_terminal() -> None:
+    users = {**DONE.users, "a\x1b[2J\n": PresentUser("a\x1b[2J\n", "a@x", frozenset({"Op"}))}
+    said = say(DesiredAccess((ANN,), RULES, prune=True), replace(DONE, users=users))
+    assert said == ["deactivate user a\\x1b[2J\\n: fleet.yaml does not name it"]
+
+
 def test_a_user_who_was_deactivated_is_active_again() -> None:
     users = {**DONE.users, "ann": PresentUser("ann", "ann@x", frozenset(), is_active=False)}
     assert say(DesiredAccess((ANN,), RULES), replace(DONE, users=users)) == [
