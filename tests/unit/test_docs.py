@@ -49,6 +49,12 @@ def test_every_decision_is_in_the_index(record: Path) -> None:
     assert f"({record.name})" in (DOCS / "adr" / "index.md").read_text()
 
 
+def test_no_two_decisions_have_one_number() -> None:
+    numbers = [record.name[:4] for record in RECORDS]
+    assert numbers == sorted(set(numbers))
+    assert [record.name for record in RECORDS if f"# {int(record.name[:4])}. " not in record.read_text()] == []
+
+
 def test_the_drawing_of_the_architecture_is_what_the_code_says() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "architecture.py", "--check"], capture_output=True, text=True, check=False
