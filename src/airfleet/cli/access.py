@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from airfleet.cli import options
+from airfleet_provider.contract import wording
 
 if TYPE_CHECKING:
     from airfleet_provider.contract.access_plan import AccessPlan, PresentAccess
@@ -141,7 +142,9 @@ def apply_command(project: Path, state: Path | None, host: str | None) -> None:
 
     access = read_fleet(find_project(project)).access
     if access is None:
-        raise UsageError("fleet.yaml has no `access`", hint="airfleet docs")
+        raise UsageError(
+            "fleet.yaml has no `access`", hint="name users and roles under `access` there; `airfleet docs` shows how"
+        )
     run_airflow(project, state, host, ("airfleet", "access", "--text", access.resolve(lambda *_: "").to_text()))
 
 
@@ -188,4 +191,5 @@ def unlock_command(project: Path, state: Path | None, user: str) -> None:
 
     with open_access(project, state) as access:
         count = access.unlock(user)
-    click.echo(f"{count} failed logins of {user} are forgotten" if count else f"{user} has no failed logins", err=True)
+    forgotten = f"{wording.count(count, 'failed login')} of {user} {'is' if count == 1 else 'are'} forgotten"
+    click.echo(forgotten if count else f"{user} has no failed logins", err=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,18 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         command: click.Command = importlib.import_module(f"airfleet.cli.{cmd_name}").command
-        return watch(command, cmd_name)
+        return watch(sum_up(command), cmd_name)
+
+
+def sum_up(command: click.Command) -> click.Command:
+    """Return a group whose help has the first sentence of each of its commands, which click would cut short."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            if inner.short_help is None and inner.help:
+                first = " ".join(inner.help.split("\n\n")[0].split())
+                inner.short_help = re.split(r"(?<=\.) ", first)[0]
+            sum_up(inner)
+    return command
 
 
 def watch(command: click.Command, name: str) -> click.Command:

@@ -33,6 +33,8 @@ def command() -> None:
     \b
     Example:
       airfleet migrate assess old/dags --config old/airflow.cfg --output move
+      airfleet migrate rehearse
+      airfleet migrate cutover sales_daily
     """
 
 
@@ -187,8 +189,11 @@ def cutover_command(
     place = find_project(project)
     folder = find_state(place, state).root
     if as_list:
-        for one in journal.read(folder).values():
+        moved = journal.read(folder)
+        for one in moved.values():
             click.echo(f"{one.phase:10} {one.dag_id}  after {one.last or 'no run'}")
+        if not moved:
+            say("no Dag was moved")
         return
     if not dags:
         raise UsageError("no Dag is named", hint="airfleet migrate cutover DAG…")

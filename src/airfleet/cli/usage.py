@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from airfleet.cli import options
+from airfleet_provider.contract import wording
 
 if TYPE_CHECKING:
     from airfleet_provider.contract.run_times import RunTimePrediction
@@ -64,7 +65,8 @@ def command(
         click.echo(json.dumps({"since": moment.isoformat(), "tasks": tasks, "pools": pools}, indent=2))
         return
     if not found:
-        click.echo(f"no attempt of a task has ended since {moment:%Y-%m-%d %H:%M} UTC", err=True)
+        chosen = "such a task" if dag or task or pool else "a task"
+        click.echo(f"no attempt of {chosen} has ended since {moment:%Y-%m-%d %H:%M} UTC", err=True)
         return
     _print(found, predictions)
 
@@ -85,7 +87,8 @@ def _print(found: Sequence[UsageSummary], predictions: Mapping[tuple[str, str], 
         if one.dag_id and one.task_id and (known := predictions.get((one.dag_id, one.task_id))):
             click.echo(f"    {_describe(known)}")
         if one.recorded < one.attempts and one.task_id:
-            click.echo(f"    {one.attempts - one.recorded} attempts have no record")
+            without = one.attempts - one.recorded
+            click.echo(f"    {wording.count(without, 'attempt')} {'has' if without == 1 else 'have'} no record")
     if any(not one.is_group and one.memory for one in found):
         click.echo("* of the largest process of a task, with what it shares with its warm process; a task that runs")
         click.echo("  several large processes at once needs more")

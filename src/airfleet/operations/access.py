@@ -60,7 +60,10 @@ class PlatformAccess:
             AirfleetError: The change must not be made.
         """
         if self.fleet.access is None:
-            raise UsageError("fleet.yaml has no `access`", hint="airfleet docs")
+            raise UsageError(
+                "fleet.yaml has no `access`",
+                hint="name users and roles under `access` there; `airfleet docs` shows how",
+            )
         try:
             return make_plan(self.fleet.access.resolve(lambda *_: ""), self.read())
         except AccessError as error:

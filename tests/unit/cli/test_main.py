@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from airfleet.cli import main
 from airfleet.errors import UsageError
+from command_line import invoke
 
 
 def test_an_error_sends_nothing_to_the_terminal_that_it_would_obey(
@@ -22,3 +24,17 @@ def test_an_error_sends_nothing_to_the_terminal_that_it_would_obey(
     assert found.value.code == 2
     said = capsys.readouterr().err
     assert said.endswith("hint: one of sales\\x1b]52;c;cm0gLXJmIH4K\\x07,\\r\n\tprices\n")
+
+
+@pytest.mark.parametrize("verb", ["access", "migrate", "alerts", "workers"])
+def test_the_help_of_a_group_has_the_whole_first_sentence_of_each_command(verb: str) -> None:
+    said = invoke(verb, "--help").output
+    assert said.count(".\n") > 2
+    assert "...\n" not in said.split("Commands:")[1]
+
+
+def test_a_command_that_has_a_short_help_keeps_it() -> None:
+    one = click.Command("one", help="First. Second.", short_help="Short.")
+    two = click.Command("two", help="The first\nsentence. The second.\n\nMore.")
+    main.sum_up(click.Group("both", commands=[one, two]))
+    assert (one.short_help, two.short_help) == ("Short.", "The first sentence.")

@@ -1,0 +1,44 @@
+"""Commands that have little to say, say it in whole words."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from command_line import invoke
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "ann has no failed logins"),
+        (1, "1 failed login of ann is forgotten"),
+        (2, "2 failed logins of ann are forgotten"),
+    ],
+)
+def test_unlocking_says_how_many_failed_logins_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, said: str
+) -> None:
+    opened = SimpleNamespace(unlock=lambda _: count)
+    monkeypatch.setattr("airfleet.operations.access.open_access", lambda *_: nullcontext(opened))
+    done = invoke("access", "unlock", "ann", "--project", str(tmp_path))
+    assert done.stderr == f"{said}\n"
+
+
+def test_a_list_without_a_moved_dag_says_so(tmp_path: Path) -> None:
+    (tmp_path / "dags").mkdir()
+    done = invoke("migrate", "cutover", "--list", "--project", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "no Dag was moved" in done.stderr
+
+
+@pytest.mark.parametrize(("chosen", "said"), [([], "of a task"), (["--dag", "sale"], "of such a task")])
+def test_usage_without_an_attempt_says_whether_the_choice_left_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: list[str], said: str
+) -> None:
+    monkeypatch.setattr("airfleet.operations.usage.read_usage", lambda *_, **__: ([], {}))
+    done = invoke("usage", *chosen, "--project", str(tmp_path))
+    assert f"no attempt {said} has ended since" in done.stderr
