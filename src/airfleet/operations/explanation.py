@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -125,7 +126,7 @@ def look(place: ReadablePlatform, dag: str, run: str | None, task: str | None) -
             subject = reading.resolve(query, dag, run, task)
         except NotFoundError as error:
             check_dag(query, dag)
-            raise UsageError(error.what, hint=suggest(error.near)) from None
+            raise UsageError(error.what, hint=suggest_run(error, dag)) from None
         facts = reading.read(query, subject, executor=place.executor, parallelism=place.parallelism)
         if facts.dag is None:
             check_dag(query, dag)
@@ -205,6 +206,11 @@ def check_dag(query: Query, dag: str) -> None:
         files = "; ".join(f"{one.file}: {one.message}" for one in broken[:CLOSEST])
         hint = f"{hint}\nthese Dag files do not load: {files}"
     raise UsageError(f"there is no Dag {dag!r}", hint=hint)
+
+
+def suggest_run(error: NotFoundError, dag: str) -> str:
+    """Return the hint for a run that is not there, of a Dag that is: without any run, how to make one."""
+    return suggest(error.near) if error.near else f"airfleet run {shlex.quote(dag)}"
 
 
 def suggest(near: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ def look(place: ReadablePlatform, dag: str, run: str) -> Trace:
             subject = subjects.resolve(query, dag, run, None)
         except NotFoundError as error:
             explanation.check_dag(query, dag)
-            raise UsageError(error.what, hint=explanation.suggest(error.near)) from None
+            raise UsageError(error.what, hint=explanation.suggest_run(error, dag)) from None
         found = reading.read(query, dag, subject.run) if subject.run else None
     if found is None or subject.task:
         raise UsageError(f"the Dag {dag} has no run {run!r}", hint=f"airfleet airflow dags list-runs {dag}")
