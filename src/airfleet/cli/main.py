@@ -104,6 +104,14 @@ def cli() -> None:
     """
 
 
+def find_hint(error: click.ClickException) -> str | None:
+    """Return what to type in place of `--project` where a command takes the folder as a word."""
+    if not isinstance(error, click.NoSuchOption) or error.option_name != "--project" or error.ctx is None:
+        return None
+    takes_word = any(isinstance(one, click.Argument) and one.name == "project" for one in error.ctx.command.params)
+    return f"{error.ctx.command_path} PROJECT" if takes_word else None
+
+
 def main() -> None:
     """Run the command line. An AirfleetError becomes one message on stderr and the error's exit code."""
     try:
@@ -114,6 +122,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
+        if hint := find_hint(error):
+            click.echo(f"\nhint: {hint}", err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("airfleet: interrupted", err=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 
 from airfleet.cli import main
 from airfleet.errors import UsageError
-from command_line import invoke
+from command_line import invoke, run
 
 
 def test_an_error_sends_nothing_to_the_terminal_that_it_would_obey(
@@ -38,3 +40,13 @@ def test_a_command_that_has_a_short_help_keeps_it() -> None:
     two = click.Command("two", help="The first\nsentence. The second.\n\nMore.")
     main.sum_up(click.Group("both", commands=[one, two]))
     assert (one.short_help, two.short_help) == ("Short.", "The first sentence.")
+
+
+def test_a_command_that_takes_the_project_as_a_word_says_so(tmp_path: Path) -> None:
+    done = run("down", "--project", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith("\nhint: airfleet down PROJECT\n")
+
+
+def test_a_command_that_takes_no_project_has_no_hint_about_it(tmp_path: Path) -> None:
+    assert "hint" not in run("docs", "--project", str(tmp_path), cwd=tmp_path).stderr
