@@ -84,7 +84,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class SupervisedProcess:
-    """The supervision state of one process."""
+    """The supervision state of one process. `killed_for` says why airfleet itself has killed it."""
 
     phase: Phase = Phase.WAITING
     since: float = 0.0
@@ -93,6 +93,7 @@ class SupervisedProcess:
     failures: int = 0
     restarts: int = 0
     detail: str = ""
+    killed_for: str = ""
 
     def enter(self, phase: Phase, now: float, detail: str = "") -> SupervisedProcess:
         """Return the unit in another phase, which begins now."""
@@ -143,7 +144,7 @@ def _decide_health(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> 
         return unit, Do.NOTHING
     if seen.healthy:
         if unit.phase is not Phase.HEALTHY:
-            return unit.enter(Phase.HEALTHY, seen.now), Do.NOTHING
+            return replace(unit.enter(Phase.HEALTHY, seen.now), killed_for=""), Do.NOTHING
         if unit.failures and seen.now - unit.since > FORGIVEN_AFTER_S:
             return replace(unit, failures=0), Do.NOTHING
         return unit, Do.NOTHING
@@ -153,16 +154,18 @@ def _decide_health(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> 
         return replace(unit, since=seen.now, detail=seen.detail), Do.NOTHING
     limit = START_TIMEOUT_S if unit.phase is Phase.STARTING else HUNG_AFTER_S
     if seen.now - unit.since > limit:
-        return replace(unit, since=seen.now, detail=f"hung: {seen.detail}"), Do.KILL
+        hung = replace(unit, since=seen.now, detail=f"hung: {seen.detail}")
+        return replace(hung, killed_for=f"it was not healthy for {limit:.0f} s: {seen.detail}"), Do.KILL
     return replace(unit, detail=seen.detail), Do.NOTHING
 
 
 def _decide_exit(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:
-    gone = replace(unit, forked=False, gate_open=False)
+    gone = replace(unit, forked=False, gate_open=False, killed_for="")
     if rules.once and unit.gate_open and seen.exit_code == 0:
         return gone.enter(Phase.DONE, seen.now), Do.NOTHING
     failed = replace(gone, failures=unit.failures + 1)
-    return failed.enter(Phase.BACKOFF, seen.now, describe_exit(seen.exit_code)), Do.NOTHING
+    why = f"killed, since {unit.killed_for}" if unit.killed_for else describe_exit(seen.exit_code)
+    return failed.enter(Phase.BACKOFF, seen.now, why), Do.NOTHING
 
 
 def _decide_stop(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:

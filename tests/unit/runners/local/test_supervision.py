@@ -156,6 +156,18 @@ def test_a_slow_start_has_longer_than_a_hung_process() -> None:
     assert decide(unit, PLAIN, after(START_TIMEOUT_S + 1, bad))[1] is Do.KILL
 
 
+def test_a_process_that_airfleet_has_killed_says_why_and_another_one_names_the_signal() -> None:
+    bad = replace(ALIVE, healthy=False, detail="no heartbeat yet")
+    killed, _ = decide(in_phase(Phase.STARTING), PLAIN, after(START_TIMEOUT_S + 1, bad))
+    dying, _ = decide(killed, PLAIN, after(START_TIMEOUT_S + 2, bad))
+    gone = replace(FREE, exit_code=-9)
+    left, _ = decide(dying, PLAIN, gone)
+    assert (left.detail, left.killed_for) == ("killed, since it was not healthy for 180 s: no heartbeat yet", "")
+    mended, _ = decide(killed, PLAIN, after(START_TIMEOUT_S + 2, ALIVE, healthy=True))
+    for unit in (mended, in_phase(Phase.STARTING)):
+        assert decide(unit, PLAIN, gone)[0].detail == "ended by signal 9"
+
+
 def test_a_stop_asks_waits_and_then_kills() -> None:
     stopping = replace(ALIVE, stopping=True, healthy=True)
     unit, action = decide(in_phase(Phase.HEALTHY), PLAIN, stopping)
