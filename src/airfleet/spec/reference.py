@@ -65,7 +65,7 @@ def keys(root: Node, path: yaml_document.Path) -> list[str]:
 
 def words(root: Node, node: Node) -> str:
     """Describe the values that a schema allows, such as "a whole number from 1 to 512"."""
-    if str(node.get("$ref", "")).endswith("/Reference"):
+    if _is_reference(node):
         return "a reference"
     said: list[str] = []
     for option in node.get("anyOf") or [_resolved(root, node)]:
@@ -131,7 +131,7 @@ def _entry(root: Node, key: str, node: Node, *, indent: str, active: bool, requi
     default = "required" if required else f"default: {node.get('x-default') or _inline(node.get('default'))}"
     member: Node = next(iter(target.get("patternProperties", {}).values()), {})
     yield f"{indent}# {node.get('description') or target['description']}"
-    if "properties" in target:
+    if "properties" in target and not _is_reference(node):
         yield f"{indent}{'' if active else '#'}{key}:"
         yield from _entries(root, target, indent=indent + "  ", active=active)
     elif "$ref" in member:
@@ -139,11 +139,28 @@ def _entry(root: Node, key: str, node: Node, *, indent: str, active: bool, requi
         yield f"{indent}#{key}:"
         yield f"{indent}  #{next(iter(node['examples'][0]))}:"
         yield from _entries(root, _resolved(root, member), indent=indent + "    ", active=False)
+    elif section := _optional_section(root, node):
+        yield f"{indent}# {words(root, node)}; {default}"
+        yield f"{indent}#{key}:"
+        yield from _entries(root, section, indent=indent + "  ", active=False)
     else:
         given = active and node.get("default") not in (None, {}, [])
         value = node.get("default") if given or "examples" not in node else node["examples"][0]
         yield f"{indent}# {words(root, node)}; {default}"
         yield f"{indent}{'' if given else '#'}{key}: {_inline(value)}"
+
+
+def _is_reference(node: Node) -> bool:
+    return str(node.get("$ref", "")).endswith("/Reference")
+
+
+def _optional_section(root: Node, node: Node) -> Node | None:
+    """Return the section that a key may have or not, unless it is a reference to a secret."""
+    choices = [one for one in node.get("anyOf", ()) if one.get("type") != "null"]
+    if len(choices) != 1 or len(node["anyOf"]) != 2 or _is_reference(choices[0]):
+        return None
+    section = _resolved(root, choices[0])
+    return section if "properties" in section else None
 
 
 def _entries(root: Node, section: Node, *, indent: str, active: bool) -> Iterator[str]:

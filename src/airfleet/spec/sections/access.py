@@ -125,7 +125,7 @@ class AccessSection(Section):
         default={}, description="Roles of your own by name.", examples=[{"team-a": {}}]
     )
     groups: dict[Annotated[str, Field(min_length=1)], AccessGroupSection] = Field(
-        default={}, description="Groups of users by name.", examples=[{"analysts": {}}]
+        default={}, description="Groups of users by name.", examples=[{"analysts": {"roles": ["team-a"]}}]
     )
     prune: bool = Field(
         default=False,
