@@ -19,7 +19,7 @@ Fault = Callable[[Any], Iterator[None]]
 # Gets the outcomes of a drill.
 Note = Callable[[Sequence["Outcome"]], None]
 RECEIVERS = (HTTP, MAIL)
-FIRES_S, ARRIVES_S, ENDS_S = 420.0, 150.0, 300.0
+FIRES_S, ARRIVES_S, ENDS_S = 900.0, 300.0, 900.0
 
 
 @dataclass(frozen=True, slots=True)
