@@ -37,6 +37,7 @@ REFUSED = {
     "dags/example_workday_timetable.py": "The same with a timetable of the example plugins.",
 }
 WARNED = {
+    "description": "An example explains itself by its code. Of a Dag in production, others have to see what it is for.",
     "owner": "An example belongs to nobody. A Dag in production has someone who is called when it fails.",
     "retries": "An example may fail at the first hiccup of a network. Airflow's own default is no retry.",
     "schedule": "To run every minute is fine to look at, and 1440 runs a day for ever after.",

@@ -246,4 +246,4 @@ def test_the_command_line_says_what_decides_puts_it_right_and_unlocks(
     users = {one["name"]: one for one in json.loads(platform.airfleet("access", "list", "--json").stdout)["users"]}
     assert (users["ann"]["roles"], users["ann"]["in_fleet_yaml"]) == (["team-a"], True)
     assert platform.log_in("wrong", "bob").status_code == 401
-    assert "1 failed logins of bob are forgotten" in platform.airfleet("access", "unlock", "bob").stderr
+    assert "1 failed login of bob is forgotten" in platform.airfleet("access", "unlock", "bob").stderr
