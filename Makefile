@@ -49,9 +49,9 @@ test-migrate: dev-env  ## Move Dags from a real Airflow 2.11, installed beside, 
 	$(BIN)/pytest tests/migrate $(ARGS)
 
 # Side by side, the longest first: four at a time, because some wait for the disk or for a child. The unit tests run in
-# four processes, each with folders of its own: so no file is imported twice, and no results travel. To import Airflow
+# five processes, each with folders of its own: so no file is imported twice, and no results travel. To import Airflow
 # takes nine seconds of CPU, so only one of them does.
-CHECKS = check-control check-airflow check-provider check-runners check-types check-layers check-style
+CHECKS = check-control check-components check-airflow check-provider check-runners check-types check-layers check-style
 .PHONY: $(CHECKS)
 check: dev-env  ## Run the fast loop: format, lint, types, shell scripts, layers, unit tests; print how long it took
 	@begun=$$(date +%s); $(MAKE) --no-print-directory --jobs=4 --output-sync=target $(CHECKS) || exit; \
@@ -71,11 +71,14 @@ check-layers:
 # The folders and files with a test that imports Airflow.
 AIRFLOW = $(addprefix tests/unit/provider/,access api_server breakers bundles compat console execution_api executors \
 	liveness log_index log_search network releases routing scheduler_wakeup task_runtime test_former_names.py)
-# What ARGS chooses may be in one of the four only; pytest ends with 5 in the others.
+# What ARGS chooses may be in one of the five only; pytest ends with 5 in the others.
 UNIT = $(BIN)/pytest --quiet
 SOME = $(ARGS) $(if $(ARGS),|| test $$? = 5)
 check-control:
-	$(UNIT) --ignore tests/unit/provider --ignore tests/unit/runners tests/unit $(SOME)
+	$(UNIT) $(addprefix --ignore tests/unit/,cli components provider runners spec) tests/unit $(SOME)
+
+check-components:
+	$(UNIT) $(addprefix tests/unit/,cli components spec) $(SOME)
 
 check-airflow:
 	$(UNIT) $(AIRFLOW) $(SOME)
