@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airfleet.spec.notifications import Fetch
 from airfleet.spec.secret_ref import SecretRef
@@ -20,9 +20,4 @@ class Tracing:
     def fetch(self, fetch: Fetch) -> TracingPolicy:
         """Return the policy with its secrets. Raises what `fetch` raises."""
         fetched = {name: fetch(ref, f"fleet.yaml: tracing.headers.{name}") for name, ref in self.secrets.items()}
-        return TracingPolicy(
-            endpoint=self.policy.endpoint,
-            headers={**self.policy.headers, **fetched},
-            service=self.policy.service,
-            authority=self.policy.authority,
-        )
+        return replace(self.policy, headers={**self.policy.headers, **fetched})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def one_line(text: object, limit: int = 300) -> str:
     """Return up to `limit` characters of the text with unprintable characters escaped.
@@ -15,6 +17,14 @@ def one_line(text: object, limit: int = 300) -> str:
 def many_lines(text: object) -> str:
     """Return the text with unprintable characters escaped, but the ends of its lines and tabs."""
     return "".join(one if one in "\n\t" else _escape(one) for one in str(text))
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with each of the secrets replaced by `***`. One that is part of another is no obstacle."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if secret:
+            text = text.replace(secret, "***")
+    return text
 
 
 def _escape(one: str) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import smtplib
-import ssl
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from typing import Any
 
 import httpx
 
 from airfleet_provider.contract.notification_policy import MailEncryption, Receiver, ReceiverType
-from airfleet_provider.contract.text import one_line
+from airfleet_provider.contract.text import hide, one_line
 from airfleet_provider.network.retry_after import read_retry_after
+from airfleet_provider.network.trust import trust
 from airfleet_provider.notifications import formats
 from airfleet_provider.notifications.messages import Message
 
@@ -80,16 +79,7 @@ def _hide(detail: str, receiver: Receiver) -> str:
     """Return what may be logged and shown. Many servers repeat the path of a request in their answer to it."""
     rest = receiver.url.partition("://")[2].partition("/")[2]
     words = (word for word in re.split("[/?&=;]", rest) if len(word) >= SHORTEST_SECRET)
-    for secret in (receiver.secret, receiver.url, *words):
-        if secret:
-            detail = detail.replace(secret, "***")
-    return one_line(detail, ANSWER_BYTES)
-
-
-@cache
-def _trust(authority: str) -> ssl.SSLContext:
-    """Return whom to trust. Reading the system's certificates takes 30 ms of CPU time, so it is done once."""
-    return ssl.create_default_context(cafile=authority or None)
+    return one_line(hide(detail, (receiver.secret, receiver.url, *words)), ANSWER_BYTES)
 
 
 def _mail(message: Message, receiver: Receiver) -> DeliveryOutcome:
@@ -139,13 +129,13 @@ class _EncryptedMailServer(_MailServer, smtplib.SMTP_SSL):
 def _open_mail_server(receiver: Receiver) -> _MailServer:
     if receiver.encryption is MailEncryption.TLS:
         server: _MailServer = _EncryptedMailServer(
-            receiver.host, receiver.port, timeout=ANSWER_S, context=_trust(receiver.authority)
+            receiver.host, receiver.port, timeout=ANSWER_S, context=trust(receiver.authority)
         )
     else:
         server = _MailServer(receiver.host, receiver.port, timeout=ANSWER_S)
     try:
         if receiver.encryption is MailEncryption.STARTTLS:
-            server.starttls(context=_trust(receiver.authority))
+            server.starttls(context=trust(receiver.authority))
         server.ehlo_or_helo_if_needed()
         if receiver.login:
             server.login(receiver.login, receiver.secret)
@@ -166,7 +156,7 @@ def _post(message: Message, receiver: Receiver) -> DeliveryOutcome:
     url, body, headers = _make_request(message, receiver)
     try:
         with (
-            httpx.Client(timeout=ANSWER_S, verify=_trust(receiver.authority), follow_redirects=False) as client,
+            httpx.Client(timeout=ANSWER_S, verify=trust(receiver.authority), follow_redirects=False) as client,
             client.stream("POST", url, json=body, headers=headers) as answer,
         ):
             if answer.is_success:

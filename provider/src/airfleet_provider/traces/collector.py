@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import gzip
 import re
-import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 
 import httpx
 
-from airfleet_provider.contract.text import one_line
+from airfleet_provider.contract.text import hide, one_line
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 from airfleet_provider.network.retry_after import read_retry_after
+from airfleet_provider.network.trust import trust
 from airfleet_provider.traces import otlp
 
 # Seconds for a connection and for each piece of an answer, and for all of it: a collector may send a byte at a time.
@@ -78,9 +77,8 @@ class Collector:
         }
         try:
             packed = gzip.compress(body, compresslevel=5, mtime=0)
-            trust = _trust(self._policy.authority)
             with (
-                httpx.Client(timeout=ANSWER_S, verify=trust, follow_redirects=False) as client,
+                httpx.Client(timeout=ANSWER_S, verify=trust(self._policy.authority), follow_redirects=False) as client,
                 client.stream("POST", self._policy.url, content=packed, headers=headers) as answer,
             ):
                 outcome = _judge(
@@ -94,16 +92,7 @@ class Collector:
     def _hide(self, detail: str) -> str:
         """Return what may be logged. Some servers repeat a header in their answer."""
         words = {word for value in self._policy.headers.values() for word in [value, *re.split(r"[\s,;:=]", value)]}
-        for secret in sorted(words, key=len, reverse=True):
-            if len(secret) >= SHORTEST_SECRET:
-                detail = detail.replace(secret, "***")
-        return one_line(detail, DETAIL_BYTES)
-
-
-@cache
-def _trust(authority: str) -> ssl.SSLContext:
-    """Return whom to trust. Reading the system's certificates takes 30 ms of CPU time, so it is done once."""
-    return ssl.create_default_context(cafile=authority or None)
+        return one_line(hide(detail, (word for word in words if len(word) >= SHORTEST_SECRET)), DETAIL_BYTES)
 
 
 def _read(pieces: Iterator[bytes]) -> bytes:
