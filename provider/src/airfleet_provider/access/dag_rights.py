@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import access_store
 from airfleet_provider.contract.access_rules import DagRight
 from airfleet_provider.contract.access_store import DagRights
+from airfleet_provider.processes.cache import Cache
 
 # A new Dag, a new tag and a changed rule are known after so many seconds.
 KEPT_S = 3.0
@@ -24,9 +24,7 @@ class KnownRights:
 
     def __init__(self, read: Callable[[], DagRights], clock: Callable[[], float] = time.monotonic) -> None:
         self._read = read
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._kept: tuple[float, DagRights | Exception] | None = None
+        self._cache = Cache(KEPT_S, clock, keeps_error=lambda _: True, ages_from_question=True)
 
     def allows(self, user: int | None, dag: str, right: DagRight) -> bool:
         """Return whether a rule grants a user a right on a Dag. Nobody has a right on a Dag that does not exist."""
@@ -49,22 +47,7 @@ class KnownRights:
         return any(one and (one.read or one.edit) for one in rules)
 
     def _get(self) -> DagRights:
-        with self._lock:
-            if self._kept is None or self._clock() - self._kept[0] >= KEPT_S:
-                self._kept = self._ask()
-            found = self._kept[1]
-        if isinstance(found, Exception):
-            # The traceback of the thread before would grow with each thread that fails with this error.
-            raise found.with_traceback(None)
-        return found
-
-    def _ask(self) -> tuple[float, DagRights | Exception]:
-        """Return the time and the answer. An answer is as old as its question, and an error as its arrival."""
-        asked = self._clock()
-        try:
-            return asked, self._read()
-        except Exception as error:
-            return self._clock(), error
+        return self._cache.get(None, self._read)
 
     @staticmethod
     def _roles(known: DagRights, user: int | None) -> frozenset[str]:

@@ -12,10 +12,10 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, HTTPException, Request, Response
 
 from airfleet_provider.compat.calls import db_errors, logins, metadata_db
-from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.log_desk import LogDesk
 from airfleet_provider.console.readings import Readings, Snapshot
 from airfleet_provider.console.rights import KEPT_S, Rights, find_rights
+from airfleet_provider.processes.cache import Cache
 
 # How long what was read is shown to other pages and users. A page reads anew every 10 s.
 FRESH_S = 3.0

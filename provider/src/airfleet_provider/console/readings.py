@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from airfleet_provider.compat.calls import config, db_errors
-from airfleet_provider.console.cache import Cache
 from airfleet_provider.contract import (
     alert_list,
     audit_store,
@@ -38,6 +37,7 @@ from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.slot_list import ScalingPool
 from airfleet_provider.contract.statements import Statements
+from airfleet_provider.processes.cache import Cache
 from airfleet_provider.slas import reports
 from airfleet_provider.slas.reports import EngineState, Total
 

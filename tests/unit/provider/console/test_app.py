@@ -17,7 +17,6 @@ import invented_fleet
 from airfleet_provider.compat.calls import logins, metadata_db
 from airfleet_provider.console import views
 from airfleet_provider.console.app import make_app
-from airfleet_provider.console.cache import Cache
 from airfleet_provider.console.desk import Desk
 from airfleet_provider.console.log_desk import LogDesk
 from airfleet_provider.console.readings import (
@@ -38,6 +37,7 @@ from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.run_trace import reading as trace_reading
 from airfleet_provider.contract.slot_list import ScalingPool
 from airfleet_provider.log_index.store import FoundLines, LogQuery, LogStoreError
+from airfleet_provider.processes.cache import Cache
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 

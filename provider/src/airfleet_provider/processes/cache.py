@@ -1,4 +1,4 @@
-"""Values that are kept for a few seconds, so that many open pages cost as much as one."""
+"""Values that are kept for a few seconds, so that many who ask cost as much as one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Cache:
 
     An error for which `keeps_error` returns True, such as an outage of the database, is kept for ERROR_KEPT_S at most.
     Those who wait fail with it at once, instead of trying one after another, each until a time-out. Other errors are
-    not kept.
+    not kept. A value is as old as its arrival, or, with `ages_from_question`, as the question: nobody gets one that was
+    true longer ago than `kept_s`, however long the answer took.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Cache:
         clock: Callable[[], float] = time.monotonic,
         *,
         keeps_error: Callable[[Exception], bool] = keep_no_error,
+        ages_from_question: bool = False,
     ) -> None:
         self._kept_s = kept_s
         self._clock = clock
         self._keeps_error = keeps_error
+        self._ages_from_question = ages_from_question
         self._values: dict[Hashable, tuple[float, Any]] = {}
         self._locks: dict[Hashable, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -64,13 +67,14 @@ class Cache:
                     raise found[1].error.with_traceback(None)
                 value: Value = found[1]
                 return value
+            asked = self._clock()
             try:
                 value = make()
             except Exception as error:
                 if self._keeps_error(error):
-                    self._keep(key, _Failure(error))
+                    self._keep(key, _Failure(error), self._clock())
                 raise
-            self._keep(key, value)
+            self._keep(key, value, asked if self._ages_from_question else self._clock())
             return value
 
     def forget(self, key: Hashable) -> None:
@@ -81,12 +85,11 @@ class Cache:
         kept_s = min(self._kept_s, ERROR_KEPT_S) if isinstance(value, _Failure) else self._kept_s
         return self._clock() - made < kept_s
 
-    def _keep(self, key: Hashable, value: object) -> None:
-        now = self._clock()
+    def _keep(self, key: Hashable, value: object, at: float) -> None:
         with self._guard:
             if len(self._values) >= MOST:
-                old = [one for one, (made, _) in self._values.items() if now - made >= self._kept_s]
+                old = [one for one, (made, _) in self._values.items() if at - made >= self._kept_s]
                 for one in old:
                     self._values.pop(one, None)
                     self._locks.pop(one, None)
-            self._values[key] = (now, value)
+            self._values[key] = (at, value)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airfleet_provider.console import cache
-from airfleet_provider.console.cache import Cache
+from airfleet_provider.processes import cache
+from airfleet_provider.processes.cache import Cache
 from deadline import PATIENCE_S
 
 
@@ -25,6 +25,21 @@ def test_a_value_is_made_once_in_its_time() -> None:
     assert kept.get("a", make) == 2
     kept.forget("a")
     assert kept.get("a", make) == 3
+
+
+@pytest.mark.parametrize(("ages_from_question", "second"), [(False, 1), (True, 2)])
+def test_a_value_is_as_old_as_its_arrival_or_as_its_question(ages_from_question: bool, second: int) -> None:
+    now, made = [0.0], []
+    kept = Cache(3.0, lambda: now[0], ages_from_question=ages_from_question)
+
+    def make() -> int:
+        made.append(now[0])
+        now[0] += 2.0
+        return len(made)
+
+    assert kept.get("a", make) == 1
+    now[0] = 3.5
+    assert kept.get("a", make) == second
 
 
 def test_threads_that_want_the_same_wait_for_the_first() -> None:
