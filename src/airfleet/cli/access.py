@@ -137,15 +137,11 @@ def apply_command(project: Path, state: Path | None, host: str | None) -> None:
       airfleet access plan && airfleet access apply
     """
     from airfleet.cli.airflow import run_airflow
-    from airfleet.errors import UsageError
+    from airfleet.operations.access import find_desired
     from airfleet.workspace.project import find_project, read_fleet
 
-    access = read_fleet(find_project(project)).access
-    if access is None:
-        raise UsageError(
-            "fleet.yaml has no `access`", hint="name users and roles under `access` there; `airfleet docs` shows how"
-        )
-    run_airflow(project, state, host, ("airfleet", "access", "--text", access.resolve(lambda *_: "").to_text()))
+    desired = find_desired(read_fleet(find_project(project)))
+    run_airflow(project, state, host, ("airfleet", "access", "--text", desired.to_text()))
 
 
 @command.command("explain")

@@ -15,7 +15,14 @@ from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
 from airfleet_provider.contract import access_store
-from airfleet_provider.contract.access_plan import AccessError, AccessPlan, PresentAccess, PresentUser, make_plan
+from airfleet_provider.contract.access_plan import (
+    AccessError,
+    AccessPlan,
+    DesiredAccess,
+    PresentAccess,
+    PresentUser,
+    make_plan,
+)
 from airfleet_provider.contract.access_rules import DagRight
 
 # The permission of FAB that each right on all Dags, or on one, is.
@@ -59,13 +66,9 @@ class PlatformAccess:
             UsageError: fleet.yaml has no `access`.
             AirfleetError: The change must not be made.
         """
-        if self.fleet.access is None:
-            raise UsageError(
-                "fleet.yaml has no `access`",
-                hint="name users and roles under `access` there; `airfleet docs` shows how",
-            )
+        desired = find_desired(self.fleet)
         try:
-            return make_plan(self.fleet.access.resolve(lambda *_: ""), self.read())
+            return make_plan(desired, self.read())
         except AccessError as error:
             raise AirfleetError(f"the next apply would be refused: {error}", where="fleet.yaml: access") from None
 
@@ -102,6 +105,18 @@ class PlatformAccess:
 
     def _query(self, statement: LiteralString, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         return self._connection.execute(statement, values).fetchall()
+
+
+def find_desired(fleet: Fleet) -> DesiredAccess:
+    """Return what fleet.yaml wants of users and roles, without passwords.
+
+    Raises:
+        UsageError: fleet.yaml has no `access`.
+    """
+    if fleet.access is None:
+        hint = "name users and roles under `access` there; `airfleet docs` shows how"
+        raise UsageError("fleet.yaml has no `access`", hint=hint)
+    return fleet.access.resolve(lambda *_: "")
 
 
 def decide(
