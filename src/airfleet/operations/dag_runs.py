@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations import explanation
+from airfleet.operations import explanation, task_logs
 from airfleet.operations.explanation import ReadablePlatform
-from airfleet.workspace.project import find_state
 from airfleet_provider.contract.explanation import task_log
 from airfleet_provider.contract.explanation.model import name_task
 from airfleet_provider.contract.explanation.reading import Query
@@ -223,20 +219,8 @@ def _watch(
 
 def read_log(place: ReadablePlatform, dag: str, run: str, task: FollowedTask) -> Iterator[str]:
     """Yield the last lines of the log of a task's last try, if it is on this machine. What tasks wrote is escaped."""
-    folder = (find_state(place.project, place.state).logs / "tasks").resolve()
-    path = (folder / task_log.locate(dag, run, task)).resolve()
-    if path.is_relative_to(folder):
-        with suppress(OSError):  # then the log is not at hand
-            for line in deque(_read_end(path), maxlen=LOG_LINES):
-                yield format_line(line)
-
-
-def _read_end(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - LOG_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    return lines[1:] if size > LOG_BYTES else lines
+    lines = task_logs.read_end(place.project, place.state, dag, run, task, most_bytes=LOG_BYTES)
+    yield from map(format_line, lines[-LOG_LINES:])
 
 
 def format_line(line: str) -> str:

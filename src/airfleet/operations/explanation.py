@@ -6,7 +6,7 @@ import difflib
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, LiteralString
@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from airfleet.components import settings
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations import metadata_database
+from airfleet.operations import metadata_database, task_logs
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider.contract.explanation import reading, task_log, words
@@ -181,16 +181,11 @@ def add_errors(place: ReadablePlatform, facts: Facts) -> Facts:
     run = facts.subject.run
     if place.fleet.hosts or run is None:
         return facts
-    folder = (find_state(place.project, place.state).logs / "tasks").resolve()
     errors = {}
     for task in failed:
-        path = (folder / task_log.locate(facts.subject.dag, run, task)).resolve()
-        with suppress(OSError):  # then the log is not at hand
-            if path.is_relative_to(folder):
-                with path.open(encoding="utf-8", errors="replace") as file:
-                    file.seek(max(0, path.stat().st_size - LOG_BYTES))
-                    if error := task_log.find_error(file):
-                        errors[words.name(task)] = error
+        lines = task_logs.read_end(place.project, place.state, facts.subject.dag, run, task, most_bytes=LOG_BYTES)
+        if error := task_log.find_error(lines):
+            errors[words.name(task)] = error
     return replace(facts, errors=errors)
 
 
