@@ -195,7 +195,8 @@ def test_a_user_who_is_not_in_fleet_yaml_is_reported_and_removed_on_request_whil
     assert ann.get("/api/v2/dags/quick").status_code == 200
     assert "bob" not in governor.apply(pruned), "a second call has nothing to change"
     rows = json.loads(platform.airfleet("audit", "list", "--json", "--text", "access deactivate").stdout)
-    assert rows[-1]["entry"]["action"] == "access deactivate user bob"
+    # Users that other tests made on this platform are removed too.
+    assert "access deactivate user bob" in [row["entry"]["action"] for row in rows]
     platform.airfleet("audit", "verify")
 
 
