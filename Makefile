@@ -7,7 +7,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 	$(shell find bench examples provider/src src tests -name '*.sh')
 
 .DEFAULT_GOAL = help
-.PHONY: help up demo fleet-demo down dev test test-services test-hosts test-opensearch check docs drill drill-local bench bench-up \
+.PHONY: help up demo orders-demo fleet-demo down dev test test-services test-hosts test-opensearch check docs drill drill-local bench bench-up \
 	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-slots bench-cgroups bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
@@ -15,6 +15,9 @@ help:  ## Show this list
 
 up: run-env  ## Start a platform for PROJECT (examples/flights) and stay with it
 	$(BIN)/airfleet up $(PROJECT)
+
+orders-demo: run-env  ## Start a platform for examples/orders, take its API away and mend it, print what came out
+	$(BIN)/python examples/orders/demo.py $(ARGS)
 
 demo: run-env  ## Start a platform, run a year of flights through it, print what came out
 	$(BIN)/python examples/flights/demo.py $(ARGS)
@@ -35,9 +38,14 @@ test: dev-env  ## Run all checks and tests
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	@tools/vcsim || echo "make test: so the tests of the driver vsphere are skipped" >&2
 	tools/machines
-	$(MAKE) --no-print-directory check docs test-services ARGS=
+	$(MAKE) --no-print-directory check docs test-services test-orders ARGS=
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
 	$(BIN)/pytest tests/hosts $(ARGS)
+
+# In a process of its own: its packages have the names of those of examples/flights.
+.PHONY: test-orders
+test-orders: dev-env  ## Run the tests of examples/orders
+	cd examples/orders && $(CURDIR)/$(BIN)/pytest $(ARGS)
 
 # They wait more than they compute, so three processes keep two cores busy.
 test-services: dev-env  ## Run the tests that start one real program: PostgreSQL, HAProxy, promtool, sshd
@@ -64,6 +72,7 @@ check-style:
 
 check-types:
 	$(BIN)/mypy --no-error-summary
+	cd examples/orders && $(CURDIR)/$(BIN)/mypy --no-error-summary --cache-dir $(CURDIR)/.mypy_cache/orders
 
 check-layers:
 	$(BIN)/lint-imports --no-logo
