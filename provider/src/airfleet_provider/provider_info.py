@@ -110,6 +110,7 @@ def list_commands() -> list[CLICommand]:
             Arg(("--budget",), type=float, help="Seconds after which no new batch is begun"),
             Arg(("--pause",), type=float, default=0.0, help="Rest after a transaction, as a multiple of its time"),
             Arg(("--dry-run",), action="store_true", help="Only show what would be archived"),
+            Arg(("--by-timetable",), action="store_true", help="Note how many runs are left for the next archive"),
             Arg(("--retention",), type=float, default=90.0, help="`keep`: days that a finished run stays"),
             Arg(("--every-hours",), type=float, default=24.0, help="`keep`: hours between two archives"),
             Arg(("--sql",), default="", help="A query; `-` is standard input"),

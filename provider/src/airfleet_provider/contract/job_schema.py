@@ -8,3 +8,6 @@ ADMIN_PASSWORD = "admin-password"  # noqa: S105 - the name of a job
 BACKUP = "backup"
 # The last archive of finished runs that ended with success.
 RUN_ARCHIVE = "run-archive"
+# The last archive by the timetable that left no run for the next one; while there was none, the first one that left
+# some. `fingerprint` is how many runs the latest one left.
+RUN_ARCHIVE_COMPLETE = "run-archive-complete"

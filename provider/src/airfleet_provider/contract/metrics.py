@@ -219,6 +219,11 @@ _DATABASE = (
     _gauge("airfleet_wal_archive_failing", "Whether the last attempt to archive a WAL file failed."),
     _gauge("airfleet_backup_timestamp_seconds", "When the last backup of the databases ended."),
     _gauge("airfleet_archive_timestamp_seconds", "When an archive of the runs of all Dags last ended with success."),
+    _gauge(
+        "airfleet_archive_complete_timestamp_seconds",
+        "When an archive by the timetable last left no run; while none has, when the first one ended.",
+    ),
+    _gauge("airfleet_archive_left_runs", "Old runs for which the last archive by the timetable had no time."),
 )
 _OWN = tuple(
     Metric(name, kind, text, labels, (), most, Scope.PROCESS)

@@ -21,6 +21,7 @@ TABLES = (
 JOBS = {
     job_schema.BACKUP: "airfleet_backup_timestamp_seconds",
     job_schema.RUN_ARCHIVE: "airfleet_archive_timestamp_seconds",
+    job_schema.RUN_ARCHIVE_COMPLETE: "airfleet_archive_complete_timestamp_seconds",
 }
 
 
@@ -65,6 +66,8 @@ class DatabaseLoop:
             values["airfleet_wal_archived_timestamp_seconds"][()] = archiver["archived"]
         for row in jobs:
             values[JOBS[row["name"]]][()] = row["ended"]
+            if row["name"] == job_schema.RUN_ARCHIVE_COMPLETE:
+                values["airfleet_archive_left_runs"][()] = float(row["fingerprint"])
         if self._backups and (newest := backup_folder.find_newest(self._backups)) is not None:
             values["airfleet_backup_timestamp_seconds"][()] = newest
         self._board.publish(NAME, {name: self._limits.fold(name, series) for name, series in values.items()})

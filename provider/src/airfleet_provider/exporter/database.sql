@@ -30,4 +30,4 @@ SELECT extract(epoch FROM last_archived_time)::float8 AS archived,
 FROM pg_stat_archiver
 
 -- name: jobs
-SELECT name, extract(epoch FROM ended_at)::float8 AS ended FROM airfleet.job WHERE name = ANY(%(names)s)
+SELECT name, fingerprint, extract(epoch FROM ended_at)::float8 AS ended FROM airfleet.job WHERE name = ANY(%(names)s)

@@ -64,8 +64,9 @@ class ArchiveTotals:
     changed: int = 0
     busy: int = 0
     longest_transaction_s: float = 0.0
-    # Whether the budget of time was over before the work was.
+    # Whether the budget of time was over before the work was, and how many runs the next call has to archive then.
     is_stopped: bool = False
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +167,11 @@ def archive(
         held = read_holds(store, datetime.now(UTC))
         # While the rows of a batch are deleted, the next batch is exported.
         coming: Future[_Batch] | None = None
-        for chunk in _cut(query, _list_candidates(query, before, dag_id, held)):
+        found = _list_candidates(query, before, dag_id, held)
+        for chunk in _cut(query, found):
             if ends is not None and time.monotonic() > ends:
-                totals = replace(totals, is_stopped=True)
+                first_left, _ = chunk[0]
+                totals = replace(totals, is_stopped=True, left=len(found) - found.index(first_left))
                 break
             exported, coming = coming, exporter.submit(_write_batch, store, reader, schema, chunk, notice)
             if exported:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import job_schema, wording
 from airfleet_provider.contract.archive_store import ArchiveStoreError
+from airfleet_provider.contract.statements import Statements
 from airfleet_provider.processes import command_line
 
 PACKAGES = ("adbc_driver_postgresql", "duckdb", "pyarrow")
@@ -21,10 +22,7 @@ MISSING = (
 )
 # argparse gives 2 for a wrong usage; what is held by another process may be tried again.
 FAILED = 1
-NOTE = (
-    "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%s, '', clock_timestamp())"
-    " ON CONFLICT (name) DO UPDATE SET ended_at = EXCLUDED.ended_at"
-)
+SQL = Statements(__package__, "notes")
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -82,7 +80,7 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         pause=arguments.pause,
         report=command_line.say,
     )
-    note_end(arguments.dag)
+    note_end(arguments.dag, left=totals.left if arguments.by_timetable else None)
     if arguments.json:
         command_line.print_json({"before": before.isoformat(), **asdict(totals)})
     else:
@@ -95,14 +93,23 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         changed = wording.count(totals.changed, "run")
         command_line.say(f"left for the next time: {changed} that changed meanwhile, {totals.busy} that were locked")
     if totals.is_stopped:
-        command_line.say("the budget is over; the next call continues")
+        runs = wording.count(totals.left, "run")
+        command_line.say(f"the budget is over, and {runs} may be left; the next call continues")
 
 
-def note_end(dag_id: str | None) -> None:
-    """Record that old runs were archived now, which the timetable and an alert go by; not after those of one Dag."""
-    if dag_id is None:
-        with closing(metadata_db.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(NOTE, (job_schema.RUN_ARCHIVE,))
+def note_end(dag_id: str | None, *, left: int | None = None) -> None:
+    """Record that old runs were archived now, which the timetable and alerts go by; not after those of one Dag.
+
+    `left` is the number of runs for which an archive by the timetable had no time. An archive that a person asks for
+    has a limit of its own, so what it leaves says nothing of the timetable.
+    """
+    if dag_id is not None:
+        return
+    with closing(metadata_db.connect()) as connection, connection.cursor() as cursor:
+        if left is not None:
+            # First: if this process is killed between the two, the timetable begins another archive soon.
+            cursor.execute(SQL["left"], {"name": job_schema.RUN_ARCHIVE_COMPLETE, "left": str(left)})
+        cursor.execute(SQL["end"], {"name": job_schema.RUN_ARCHIVE})
 
 
 def _keep(arguments: argparse.Namespace) -> NoReturn:

@@ -29,7 +29,7 @@ ENDED_AT = "SELECT ended_at FROM airfleet.job WHERE name = %s"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the process does: `words` are the arguments of `airflow airfleet archive run` but for `--before`."""
+    """What the process does: `words` are the arguments of `airflow airfleet archive run` that are always the same."""
 
     every: timedelta
     retention: timedelta
@@ -74,7 +74,7 @@ def keep(
         if wait_s <= 0:
             before = find_cut(plan, now())
             command_line.say(f"archiving the runs that ended before {before:%Y-%m-%d %H:%M} UTC")
-            if code := archive((*plan.words, "--before", before.isoformat())):
+            if code := archive((*plan.words, "--by-timetable", "--before", before.isoformat())):
                 command_line.say(f"the archive ended with the code {code}; the next try is in {LOOK_S:.0f} s")
             # Also after a success that nobody could write down.
             wait_s = LOOK_S

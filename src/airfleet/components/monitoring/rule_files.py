@@ -17,6 +17,8 @@ LIMITS = "limits.yaml"
 BACKUP_SLACK_S = 2 * 3600
 # An archive that failed, or found another one at work, is tried again some times.
 ARCHIVE_SLACK_S = 2 * 3600
+# Each Monday another week of runs is due. So an archive that keeps up has nothing left at least once in this time.
+ARCHIVE_WEEK_S = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,13 @@ def render_limits(fleet: Fleet, expiries: Iterable[Expiry] = ()) -> str:
         "expr": f"vector({fleet.backups.every_hours * 3600 + BACKUP_SLACK_S})",
     }
     archive_s = (fleet.archive.every_hours or 0) * 3600 + fleet.archive.budget + ARCHIVE_SLACK_S
-    archive = {"record": "airfleet:limit:archive_age_seconds", "expr": f"vector({archive_s})"}
+    archives = [
+        {"record": "airfleet:limit:archive_age_seconds", "expr": f"vector({archive_s})"},
+        {"record": "airfleet:limit:archive_complete_age_seconds", "expr": f"vector({ARCHIVE_WEEK_S + archive_s})"},
+    ]
     rules: list[dict[str, Any]] = [
         *((backups,) if fleet.hosts else ()),
-        *((archive,) if fleet.archive.every_hours else ()),
+        *(archives if fleet.archive.every_hours else ()),
         *(
             {
                 "record": "airfleet:limit:certificate_expiry_timestamp_seconds",

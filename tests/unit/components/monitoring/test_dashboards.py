@@ -44,7 +44,12 @@ def test_the_shipped_files_are_what_the_definitions_say() -> None:
 @pytest.mark.parametrize("expr", EXPRESSIONS)
 def test_every_query_and_rule_reads_metrics_that_something_exports(expr: str) -> None:
     recorded = {rule["record"] for rule in RULES if "record" in rule}
-    names = ("archive_age_seconds", "backup_age_seconds", "certificate_expiry_timestamp_seconds")
+    names = (
+        "archive_age_seconds",
+        "archive_complete_age_seconds",
+        "backup_age_seconds",
+        "certificate_expiry_timestamp_seconds",
+    )
     limits = {f"airfleet:limit:{name}" for name in names}
     assert set(re.findall(r"airfleet:\w+:\w+", expr)) <= recorded | limits
     for name in re.findall(r"\bairfleet_[a-z_]+", expr):

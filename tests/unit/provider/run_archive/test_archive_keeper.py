@@ -33,7 +33,7 @@ class Clock:
         return self.last
 
     def archive(self, words: Sequence[str]) -> int:
-        assert words[:2] == PLAN.words
+        assert tuple(words[:3]) == (*PLAN.words, "--by-timetable")
         self.archived.append(self.now)
         if not self.code:
             self.last = self.now
