@@ -26,7 +26,7 @@ import yaml
 
 import support
 from airfleet.components.monitoring import rule_files
-from alert_drills import hosts, hosts_bed, local_bed, processes, quick_rules, stores, work
+from alert_drills import agents_work, hosts, hosts_bed, local_bed, processes, quick_rules, stores, work
 from alert_drills.bed import Bed
 from alert_drills.drill import Drill, Outcome, run_together
 
@@ -42,6 +42,8 @@ PARTS: dict[str, tuple[tuple[Drill, ...], ...]] = {
     "machine": stores.MACHINE,
     "clock": processes.CLOCK,
     "slow": stores.SLOW,
+    "traces": agents_work.TRACES,
+    "archive": agents_work.ARCHIVE,
     HOSTS: hosts.HOSTS,
 }
 # Why no part drills these.
