@@ -38,7 +38,7 @@ def command() -> None:
 @options.state
 @options.as_json
 def list_command(project: Path, state: Path | None, as_json: bool) -> None:
-    """List the users with their roles, and the Dags that roles of fleet.yaml read and edit.
+    """List the users with their roles, the Dags of the roles of fleet.yaml, and what only some Dags may use.
 
     \b
     Example:
@@ -47,6 +47,7 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
     from airfleet.operations.access import open_access
     from airfleet_provider.contract.access_plan import describe_rules
     from airfleet_provider.contract.access_roles import PLATFORM_ADMIN
+    from airfleet_provider.contract.task_lists import TaskLists
     from airfleet_provider.contract.text import one_line
 
     with open_access(project, state) as access:
@@ -64,6 +65,8 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
         click.echo(f"{one_line(name):<24}  {roles:<32}  {one_line(user.email)}{''.join(f'  ({one})' for one in notes)}")
     for role, rules in sorted(present.rules.roles.items()):
         click.echo(f"role {role:<19}  {describe_rules(rules)}")
+    for what, entry in present.lists.list_changes(TaskLists()):
+        click.echo(f"{one_line(what):<24}  {one_line(entry)}")
 
 
 def describe(present: PresentAccess, named: set[str]) -> dict[str, object]:
@@ -80,6 +83,7 @@ def describe(present: PresentAccess, named: set[str]) -> dict[str, object]:
             for name, one in sorted(present.users.items())
         ],
         "rules": json.loads(present.rules.to_text()),
+        "tasks": json.loads(present.lists.to_text()),
     }
 
 
@@ -153,6 +157,8 @@ def apply_command(project: Path, state: Path | None, host: str | None) -> None:
 def explain_command(project: Path, state: Path | None, user: str, dag: str, as_json: bool) -> None:
     """Say whether a user may read and edit a Dag, and which role and rule decide that.
 
+    It also says which of the connections, variables and XComs that `access.tasks` lists the tasks of the Dag may use.
+
     \b
     Example:
       airfleet access explain ann sales_daily
@@ -165,11 +171,17 @@ def explain_command(project: Path, state: Path | None, user: str, dag: str, as_j
     if as_json:
         answers = {one.right.value: {"granted": one.is_granted, "why": one.why} for one in found.answers}
         shown = {"user": found.user.name, "dag": found.dag, "roles": sorted(found.user.roles), "tags": found.tags}
-        click.echo(json.dumps({**shown, **answers}, indent=2))
+        uses = [
+            {"kind": use.kind.value, "name": use.name, "granted": use.is_granted, "why": use.why} for use in found.uses
+        ]
+        click.echo(json.dumps({**shown, **answers, "tasks": uses}, indent=2))
         return
     for one in found.answers:
         word = "may" if one.is_granted else "may not"
         click.echo(f"{found.user.name} {word} {one.right} {found.dag}: {one_line(one.why)}")
+    for use in found.uses:
+        word = "may" if use.is_granted else "may not"
+        click.echo(f"tasks of {found.dag} {word} use {use.kind} {use.name}: {one_line(use.why)}")
 
 
 @command.command("unlock")

@@ -24,6 +24,8 @@ from airfleet_provider.contract.access_plan import (
     make_plan,
 )
 from airfleet_provider.contract.access_rules import DagRight
+from airfleet_provider.contract.access_store import ListRights
+from airfleet_provider.contract.task_lists import ListKind
 
 # The permission of FAB that each right on all Dags, or on one, is.
 ACTIONS = {DagRight.READ: "can_read", DagRight.EDIT: "can_edit"}
@@ -39,6 +41,16 @@ class DagAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskUse:
+    """Whether tasks of a Dag may use what an entry of `access.tasks` names."""
+
+    kind: ListKind
+    name: str
+    is_granted: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class DagAnswers:
     """All that decides what a user may do with a Dag."""
 
@@ -46,6 +58,7 @@ class DagAnswers:
     dag: str
     tags: tuple[str, ...]
     answers: tuple[DagAnswer, ...]
+    uses: tuple[TaskUse, ...] = ()
 
 
 class PlatformAccess:
@@ -86,7 +99,7 @@ class PlatformAccess:
         tags = tuple(sorted(known))
         single = access_store.read_dag_roles(self._query, dag)
         answers = tuple(decide(user, present, dag, tags, right, single) for right in DagRight)
-        return DagAnswers(user, dag, tags, answers)
+        return DagAnswers(user, dag, tags, answers, tuple(find_uses(access_store.read_list_rights(self._query), dag)))
 
     def unlock(self, name: str) -> int:
         """Forget the failed logins of a user, also those by the e-mail address, and return their number.
@@ -117,6 +130,21 @@ def find_desired(fleet: Fleet) -> DesiredAccess:
         hint = "name users and roles under `access` there; `airfleet docs` shows how"
         raise UsageError("fleet.yaml has no `access`", hint=hint)
     return fleet.access.resolve(lambda *_: "")
+
+
+def find_uses(known: ListRights, dag: str) -> Iterator[TaskUse]:
+    """Yield for each entry of `access.tasks` whether tasks of a Dag may use what it names. No I/O."""
+    facts = known.find_dag(dag)
+    for kind in ListKind:
+        for name, entry in known.lists.get(kind).items():
+            fitting = next((one for one in entry.dags if facts.fits(one)), None)
+            where = f"access.tasks.{kind}.{name}"
+            if kind is ListKind.XCOM and facts.fits(name):
+                yield TaskUse(kind, name, True, f"{where} fits the Dag itself, which uses its own XComs")
+            elif fitting is not None:
+                yield TaskUse(kind, name, True, f"{where} has {fitting!r}, which fits")
+            else:
+                yield TaskUse(kind, name, False, f"{where} does not name the Dag")
 
 
 def decide(

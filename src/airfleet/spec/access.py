@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from airfleet.spec.secret_ref import SecretRef
 from airfleet_provider.contract.access_plan import DesiredAccess, DesiredUser
 from airfleet_provider.contract.access_rules import AccessRules
+from airfleet_provider.contract.task_lists import TaskLists
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,13 @@ class AccessUser:
 
 @dataclass(frozen=True, slots=True)
 class FleetAccess:
-    """The users, the roles of each group, and the rules of each role."""
+    """The users, the roles of each group, the rules of each role, and the lists of what tasks may use."""
 
     users: Mapping[str, AccessUser] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: AccessRules = field(default_factory=AccessRules)
     prune: bool = False
+    tasks: TaskLists = field(default_factory=TaskLists)
 
     def resolve(self, find_password: Callable[[str, AccessUser], str]) -> DesiredAccess:
         """Return what Airflow's users and roles must be. Each user has the roles of the user's groups, too."""
@@ -42,4 +44,4 @@ class FleetAccess:
             )
             for name, one in self.users.items()
         )
-        return DesiredAccess(users, self.rules, self.prune)
+        return DesiredAccess(users, self.rules, self.prune, self.tasks)

@@ -81,8 +81,8 @@ def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:
         )
         plan = AccessPlan((*plan.changes, *told), plan.unknown_users, plan.unknown_roles)
         kept = {name: noted[name] for name in by_name if name in noted and name not in hashes}
-        if desired.rules != present.rules or kept != noted:
-            access_store.write(access.execute, desired.rules, kept)
+        if (desired.rules, desired.lists) != (present.rules, present.lists) or kept != noted:
+            access_store.write(access.execute, desired.rules, desired.lists, kept)
         # The rows of the audit log come last: they hold the end of its chain until the commit.
         for change in plan.changes:
             audit_store.record(access.execute, describe(change))
@@ -94,7 +94,7 @@ def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:
             # Another process may have changed access in between: its rules stay, and so do its passwords.
             own = {one.name: hashes[one.name] for one in fresh if access.has_password(one.name, one.password)}
             noted = access_store.read_passwords(access.query)
-            access_store.write(access.execute, access_store.read_rules(access.query), {**noted, **own})
+            access_store.write(access.execute, *access_store.read_both(access.query), {**noted, **own})
     return plan
 
 
@@ -109,6 +109,8 @@ def _make(access: FabAccess, change: AccessChange, desired: DesiredAccess, by_na
             access.write_user(by_name[change.name])
         case AccessKind.END_USER:
             access.end_user(change.name)
+        case AccessKind.CHANGE_LIST:
+            pass  # all lists are written together
 
 
 def describe(change: AccessChange) -> AuditEntry:

@@ -24,7 +24,7 @@ from typing import Any
 from airfleet_provider.audit import current_user, login_limits, statements
 from airfleet_provider.audit.login_limits import LimitedLoginError
 from airfleet_provider.audit.recorder import Recorder, RecorderBusyError
-from airfleet_provider.audit.requests import AuditRules, RequestKind
+from airfleet_provider.audit.requests import REFUSED, AuditRules, RequestKind
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome
 
 log = logging.getLogger("airfleet")
@@ -108,13 +108,16 @@ class Audit:
         if kind is RequestKind.READING:
             await self._app(scope, receive, send)
             return
+        if kind is RequestKind.GUARDED:
+            await self._watch(scope, path, receive, send)
+            return
         if kind is RequestKind.LOGIN:
             # The limits need the name, which is in the body.
             receive = await read_ahead(receive)
         request = await self._open(scope, path, kind, receive)
         if self._recent.holds(request):
-            # It costs no row, so it counts for nothing.
-            await self._app(scope, receive, send)
+            # It costs no row, so it counts for nothing, unless a list refuses the secret by now.
+            await self._watch(scope, path, receive, send)
             return
         if not self._is_allowed(request):
             await refuse(send, 429, TOO_MANY)
@@ -145,6 +148,19 @@ class Audit:
         digest = hmac.new(self._key, digestmod=hashlib.sha256)
         target = self._rules.find_target(scope["method"], path)
         return _Request(kind, path, entry, subject, current_user.collect(), target, digest)
+
+    async def _watch(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+        """Pass a request on, and record it before the client gets the answer if it is refused."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and int(message["status"]) in REFUSED:
+                request = await self._open(scope, path, RequestKind.GUARDED, receive)
+                request.status = int(message["status"])
+                if self._is_allowed(request):
+                    await self._end(request)
+            await send(message)
+
+        await self._app(scope, receive, answer)
 
     def _is_allowed(self, request: _Request) -> bool:
         """Return whether a request may cost a row. A user with a login may, but not after many tries in vain."""
@@ -243,7 +259,7 @@ class Audit:
             detail={**request.entry.detail, **({"limit": "user"} if is_last else {})},
             body=request.digest.hexdigest() if request.start and request.kind is not RequestKind.LOGIN else "",
         )
-        if request.kind is RequestKind.SECRET:
+        if request.kind in (RequestKind.SECRET, RequestKind.GUARDED):
             return self._recorder.submit(statements.record_task(entry, request.subject))
         if request.kind is RequestKind.LOGIN:
             return self._recorder.submit(login_limits.settle(entry), is_kept=True)

@@ -27,6 +27,7 @@ class RequestKind(StrEnum):
     CHANGE = "change"
     LOGIN = "login"  # a change, by somebody who is not known yet
     SECRET = "secret"  # noqa: S105 - reads a secret
+    GUARDED = "guarded"  # recorded only if it is refused
 
 
 # Airflow's UI and API: requests that only read although their method is not GET.
@@ -54,6 +55,8 @@ FORM_KIND = "application/x-www-form-urlencoded"
 SECRETS = re.compile(
     r"/execution/connections/[^/]+|/execution/variables/(?!keys$).+|/execution/connection-tests/[^/]+/connection"
 )
+# What a list of fleet.yaml may refuse. A row for each XCom would be too many.
+XCOMS = re.compile(r"/execution/xcoms/.*")
 # What a task does for its own run: its states, heartbeats, XComs, and values that it stores.
 OWN_WORK = re.compile(r"/execution/(task-instances|xcoms|hitlDetails|store|connection-tests)/.*")
 
@@ -137,6 +140,8 @@ class AuditRules:
 
 
 def _classify_task(method: str, path: str) -> RequestKind:
+    if XCOMS.fullmatch(path):
+        return RequestKind.GUARDED
     if method in SAFE:
         return RequestKind.SECRET if SECRETS.fullmatch(path) else RequestKind.READING
     return RequestKind.READING if OWN_WORK.fullmatch(path) else RequestKind.CHANGE

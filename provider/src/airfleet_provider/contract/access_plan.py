@@ -17,6 +17,7 @@ from airfleet_provider.contract.access_roles import (
     find_permissions,
 )
 from airfleet_provider.contract.access_rules import AccessRules, RoleRules
+from airfleet_provider.contract.task_lists import TaskLists
 from airfleet_provider.contract.text import one_line
 
 LONGEST_LINE = 5000
@@ -44,12 +45,14 @@ class DesiredAccess:
     users: tuple[DesiredUser, ...] = ()
     rules: AccessRules = field(default_factory=AccessRules)
     prune: bool = False
+    lists: TaskLists = field(default_factory=TaskLists)
 
     def to_text(self) -> str:
         """Return it as JSON, with the passwords."""
         body = {
             "prune": self.prune,
             "rules": json.loads(self.rules.to_text()),
+            "lists": json.loads(self.lists.to_text()),
             "users": {
                 one.name: {
                     "email": one.email,
@@ -70,7 +73,9 @@ class DesiredAccess:
             DesiredUser(name, one["email"], frozenset(one["roles"]), one["full_name"], one["password"])
             for name, one in body["users"].items()
         )
-        return cls(users, AccessRules.from_text(json.dumps(body["rules"])), bool(body["prune"]))
+        rules = AccessRules.from_text(json.dumps(body["rules"]))
+        # A file that an earlier version wrote has no lists.
+        return cls(users, rules, bool(body["prune"]), TaskLists.from_text(json.dumps(body.get("lists", {}))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +90,12 @@ class PresentUser:
 
 @dataclass(frozen=True, slots=True)
 class PresentAccess:
-    """The users by name, the permissions of each role but those on one Dag, and the rules that are in force."""
+    """The users by name, the permissions of each role but those on one Dag, and the rules and lists in force."""
 
     users: Mapping[str, PresentUser] = field(default_factory=dict)
     roles: Mapping[str, frozenset[Permission]] = field(default_factory=dict)
     rules: AccessRules = field(default_factory=AccessRules)
+    lists: TaskLists = field(default_factory=TaskLists)
 
 
 class AccessKind(StrEnum):
@@ -101,6 +107,7 @@ class AccessKind(StrEnum):
     ADD_USER = "add user"
     CHANGE_USER = "change user"
     END_USER = "deactivate user"
+    CHANGE_LIST = "change list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +151,11 @@ def make_plan(desired: DesiredAccess, present: PresentAccess) -> AccessPlan:
     )
     roles = sorted(set(present.roles) - set(AIRFLOW_ROLES) - set(desired.rules.roles))
     _check_addresses(desired, present)
-    changes = [*_plan_roles(desired, present), *_plan_users(desired, present)]
+    changes = [
+        *_plan_roles(desired, present),
+        *_plan_users(desired, present),
+        *(AccessChange(AccessKind.CHANGE_LIST, *one) for one in desired.lists.list_changes(present.lists)),
+    ]
     if desired.prune:
         changes += [AccessChange(AccessKind.END_USER, name, "fleet.yaml does not name it") for name in strangers]
         changes += [AccessChange(AccessKind.REMOVE_ROLE, name, "fleet.yaml does not name it") for name in roles]

@@ -12,6 +12,7 @@ from airfleet_provider.contract.access_plan import PresentAccess, PresentUser, i
 from airfleet_provider.contract.access_roles import Permission
 from airfleet_provider.contract.access_rules import AccessRules
 from airfleet_provider.contract.statements import Statements
+from airfleet_provider.contract.task_lists import ListedDag, TaskLists
 
 SQL = Statements(__package__, "access_store")
 
@@ -28,10 +29,34 @@ class DagRights:
     roles: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ListRights:
+    """What decides about connections, variables and XComs of tasks: the lists, and the Dags by id."""
+
+    lists: TaskLists = field(default_factory=TaskLists)
+    dags: Mapping[str, ListedDag] = field(default_factory=dict)
+
+    def find_dag(self, dag: str) -> ListedDag:
+        """Return what is known of a Dag."""
+        return self.dags.get(dag) or ListedDag(dag, is_known=False)
+
+    def list_file(self, file: str) -> tuple[ListedDag, ...]:
+        """Return the Dags of a file, or one without an id and tags if none of its Dags is known yet."""
+        return tuple(one for one in self.dags.values() if one.file == file) or (ListedDag("", file=file),)
+
+
 def read_rules(query: ReadRows) -> AccessRules:
     """Return the rules that are in force; there are none before the first `access` of fleet.yaml."""
     found = query(SQL["rules"], {})
     return AccessRules.from_text(found[0]["rules"]) if found else AccessRules()
+
+
+def read_both(query: ReadRows) -> tuple[AccessRules, TaskLists]:
+    """Return the rules for users and the lists for tasks that are in force."""
+    found = query(SQL["rules"], {})
+    if not found:
+        return AccessRules(), TaskLists()
+    return AccessRules.from_text(found[0]["rules"]), TaskLists.from_text(found[0]["lists"])
 
 
 def read_passwords(query: ReadRows) -> dict[str, str]:
@@ -51,14 +76,18 @@ def read_present(query: ReadRows) -> PresentAccess:
         row["name"]: PresentUser(row["name"], row["email"], frozenset(row["roles"]), bool(row["is_active"]))
         for row in query(SQL["users"], {})
     }
-    return PresentAccess(users, {name: frozenset(held) for name, held in roles.items()}, read_rules(query))
+    return PresentAccess(users, {name: frozenset(held) for name, held in roles.items()}, *read_both(query))
 
 
 def write(
-    execute: Callable[[LiteralString, Mapping[str, Any]], Any], rules: AccessRules, passwords: Mapping[str, str]
+    execute: Callable[[LiteralString, Mapping[str, Any]], Any],
+    rules: AccessRules,
+    lists: TaskLists,
+    passwords: Mapping[str, str],
 ) -> None:
-    """Put rules and the hashes of passwords in force; `execute` runs a statement in a transaction of the caller."""
-    execute(SQL["write"], {"rules": rules.to_text(), "passwords": json.dumps(dict(passwords), sort_keys=True)})
+    """Put rules, lists and hashes of passwords in force; `execute` runs a statement in a transaction of the caller."""
+    noted = json.dumps(dict(passwords), sort_keys=True)
+    execute(SQL["write"], {"rules": rules.to_text(), "lists": lists.to_text(), "passwords": noted})
 
 
 def read_dag_tags(query: ReadRows, dag: str) -> frozenset[str] | None:
@@ -90,3 +119,20 @@ def read_dag_rights(query: ReadRows) -> DagRights:
     for row in query(SQL["roles"], {}):
         roles[row["user_id"]].add(row["role"])
     return DagRights(rules, tags, {user: frozenset(held) for user, held in roles.items()})
+
+
+def read_list_rights(query: ReadRows) -> ListRights:
+    """Return what decides about connections, variables and XComs of tasks; it is empty if there are no lists."""
+    lists = read_both(query)[1]
+    if not lists:
+        return ListRights()
+    dags = {
+        row["dag_id"]: ListedDag(row["dag_id"], frozenset(row["tags"]), row["file"]) for row in query(SQL["dags"], {})
+    }
+    return ListRights(lists, dags)
+
+
+def read_dag_of_task(query: ReadRows, instance: str) -> str | None:
+    """Return the Dag of a task instance, also of an earlier attempt, or None if there is no such task instance."""
+    found = query(SQL["dag_of_task"], {"id": instance})
+    return str(found[0]["dag_id"]) if found else None

@@ -1,12 +1,12 @@
 -- The statements of access_store.py. `%(name)s` is a parameter.
 
 -- name: rules
-SELECT rules, passwords FROM airfleet.access
+SELECT rules, lists, passwords FROM airfleet.access
 
 -- name: write
-INSERT INTO airfleet.access (rules, passwords) VALUES (%(rules)s, %(passwords)s)
+INSERT INTO airfleet.access (rules, lists, passwords) VALUES (%(rules)s, %(lists)s, %(passwords)s)
 ON CONFLICT (is_present) DO UPDATE
-SET rules = EXCLUDED.rules, passwords = EXCLUDED.passwords, changed_at = clock_timestamp()
+SET rules = EXCLUDED.rules, lists = EXCLUDED.lists, passwords = EXCLUDED.passwords, changed_at = clock_timestamp()
 
 -- name: users
 -- A user has the roles of the groups of Airflow too, in which somebody may have put the user in the UI.
@@ -33,6 +33,18 @@ LEFT JOIN ab_view_menu v ON v.id = p.view_menu_id
 SELECT d.dag_id, coalesce(array_agg(t.name::text) FILTER (WHERE t.name IS NOT NULL), '{}') AS tags
 FROM dag d LEFT JOIN dag_tag t ON t.dag_id = d.dag_id
 GROUP BY d.dag_id
+
+-- name: dags
+SELECT d.dag_id, coalesce(d.relative_fileloc, '') AS file,
+    coalesce(array_agg(t.name::text) FILTER (WHERE t.name IS NOT NULL), '{}') AS tags
+FROM dag d LEFT JOIN dag_tag t ON t.dag_id = d.dag_id
+GROUP BY d.dag_id
+
+-- name: dag_of_task
+SELECT dag_id FROM task_instance WHERE id = %(id)s::uuid
+UNION ALL
+SELECT dag_id FROM task_instance_history WHERE task_instance_id = %(id)s::uuid
+LIMIT 1
 
 -- name: roles
 SELECT held.user_id, r.name AS role

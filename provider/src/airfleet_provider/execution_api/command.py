@@ -7,20 +7,28 @@ import logging
 import os
 from typing import Any
 
+from airfleet_provider.access.known_lists import open_lists
 from airfleet_provider.api_server.outage_responses import OutageResponses, note
 from airfleet_provider.audit import execution_api as audit
 from airfleet_provider.breakers.api import BreakerRequests
-from airfleet_provider.compat.calls import config, execution_api, metadata_db
+from airfleet_provider.compat.calls import config, execution_api, execution_lists, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
 from airfleet_provider.contract import breaker_rules, fallbacks
 from airfleet_provider.execution_api.fast_path import FLUSH_S, RUNNING, Bypass, FastPath, Rows
+from airfleet_provider.execution_api.task_checks import ListChecks
 from airfleet_provider.execution_api.usage_reports import UsageReports, UsageStore
 
 log = logging.getLogger("airfleet")
 
 
 def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
-    """Return Airflow's application behind the fast path, or without it if this Airflow is not supported."""
+    """Return Airflow's application behind the fast path, or without it if this Airflow is not supported.
+
+    Raises:
+        LookupError: Airflow's application has no execution API, so nothing could be refused to a task.
+    """
+    checks = ListChecks(open_lists())
+    execution_lists.enforce(execution_lists.find_application(app), checks)
     patches.report_outages(note)
     patches.accept_early_tokens()
     obstacle = execution_api.find_obstacle()
@@ -30,7 +38,7 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     if obstacle or models is None:
         log.warning("Airflow's own code answers every call of a task: %s", obstacle)
         return Bypass(app, counter, obstacle or "")
-    return guard(FastPath(app, models, Rows(metadata_db.connect).ask, counter=counter), models)
+    return guard(FastPath(app, models, Rows(metadata_db.connect).ask, counter=counter, allows=checks.allows), models)
 
 
 def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an ASGI application

@@ -81,6 +81,8 @@ class FastPath:
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CONNECTIONS, "shortcut"))
     counter: Counter = field(default_factory=lambda: Counter(fallbacks.EXECUTION_API, None))
     flush: Any = None
+    # Whether a task instance may make a call; it is called in a thread.
+    allows: Callable[[CallRoute, str], bool] = lambda *_: True
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI has no types
         """Answer the request, or pass it to Airflow."""
@@ -130,9 +132,15 @@ class FastPath:
         if scope == "execution" and is_to_be_renewed(claims, self.now().timestamp()):
             raise UnusualError("the token is due for renewal")
         loop = asyncio.get_running_loop()
-        answer: Response | None = await loop.run_in_executor(self.threads, getattr(self, call.name), call, scope, body)
+        answer = await loop.run_in_executor(self.threads, self._run, call, subject, scope, body)
         if answer is None:
             raise UnusualError("the task instance or value needs Airflow's own code")
+        return answer
+
+    def _run(self, call: CallRoute, subject: str, scope: str, body: bytes) -> Response | None:
+        if not self.allows(call, subject):
+            raise UnusualError("a list of fleet.yaml refuses these XComs")
+        answer: Response | None = getattr(self, call.name)(call, scope, body)
         return answer
 
     def _flush_later(self) -> None:

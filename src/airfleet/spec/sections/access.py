@@ -11,6 +11,7 @@ from airfleet.spec.sections.references import BY_REFERENCE, Reference
 from airfleet.spec.sections.section import Section, rule, shaped
 from airfleet_provider.contract.access_roles import AIRFLOW_ROLES, PLATFORM_ADMIN
 from airfleet_provider.contract.access_rules import TAG, AccessRules, RoleRules
+from airfleet_provider.contract.task_lists import FILE, ListEntry, TaskLists
 
 
 def _user(name: str) -> str:
@@ -48,6 +49,15 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _list_pattern(text: str) -> str:
+    if not text.startswith(FILE):
+        return _pattern(text)
+    if not (path := text.removeprefix(FILE)) or path.startswith("/") or ".." in path.split("/"):
+        hint = f"write {FILE}FOLDER/*, below the folder of the Dags, in which * stands for any text"
+        raise rule(f"{text!r} is no pattern of Dag files", hint)
+    return text
+
+
 UserName = Annotated[
     str,
     *shaped("[a-z0-9][a-z0-9._-]{0,62}", "a user name: lower-case letters, digits and . _ -, 63 at most"),
@@ -61,6 +71,11 @@ RoleName = Annotated[
 GivenRole = Annotated[str, Field(min_length=1), AfterValidator(_given_role)]
 Email = Annotated[str, *shaped(r"[^@\s]{1,64}@[^@\s]{1,190}", "an e-mail address")]
 DagPattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_pattern)]
+ListPattern = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_list_pattern)]
+ListedName = Annotated[
+    str,
+    *shaped(r"[^\s%?\\]{1,250}", "a name, or a pattern in which * stands for any text; no spaces, %, ? or \\"),
+]
 
 
 class AccessUserSection(Section):
@@ -115,6 +130,50 @@ class AccessGroupSection(Section):
     )
 
 
+class TaskListSection(Section):
+    """The Dags whose tasks may use a connection or variable."""
+
+    dags: list[ListPattern] = Field(
+        default=[],
+        description="Patterns of Dag ids, `tag:NAME`, or `file:PATTERN` for files below the folder of Dags.",
+        examples=[["file:team_a/*", "tag:team-a"]],
+    )
+    triggers: bool = Field(
+        default=False,
+        description="Whether triggers may use it too, of whichever Dag: a triggerer serves the Dags of all teams.",
+    )
+
+
+class XComListSection(Section):
+    """The Dags whose tasks may read the XComs of other Dags."""
+
+    dags: list[ListPattern] = Field(
+        default=[],
+        description="The Dags that may read them, beside the Dag itself, in the same words.",
+        examples=[["tag:team-a"]],
+    )
+
+
+class AccessTasksSection(Section):
+    """What tasks may use. What is not named here may be used by the tasks of every Dag."""
+
+    connections: dict[ListedName, TaskListSection] = Field(
+        default={},
+        description="Names or patterns of connections. Only the Dags of the entries that fit a connection may use it.",
+        examples=[{"sales_db": {"dags": ["tag:team-a"]}}],
+    )
+    variables: dict[ListedName, TaskListSection] = Field(
+        default={},
+        description="The same for variables, which other Dags may not change or delete either.",
+        examples=[{"sales_*": {"dags": ["tag:team-a"]}}],
+    )
+    xcoms: dict[ListPattern, XComListSection] = Field(
+        default={},
+        description="Patterns of Dags whose XComs only they themselves and the Dags of the entry may read.",
+        examples=[{"tag:team-a": {"dags": ["sales_report"]}}],
+    )
+
+
 class AccessSection(Section):
     """Users, roles and groups. Without this section, airfleet changes no user but `admin`."""
 
@@ -126,6 +185,9 @@ class AccessSection(Section):
     )
     groups: dict[Annotated[str, Field(min_length=1)], AccessGroupSection] = Field(
         default={}, description="Groups of users by name.", examples=[{"analysts": {"roles": ["team-a"]}}]
+    )
+    tasks: AccessTasksSection = Field(
+        default=AccessTasksSection(), description="Connections, variables and XComs that only some Dags may use."
     )
     prune: bool = Field(
         default=False,
@@ -150,4 +212,13 @@ def convert(written: AccessSection) -> FleetAccess:
         for name, one in written.roles.items()
     }
     groups = {name: tuple(dict.fromkeys(one.roles)) for name, one in written.groups.items()}
-    return FleetAccess(users, groups, AccessRules(rules), written.prune)
+    return FleetAccess(users, groups, AccessRules(rules), written.prune, _convert_tasks(written.tasks))
+
+
+def _convert_tasks(written: AccessTasksSection) -> TaskLists:
+    connections, variables = (
+        {name: ListEntry(tuple(dict.fromkeys(one.dags)), one.triggers) for name, one in entries.items()}
+        for entries in (written.connections, written.variables)
+    )
+    xcoms = {name: ListEntry(tuple(dict.fromkeys(one.dags))) for name, one in written.xcoms.items()}
+    return TaskLists(connections, variables, xcoms)

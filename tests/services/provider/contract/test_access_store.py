@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 
 from airfleet_provider.contract import access_store
 from airfleet_provider.contract.access_rules import AccessRules, RoleRules
+from airfleet_provider.contract.task_lists import TaskLists
 from servers import serve_own
 
 # The columns that the statements read.
@@ -42,7 +43,7 @@ def test_the_roles_of_a_users_groups_in_airflow_are_those_of_the_user() -> None:
         def query(sql: LiteralString, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
             return connection.execute(sql, values).fetchall()
 
-        access_store.write(connection.execute, AccessRules({"team-a": RoleRules(("*",))}), {})
+        access_store.write(connection.execute, AccessRules({"team-a": RoleRules(("*",))}), TaskLists(), {})
         found = access_store.read_present(query).users
         assert {name: (sorted(one.roles), one.is_active) for name, one in found.items()} == {
             "ann": (["Admin", "team-a"], True),

@@ -14,6 +14,7 @@ from airfleet_provider.contract import access_roles, access_store, audit_store
 from airfleet_provider.contract.access_plan import DesiredAccess, DesiredUser, PresentAccess, PresentUser
 from airfleet_provider.contract.access_roles import Permission
 from airfleet_provider.contract.access_rules import AccessRules, RoleRules
+from airfleet_provider.contract.task_lists import TaskLists
 
 RULES = AccessRules({"team-a": RoleRules(("a_*",))})
 OTHER_RULES = AccessRules({"team-a": RoleRules(("a_*", "b_*"))})
@@ -32,7 +33,7 @@ class FakeAirflow:
         self.users: dict[str, PresentUser] = {"admin": PresentUser("admin", "admin@x", frozenset({"Admin"}))}
         self.passwords: dict[str, str] = {}
         self.roles: dict[str, frozenset[Permission]] = {}
-        self.rules, self.noted = AccessRules(), dict[str, str]()
+        self.rules, self.lists, self.noted = AccessRules(), TaskLists(), dict[str, str]()
         self.ended: list[str] = []
         self.after_first: Callable[[], None] = lambda: None
 
@@ -40,11 +41,11 @@ class FakeAirflow:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        before = (dict(self.users), dict(self.passwords), dict(self.roles), self.rules, dict(self.noted))
+        before = (dict(self.users), dict(self.passwords), dict(self.roles), self.rules, self.lists, dict(self.noted))
         try:
             yield
         except BaseException:
-            self.users, self.passwords, self.roles, self.rules, self.noted = before
+            self.users, self.passwords, self.roles, self.rules, self.lists, self.noted = before
             raise
 
     def query(self, *_: object) -> list[Any]:
@@ -81,16 +82,18 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> FakeAirflow:
     made = FakeAirflow()
     own = {name: frozenset({("can_read", "DAGs")}) for name in access_roles.AIRFLOW_ROLES}
 
-    def write(_: object, rules: AccessRules, passwords: Mapping[str, str]) -> None:
-        made.rules, made.noted = rules, dict(passwords)
+    def write(_: object, rules: AccessRules, lists: TaskLists, passwords: Mapping[str, str]) -> None:
+        made.rules, made.lists, made.noted = rules, lists, dict(passwords)
 
     monkeypatch.setattr(users, "make_hash", lambda password: f"hash of {password}")
     monkeypatch.setattr(users, "is_hash_of", lambda known, password: known == f"hash of {password}")
     monkeypatch.setattr(
-        access_store, "read_present", lambda _: PresentAccess(dict(made.users), {**own, **made.roles}, made.rules)
+        access_store,
+        "read_present",
+        lambda _: PresentAccess(dict(made.users), {**own, **made.roles}, made.rules, made.lists),
     )
     monkeypatch.setattr(access_store, "read_passwords", lambda _: dict(made.noted))
-    monkeypatch.setattr(access_store, "read_rules", lambda _: made.rules)
+    monkeypatch.setattr(access_store, "read_both", lambda _: (made.rules, made.lists))
     monkeypatch.setattr(access_store, "write", write)
     monkeypatch.setattr(audit_store, "record", lambda *_: None)
     return made

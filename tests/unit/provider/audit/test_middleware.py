@@ -355,3 +355,15 @@ def test_a_change_whose_path_ends_like_a_rehearsal_is_recorded() -> None:
     assert site.rows == []
     site.ask("DELETE", "/api/v2/dags/etl/dagRuns/run1/taskInstances/load/xcomEntries/key/dry_run")
     assert len(site.rows) == 1
+
+
+def test_an_xcom_has_a_row_only_if_it_is_refused_and_so_has_a_secret_that_was_allowed_before() -> None:
+    site = Site(source=AuditSource.TASK, subject=INSTANCE)
+    for method in ("GET", "POST"):
+        assert site.ask(method, "/execution/xcoms/dag/run/task/key") == 200
+    assert site.ask("GET", "/execution/connections/db") == 200
+    assert [one["outcome"] for one in site.rows] == ["done"]
+    site.status = 403
+    for method, path in (("GET", "xcoms/dag/run/task/key"), ("POST", "xcoms/a/b/c/d"), ("GET", "connections/db")):
+        assert site.ask(method, f"/execution/{path}") == 403
+    assert [one["outcome"] for one in site.rows] == ["done", "refused", "refused", "refused"]

@@ -6,6 +6,7 @@ import pytest
 from airflow.api_fastapi.execution_api.routes import execution_api_router
 from airflow.api_fastapi.execution_api.routes.task_instances import ti_id_router
 from airflow.api_fastapi.execution_api.routes.xcoms import router as xcom_router
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from airfleet_provider.api_server.outage_responses import OutageResponses
@@ -23,7 +24,9 @@ def test_what_is_repeated_is_as_known() -> None:
 def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
     for seam in ("report_outages", "accept_early_tokens"):
         monkeypatch.setattr(patches, seam, lambda *_: None)
-    app = object()
+    tasks = FastAPI()
+    app = FastAPI()
+    app.mount("/execution", tasks)
     monkeypatch.delenv("AIRFLEET_STATE", raising=False)
     monkeypatch.setattr(execution_api, "DIGEST", "another")
     wrapped = command.wrap(app)
@@ -31,6 +34,9 @@ def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.
     assert isinstance(wrapped.app, Audit)
     assert isinstance(wrapped.app._app, OutageResponses)
     assert wrapped.app._app._app is app
+    assert len(tasks.dependency_overrides) == 3, "the lists of fleet.yaml hold there too"
+    with pytest.raises(LookupError, match="0 mounts"):
+        command.wrap(FastAPI())
 
 
 def test_each_call_is_a_route_of_airflow_with_the_same_method() -> None:

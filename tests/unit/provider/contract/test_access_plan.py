@@ -16,6 +16,7 @@ from airfleet_provider.contract.access_plan import (
     make_plan,
 )
 from airfleet_provider.contract.access_rules import AccessRules, DagRight, RoleRules
+from airfleet_provider.contract.task_lists import ListEntry, TaskLists
 
 RULES = AccessRules({"team-a": RoleRules(("tag:a", "sales_*"), ("tag:a",)), "team-b": RoleRules(("tag:b",))})
 ANN = DesiredUser("ann", "ann@x", frozenset({"team-a"}))
@@ -122,3 +123,14 @@ def test_a_role_may_do_nothing_that_airflow_does_not_tell_apart_by_dags() -> Non
     closed = {"DAGs", "Assets", "Connections", "Variables", "ImportError", "Jobs", "Cluster Activity", "Audit Logs"}
     assert not {one for one in held if one[1] in closed and one[0] != "menu_access"}
     assert not {one for one in held if one[1].startswith(access_roles.OF_ONE_DAG)}
+
+
+def test_a_list_that_changes_is_a_change_of_its_own() -> None:
+    lists = TaskLists(connections={"db": ListEntry(("a_*",))})
+    desired = DesiredAccess((ANN,), RULES, lists=lists)
+    assert say(desired, DONE) == ["change list connections db: a_*"]
+    assert say(desired, replace(DONE, lists=lists)) == []
+    assert say(DesiredAccess((ANN,), RULES), replace(DONE, lists=lists)) == [
+        "change list connections db: no list (was a_*)"
+    ]
+    assert DesiredAccess.from_text(desired.to_text()) == desired

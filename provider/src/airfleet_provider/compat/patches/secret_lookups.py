@@ -151,7 +151,11 @@ def _read(answer: Any, name: str) -> Any:  # noqa: ANN401 - a message of the sup
     if answer.error in (ErrorType.VARIABLE_NOT_FOUND, ErrorType.CONNECTION_NOT_FOUND):
         return None
     if answer.error is ErrorType.PERMISSION_DENIED:
-        raise AirflowSecretsBackendAccessDenied(f"Access denied for {name!r} by Execution API")
+        # Airflow's client keeps of a refusal what was asked for, and not the reason.
+        raise AirflowSecretsBackendAccessDenied(
+            f"Access denied for {name!r} by Execution API: `access.tasks` of fleet.yaml does not let this Dag use it,"
+            " or the task's token has ended; see `airfleet access explain admin DAG` and `airfleet audit list`"
+        )
     raise AirflowRuntimeError(answer)
 
 
