@@ -29,7 +29,7 @@ from fleets import Platform
 from prometheus_server import JWT_SECRET, Prometheus, quicken
 
 # What a platform on one machine has no exporter for.
-ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_", "etcd_")
+ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_", "etcd_", "airfleet_pooler_")
 # Panels without a fact: nothing failed, waits, runs or has a schedule; there is no promise, backup, replica or release.
 SHOW_NOTHING = {
     *("airfleet-dags: Failures, last hour", "airfleet-dags: Repeated tries, last hour", "airfleet-releases: Failures"),

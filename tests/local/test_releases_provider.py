@@ -134,6 +134,12 @@ def test_a_release_that_does_not_load_touches_nothing(shop: Shop) -> None:
     assert {name for name, row in shop.versions().items() if row[0] != bad} == {"d07"}
     broken = "SELECT dag_id FROM dag WHERE bundle_name = %s AND has_import_errors"
     assert shop.database.query(broken, shop.name) == [(f"{shop.name}_d07",)]
+    (shop.project / "dags" / "d07.py").unlink()
+    shop.deploy(shop.build())
+    assert shop.database.query(broken, shop.name) == [], "a Dag whose file is gone should not run any more"
+    (shop.project / "dags" / "d07.py").write_text("import no_such_module")
+    shop.deploy(shop.build(), allow_errors=True)
+    assert shop.database.query(broken, shop.name) == [], "the Dag was removed before"
     shop.deploy(one)
     assert shop.database.query(errors, shop.name) == []
     assert shop.versions() == before

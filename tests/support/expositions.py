@@ -26,7 +26,7 @@ LABELS = {
     "queue": ("default", "io"),
     "pool": ("default_pool", "crm"),
     "dag_id": ("nightly", "hourly"),
-    "state": ("success", "failed", "up_for_retry", "queued", "running", "late", "met", "missed"),
+    "state": ("success", "failed", "up_for_retry", "queued", "running", "late", "met", "missed", "active", "waiting"),
     "lease": ("scheduler", "agents"),
     "component": ("scheduler", "triggerer"),
 }

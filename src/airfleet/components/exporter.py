@@ -55,6 +55,8 @@ def configure_host(place: Place) -> dict[str, object]:
         # Airflow knows hosts by their addresses, everybody else by their names.
         "hosts": {host.address: host.name for host in fleet.hosts},
         "probes": probes,
+        # The agents reach the database through it, and ask it how its pools are.
+        "pooler": True,
         **({"authorities": str(AUTHORITIES)} if place.credentials.encryption.api.is_used else {}),
     }
 

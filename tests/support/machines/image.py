@@ -132,7 +132,7 @@ def _build(recipe: Recipe, of_box: Carried, root: Path) -> None:
         _lay(root / name, content, 0o600 if name.startswith("etc/apt/auth.conf.d/") else 0o644)
     for name, (text, mode) in _PLAIN_FILES.items():
         _lay(root / name, text.encode(), mode)
-    run("chroot", root, "/bin/sh", "-c", _SETUP)
+    _enter(root, "/bin/sh", "-c", _SETUP)
     if bundle in of_box.files:
         _lay(root / bundle, of_box.files[bundle], 0o644)
     if recipe.fetched:
@@ -141,8 +141,13 @@ def _build(recipe: Recipe, of_box: Carried, root: Path) -> None:
 
 def _fetch(root: Path, packages: tuple[str, ...]) -> None:
     # Names do not resolve with a systemd-nspawn of its own network, and a chroot has this box's.
-    run("chroot", root, "apt-get", "update", "--quiet=2", timeout_s=600)
-    run("chroot", root, "apt-get", "install", "--quiet=2", "--yes", "--download-only", *packages, timeout_s=1500)
+    _enter(root, "apt-get", "update", "--quiet=2", timeout_s=600)
+    _enter(root, "apt-get", "install", "--quiet=2", "--yes", "--download-only", *packages, timeout_s=1500)
+
+
+def _enter(root: Path, *command: str, timeout_s: float = 600) -> None:
+    """Run a command in the image. This computer's folder for temporary files is not there."""
+    run("chroot", root, "env", "--unset=TMPDIR", *command, timeout_s=timeout_s)
 
 
 def _lay(path: Path, content: bytes, mode: int) -> None:

@@ -225,6 +225,43 @@ _DATABASE = (
     ),
     _gauge("airfleet_archive_left_runs", "Old runs for which the last archive by the timetable had no time."),
 )
+_POOLER = (
+    _gauge("airfleet_pooler_up", "Whether PgBouncer says how its pools are. On one machine there is none."),
+    _gauge(
+        "airfleet_pooler_clients",
+        "Clients of a database, by whether they have a connection to the server: `active`; `waiting` for one.",
+        *("database", "state"),
+        most=COMBINATIONS,
+    ),
+    _gauge(
+        "airfleet_pooler_connections",
+        "Connections of PgBouncer to the server, by their state: `active` has a client.",
+        *("database", "state"),
+        most=COMBINATIONS,
+    ),
+    _gauge(
+        "airfleet_pooler_connections_max",
+        "Connections of PgBouncer to the server that each login may have at once.",
+        "database",
+        most=COMBINATIONS,
+    ),
+    _gauge(
+        "airfleet_pooler_longest_wait_seconds",
+        "How long the first client in the queue has waited for a connection; 0 if none waits.",
+        "database",
+        most=COMBINATIONS,
+    ),
+    _counter("airfleet_pooler_transactions_total", "Transactions of clients.", "database", most=COMBINATIONS),
+    _counter(
+        "airfleet_pooler_transaction_seconds_total", "Time in transactions of clients.", "database", most=COMBINATIONS
+    ),
+    _counter(
+        "airfleet_pooler_wait_seconds_total",
+        "Time that clients have waited for a connection.",
+        "database",
+        most=COMBINATIONS,
+    ),
+)
 _OWN = tuple(
     Metric(name, kind, text, labels, (), most, Scope.PROCESS)
     for name, kind, text, labels, most in (
@@ -288,7 +325,7 @@ _TRACES = (
     _counter("airfleet_traces_spans_total", "Spans that the collector has taken or rejected.", "outcome", most=FEW),
 )
 METRICS: Mapping[str, Metric] = {
-    one.name: one for one in (*_TASKS, *_DAGS, *_SLAS, *_TRACES, *_PARTS, *_DATABASE, *_OWN)
+    one.name: one for one in (*_TASKS, *_DAGS, *_SLAS, *_TRACES, *_PARTS, *_DATABASE, *_POOLER, *_OWN)
 }
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Tasks", _TASKS),
@@ -297,5 +334,6 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Traces", _TRACES),
     ("Schedulers, components and releases", _PARTS),
     ("Database, backups and archive", _DATABASE),
+    ("PgBouncer, on a fleet", _POOLER),
     ("The agents process itself", _OWN),
 )

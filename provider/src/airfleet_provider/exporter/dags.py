@@ -36,7 +36,7 @@ class Dags:
             state = _name_state(paused=row["is_paused"], stale=row["is_stale"], broken=row["is_broken"])
             states[state] += 1
             # A Dag with an import error should run too: its users miss the run, whatever the reason.
-            if state in ("active", "broken") and row["overdue_s"] is not None:
+            if state in ("active", "broken") and not row["is_paused"] and row["overdue_s"] is not None:
                 values["airfleet_dag_overdue_seconds"][row["dag_id"],] = max(0.0, row["overdue_s"])
                 overdue += row["overdue_s"] > OVERDUE_S
         for row in ages:
@@ -50,8 +50,9 @@ class Dags:
 
 
 def _name_state(*, paused: bool, stale: bool, broken: bool) -> str:
-    if stale:
-        return "stale"
+    # A Dag whose file does not load may be stale too: it is in no live release until the file is mended.
     if broken:
         return "broken"
+    if stale:
+        return "stale"
     return "paused" if paused else "active"

@@ -11,7 +11,7 @@ from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread
 from airfleet_provider.agent_loops.server import Route
 from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.breaker_rules import BreakerRule
-from airfleet_provider.exporter import dags, database, events, probes, state
+from airfleet_provider.exporter import dags, database, events, pooler, probes, state
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.exporter.limits import LabelLimits
@@ -38,6 +38,8 @@ class Exporter:
         self._hosts: Mapping[str, str] = metrics.get("hosts", {})
         self._authorities: str | None = metrics.get("authorities")
         self._backups = Path(metrics["backups"]) if metrics.get("backups") else None
+        # Through which the agents reach the database.
+        self._pooled: Mapping[str, Any] | None = config[AgentsKey.DATABASE] if metrics.get("pooler") else None
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -50,6 +52,8 @@ class Exporter:
             (database.NAME, 90.0, database.DatabaseLoop(board, limits, self._backups).once),
             (probes.NAME, 15.0, probes.Probes(board, self._probes, self._authorities).once),
         )
+        if self._pooled:
+            work = (*work, (pooler.NAME, 15.0, pooler.PoolerLoop(board, limits, self._pooled).once))
         return tuple(Loop(name_loop(name), every_s, once) for name, every_s, once in work)
 
     def make_routes(self, threads: Sequence[LoopThread], lease: AgentsLease) -> Mapping[str, Route]:

@@ -111,6 +111,8 @@ def _switch(
     ids = [dag.dag_id for dag in release.dags]
     state, changed = _compare(session, release)
     moved = list(run(session, SQL["find_moved"], **_columns(release, release.dags)).scalars()) if release.id else []
+    words = {"bundle": release.bundle, "broken": list(release.errors)}
+    retired = list(run(session, SQL["find_retired"], **words).scalars()) if release.errors else []
     names = {dag.dag_id for dag in changed}
     same = [dag for dag in release.dags if dag.dag_id not in names]
     if changed or release.errors:
@@ -131,6 +133,7 @@ def _switch(
     if moved:
         run(session, SQL["switch_moved"], dags=moved, path=release_archive.MOVED_FILE)
     gone = tuple(sorted(dag_id for (dag_id,) in run(session, SQL["retire_dags"], bundle=release.bundle, dags=ids)))
+    run(session, SQL["forget_errors"], retired=retired, **words)
     if gone:
         session.expire_all()
         dag_publishing.remove_references(session)

@@ -45,6 +45,18 @@ UPDATE dag SET is_stale = true
 WHERE bundle_name = %(bundle)s AND NOT is_stale AND NOT dag_id = ANY(%(dags)s::text[])
 RETURNING dag_id
 
+-- name: find_retired
+-- Airflow marks every Dag that was ever in a file that does not load, also those that somebody has removed from it.
+SELECT dag_id FROM dag
+WHERE bundle_name = %(bundle)s AND is_stale AND NOT coalesce(has_import_errors, false)
+    AND relative_fileloc = ANY(%(broken)s::text[])
+
+-- name: forget_errors
+-- What has an import error is a Dag that would be live if its file loaded.
+UPDATE dag SET has_import_errors = false
+WHERE bundle_name = %(bundle)s AND is_stale AND has_import_errors
+    AND (dag_id = ANY(%(retired)s::text[]) OR NOT relative_fileloc = ANY(%(broken)s::text[]))
+
 -- name: clear_errors
 DELETE FROM import_error WHERE bundle_name = %(bundle)s AND NOT filename = ANY(%(files)s::text[])
 

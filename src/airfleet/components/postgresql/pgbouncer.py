@@ -112,6 +112,14 @@ def _follow() -> HostFile:
 
 
 def _render_tls(place: Place) -> str:
-    """How clients reach PgBouncer; to the server it speaks on the loopback."""
-    is_required = place.credentials.encryption.is_required
-    return render_template(__package__, "pgbouncer_tls.ini", is_required=is_required, folder=FOLDER)
+    """How clients reach PgBouncer; to the server it speaks on the loopback. And which of them may see its pools.
+
+    All of it is read without a restart, so that an exchange of certificates or logins ends no connection.
+    """
+    return render_template(
+        __package__,
+        "pgbouncer_tls.ini",
+        is_required=place.credentials.encryption.is_required,
+        folder=FOLDER,
+        watchers=tuple(by_login("airflow", place.credentials.platform.airflow)),
+    )

@@ -119,14 +119,16 @@ def test_a_dag_that_should_have_run_and_did_not_is_overdue_whatever_the_reason(d
         ("paused", True, False, False, False, 500),
         ("gone", False, True, False, False, 500),
         ("full", False, False, True, False, 500),
+        ("not-live", False, True, False, True, 500),  # so Airflow marks the Dags of a file that does not load
+        ("off", True, False, False, True, 500),
     ):
         database.query(DAG, name, paused, stale, full, broken, late)
     board = Board()
     found = read(database, Dags(board, LabelLimits()), board, "dags")
     overdue = {labels[0]: value > 0 for labels, value in found("airfleet_dag_overdue_seconds").items()}
-    assert overdue == {"late": True, "soon": False, "broken": True}
-    assert found("airfleet_dags_overdue")[()] == 2
-    assert found("airfleet_dags") == {("active",): 3, ("paused",): 1, ("stale",): 1, ("broken",): 1}
+    assert overdue == {"late": True, "soon": False, "broken": True, "not-live": True}
+    assert found("airfleet_dags_overdue")[()] == 3
+    assert found("airfleet_dags") == {("active",): 3, ("paused",): 1, ("stale",): 1, ("broken",): 3}
 
 
 def test_catalogues_are_read_without_any_right(database: servers.Server) -> None:

@@ -131,6 +131,34 @@ DATABASE = Dashboard(
             Query("airfleet_database_waiting_sessions", "waiting"),
         ),
         lines(
+            "Pools of PgBouncer",
+            "The part of PgBouncer's connections to a database that have a client.",
+            PanelUnit.RATIO,
+            Query(
+                'sum by (database) (airfleet_pooler_connections{state="active"})'
+                " / (max by (database) (airfleet_pooler_connections_max) > 0)",
+                "{{database}}",
+            ),
+            limit=1,
+        ),
+        lines(
+            "Clients that wait for PgBouncer",
+            "Clients without a connection to the server.",
+            PanelUnit.COUNT,
+            Query('airfleet_pooler_clients{state="waiting"}', "{{database}}"),
+        ),
+        lines(
+            "Wait for PgBouncer",
+            "How long the first client in the queue has waited, and how long a transaction waits in the mean.",
+            PanelUnit.SECONDS,
+            Query("airfleet_pooler_longest_wait_seconds", "{{database}}: first"),
+            Query(
+                "rate(airfleet_pooler_wait_seconds_total[5m]) / (rate(airfleet_pooler_transactions_total[5m]) > 0)",
+                "{{database}}: mean",
+            ),
+            limit=1,
+        ),
+        lines(
             "Transactions",
             "Commits and roll-backs of a database.",
             PanelUnit.PER_SECOND,
