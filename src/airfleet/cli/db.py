@@ -63,6 +63,7 @@ def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
     """
     fleet = _read_fleet(project)
     folder = find_state(project, state)
+    _require_own_server(fleet)
     if fleet.hosts:
         from airfleet.cli import fleet_db
 
@@ -89,12 +90,12 @@ def backups_command(project: Path, state: Path | None, as_json: bool) -> None:
     """
     fleet = _read_fleet(project)
     folder = find_state(project, state)
+    _require_own_server(fleet)
     if fleet.hosts:
         from airfleet.cli import fleet_db
 
         backups = list(fleet_db.list_backups(fleet, folder, find_project(project)))
     else:
-        _require_own_server(fleet)
         backups = Store(folder.root / "backups").list()
     if as_json:
         click.echo(json.dumps([json.loads(backup.to_json()) for backup in backups], indent=2))
@@ -133,7 +134,9 @@ def restore_command(
     """
     to = options.read_moment(moment) if moment and moment != LATEST else None
     folder = find_state(project, state)
-    if (fleet := _read_fleet(project)).hosts:
+    fleet = _read_fleet(project)
+    _require_own_server(fleet)
+    if fleet.hosts:
         if undo and (moment or name):
             raise UsageError("--undo cannot be combined with --to or --backup")
         _restore_fleet(project, state, name=name, to=to, undo=undo, yes=yes, as_json=as_json)
@@ -203,7 +206,6 @@ def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool
 
 
 def _find_cluster(folder: StateFolder, project: Path, fleet: Fleet) -> Cluster:
-    _require_own_server(fleet)
     data = folder.root / "postgres"
     if not data.exists():
         raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
@@ -222,7 +224,8 @@ def _require_own_server(fleet: Fleet) -> None:
         raise UsageError(
             "somebody else runs this PostgreSQL, so its backups, restores and fail-overs are theirs",
             where="fleet.yaml: database",
-            hint="before they restore it: airfleet down; after that: airfleet up. Keep a copy of `secrets/` yourself",
+            hint=f"before they restore it: airfleet down; after that: airfleet {'apply' if fleet.hosts else 'up'}."
+            " Keep a copy of `secrets/` yourself",
         )
 
 

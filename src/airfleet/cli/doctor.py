@@ -36,9 +36,11 @@ def command(project: Path, state: Path | None, as_json: bool) -> None:
     project = find_project(project)
     folder = find_state(project, state)
     if (fleet := _read_fleet(project)) and fleet.hosts:
-        from airfleet.runners.fleet import diagnosis as fleets  # noqa: PLC0415 - only a fleet needs what speaks SSH
+        # Only a fleet needs what speaks SSH.
+        from airfleet.operations import own_servers  # noqa: PLC0415
+        from airfleet.runners.fleet import diagnosis as fleets  # noqa: PLC0415
 
-        findings = fleets.examine(fleet, project, folder)
+        findings = [*fleets.examine(fleet, project, folder), *own_servers.diagnose(fleet, project, state)]
     else:
         if fleet:
             enter_made(project, fleet, state)

@@ -72,6 +72,12 @@ def _switch_over(
 ) -> None:
     if fleet is None or not fleet.hosts:
         raise UsageError("this platform has one database", where=str(project), hint="name `hosts` in fleet.yaml")
+    if fleet.database:
+        raise UsageError(
+            "somebody else runs this PostgreSQL, so its fail-overs are theirs",
+            where="fleet.yaml: database",
+            hint="Airflow's processes wait meanwhile, and connect again; without --database, the scheduler fails over",
+        )
     from airfleet.operations import session
     from airfleet.operations.database import switchover
 

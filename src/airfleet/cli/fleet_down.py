@@ -23,7 +23,7 @@ def run(fleet: Fleet, project: Path, state: Path | None, *, yes: bool) -> None:
             say("no Airflow service runs on this fleet")
             return
         _confirm(fleet, plan, yes=yes)
-        work.hold_every_lease(work.open_shells(work.fleet.with_role("database")))
+        work.hold_every_lease(work.open_shells(work.fleet.keepers))
         try:
             stopping.stop(plan, shells, notify=log, require=work.require_lease)
         except KeyboardInterrupt:

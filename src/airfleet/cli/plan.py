@@ -54,12 +54,16 @@ def command(
         say(f"{line} are still valid: apply revokes them when nothing uses them")
     for line in tell_access(project, state):
         say(line)
+    for one in found.own_servers:
+        if one.level != "ok":
+            say(f"{one.subject}: {one.what}\n  {one.hint}")
     for error in found.removed.silent:
         say(removed_hosts.explain_silent(error))
     for view in found.removed.views:
         say(f"{view.desired.place.host.name} leaves the fleet: {removed_hosts.LEFT}")
     if found.survey.errors:
         say(host_survey.describe_errors(found.survey.errors))
+    if found.survey.errors or any(one.level == "error" for one in found.own_servers):
         raise SystemExit(1)
     raise SystemExit(CHANGES if check and not found.is_empty else 0)
 

@@ -16,6 +16,7 @@ from airfleet.operations.apply import DRAIN_S
 from airfleet.operations.upgrade import move
 from airfleet.operations.upgrade.run import Upgrade
 from airfleet.runners.fleet.survey import outside_health
+from airfleet.spec.fleet import Fleet
 from airfleet.workspace import airflow_version, primary_record
 from airfleet_provider.contract import wording
 
@@ -32,10 +33,21 @@ from airfleet_provider.contract import wording
     show_default=True,
     help="Seconds to wait for a restarting worker's tasks.",
 )
+@click.option(
+    "--backed-up", is_flag=True, help="With `database` in fleet.yaml: its owner has made a backup of it just now."
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.as_json
 def command(
-    project: Path, state: Path | None, *, to: str | None, back: bool, drain: float, yes: bool, as_json: bool
+    project: Path,
+    state: Path | None,
+    *,
+    to: str | None,
+    back: bool,
+    drain: float,
+    backed_up: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Move a fleet from one Airflow version to another, host by host. No task is interrupted.
 
@@ -53,6 +65,7 @@ def command(
     begun = time.monotonic()
     with session.open_session(project, state, notify=log) as work:
         fleet = work.spec.fleet
+        _require_backup(fleet, backed_up=backed_up)
         primary_record.check_settled(work.folder)
         running = airflow_version.read(work.folder)
         chosen = move.choose(running, [*airflow_version.find_locks()], to=to, back=back)
@@ -78,3 +91,15 @@ def command(
     log(f"{fleet.name} runs Airflow {done.after}: {wording.count(done.changes, 'change')} in {seconds:.1f} s")
     if not all(one.is_well for one in seen):
         raise SystemExit(1)
+
+
+def _require_backup(fleet: Fleet, *, backed_up: bool) -> None:
+    """Raise UsageError where only the owner of the database can make the backup that an upgrade needs."""
+    if fleet.database and not backed_up:
+        raise UsageError(
+            "somebody else runs this PostgreSQL, so airfleet cannot back it up before the upgrade",
+            where="fleet.yaml: database",
+            hint="let its owner make a backup, then: airfleet upgrade --backed-up",
+        )
+    if backed_up and not fleet.database:
+        raise UsageError("--backed-up needs `database` in fleet.yaml", hint="airfleet makes the backup itself")

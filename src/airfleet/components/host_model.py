@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
-from airfleet.components.model import Credentials, Site, reveal
+from airfleet.components.model import Credentials, OwnDatabase, Site, reveal
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
@@ -24,6 +24,8 @@ RUN = Path("/run/airfleet")
 OPT = Path("/opt/airfleet")
 # The certificates of the authorities that a host trusts.
 AUTHORITIES = ETC / "tls" / "ca.pem"
+# Those of a PostgreSQL that somebody else runs.
+DATABASE_AUTHORITIES = AUTHORITIES.with_name("database.pem")
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT does not have its own address; the firewall protects it
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 # The agents hold the secrets of receivers, which the code of Dag files must not read. That code runs as SERVER_USER.
@@ -176,6 +178,8 @@ class FleetCredentials:
     cluster: ClusterLogins
     former_results: Secret | None = None
     former_pools: tuple[str, ...] = ()
+    # The metadata database on a server that somebody else runs, as the control machine sees it.
+    database: OwnDatabase | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +246,6 @@ class Place:
         return self.credentials.encryption.certificates[self.host.name]
 
     @property
-    def primary(self) -> Host:
-        """Return the database host that accepts writes."""
-        return self.fleet.primary
-
-    @property
     def public_url(self) -> str:
         """Return the URL of the UI."""
         edge = self.fleet.balancer or (self.addresses("balancer") or self.addresses("web"))[0]
@@ -254,7 +253,7 @@ class Place:
 
     def site(self, home: str) -> Site:
         """Return the paths, ports and addresses of Airflow's processes on this host."""
-        alone = not self.fleet.with_role("balancer")
+        alone, own = not self.fleet.with_role("balancer"), self.credentials.database
         return Site(
             project=LIB / home / "project",
             state=LIB / home,
@@ -268,6 +267,7 @@ class Place:
             database_hosts=self.addresses("database"),
             public_url=self.public_url,
             tls=self.credentials.encryption.client_words,
+            own_database=own.at(DATABASE_AUTHORITIES) if own else None,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -152,7 +152,10 @@ class BrokerNode:
 
 @dataclass(frozen=True, slots=True)
 class OwnDatabase:
-    """The metadata database on a server that somebody else runs. `tls` is in the words of libpq."""
+    """The metadata database on a server that somebody else runs. `tls` is in the words of libpq.
+
+    `authorities` is the text of the file that `tls` names, in PEM; empty if it names none.
+    """
 
     host: str
     port: int
@@ -160,11 +163,25 @@ class OwnDatabase:
     user: str
     password: Secret
     tls: Mapping[str, str] = field(default_factory=dict)
+    authorities: str = ""
+
+    def at(self, authorities: Path) -> OwnDatabase:
+        """Return the database as a host sees it that has the certificates of the authorities in this file."""
+        return replace(self, tls={**self.tls, "sslrootcert": str(authorities)}) if self.authorities else self
+
+    def beside(self, name: str) -> OwnDatabase:
+        """Return another database of the same server and login."""
+        return replace(self, name=name)
 
     @property
     def is_here(self) -> bool:
         """Whether the server is on this machine."""
         return self.host in (LOOPBACK, "localhost", "::1") or self.host.startswith("/")
+
+    def through(self, port: int) -> Secret:
+        """Return the URL for libpq that leads through a port of this machine, and checks the server's certificate."""
+        url = replace(self, port=port).dsn().reveal()
+        return Secret(f"{url}{'&' if '?' in url else '?'}hostaddr={LOOPBACK}")
 
     def dsn(self, *, driver: str = "") -> Secret:
         """Return the URL of the database."""

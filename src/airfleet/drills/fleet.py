@@ -78,7 +78,7 @@ class FleetPlatform:
     def find_hosts(self, component: Target) -> Sequence[str]:
         """Return the hosts that run a component, the most important first."""
         hosts = self.fleet.with_role(ROLES[component])
-        if component == "database":
+        if component == "database" and hosts:
             primary = database_cluster.refresh(self.fleet, find_state(self.project, self.state), self.project).primary
             hosts = (primary, *(host for host in hosts if host != primary))
         return tuple(host.name for host in hosts)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError
 from airfleet.operations.session import FleetSession
+from airfleet.peers.findings import refuse
 from airfleet.runners.fleet.apply import airflow_archives, debian_packages, removed_hosts
 from airfleet.runners.fleet.apply.applier import Applier, ApplyOutcome, StepResult
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.apply.rolling_restart import Rolling
 from airfleet.runners.fleet.packaging import airflow_archive
 from airfleet.runners.fleet.plan import steps, waves
-from airfleet.runners.fleet.survey import etcd_members, host_survey, outside_health
+from airfleet.runners.fleet.survey import etcd_members, host_survey, outside_health, own_servers
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.runners.fleet.survey.outside_health import HealthObservation
 from airfleet.spec.topology import Host
@@ -135,16 +136,27 @@ class Apply:
         applied_hosts.check_primary(self._known, self._session.spec.fleet)
         self._look()
 
+    def check_own_servers(self) -> None:
+        """Check the servers that somebody else runs.
+
+        Raises:
+            AirfleetError: They lack what the fleet needs. The text lists everything.
+        """
+        spec = self._session.spec
+        found = own_servers.examine(spec.fleet, spec.credentials, [view.connection for view in self.survey.views])
+        refuse(found, "a server that somebody else runs", own_servers.WHERE, self._session.notify)
+
     def take_lease(self) -> None:
         """Take the lease of apply. If another command changed the fleet since the survey, survey it again."""
         name = self._session.spec.fleet.primary.name
         primary = self.survey.find(name)
         if primary is None:
-            what = "apply needs this host for any change: it holds the database and the lease of apply"
+            holds = "the lease of apply" if self._session.spec.fleet.database else "the database and the lease of apply"
+            what = f"apply needs this host for any change: it holds {holds}"
             self._add(ApplyOutcome((), (AirfleetError(what, where=name, hint="fix it first"),), self.survey.steps))
             self._is_refused = True
             return
-        if not self._session.hold_lease(*self.survey.with_role("database")):
+        if not self._session.hold_lease(*self.survey.find_all(self._session.spec.fleet.keepers)):
             self._session.notify("another apply changed this fleet in the meantime: surveying it again")
             self._look()
         # A host is recorded before its first change, so that a later apply can stop it after its removal.
@@ -309,6 +321,7 @@ class ApplyPhase:
 # The phases that change hosts, in order. They run once for each step of a rotation of secrets.
 ROUND = (
     ApplyPhase("survey", Apply.see_hosts, changes=False),
+    ApplyPhase("own servers", Apply.check_own_servers),
     ApplyPhase("claim", Apply.take_lease),
     ApplyPhase("leave", Apply.clear_removed_hosts),
     ApplyPhase("ship", Apply.ship_packages),

@@ -12,8 +12,9 @@ from typing import assert_never
 from airfleet.components.etcd.server import SCOPE
 from airfleet.components.postgresql import patroni
 from airfleet.components.postgresql.backups import NAME as BACKUP
+from airfleet.components.postgresql.own_server import ask_airflow
 from airfleet.errors import AirfleetError
-from airfleet.operations import fallbacks
+from airfleet.operations import fallbacks, own_servers
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.database import rules
 from airfleet.operations.fallbacks import Course
@@ -109,6 +110,7 @@ def look(project: Path, state: Path | None) -> FleetReport:
             *outside,
             *_look_at_backups(spec.fleet, survey.views),
             *_look_at_databases(spec.fleet, survey.views),
+            *own_servers.look(spec, survey.views),
         )
         courses = fallbacks.look(survey.views)
     return replace(build(spec.fleet, survey.views, survey.errors, seen), courses=courses)
@@ -127,9 +129,10 @@ def _look_at_schema(fleet: Fleet, views: Iterable[HostView]) -> Iterator[HealthO
     primary, keeper = by_name.get(fleet.primary.name), by_name.get(fleet.with_role("scheduler")[0].name)
     if primary is None or keeper is None or METADATA not in keeper.facts.jobs:
         return
+    ask = ask_airflow(primary.desired.place)
     try:
-        missing = primary.connection.check(schema.ask_missing(), what="checking the tables").split()
-        current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current())
+        missing = primary.connection.check(schema.ask_missing(ask), what="checking the tables").split()
+        current = frozenset[Revision]() if missing else _ask(primary, schema.ask_current(ask))
         wanted = frozenset[Revision]() if missing else _ask(keeper, schema.ask_wanted(keeper.desired.place.runtime))
     except AirfleetError as error:
         yield HealthObservation(SCHEMA, False, error.what, Aspect.SCHEMA)
@@ -258,6 +261,8 @@ def _list_outside(
                     "its log shows why: airfleet logs keepalived --host HOST, on each balancer; VRRP is IP protocol 112"
                 )
                 yield HostProblem("fleet", said, hint)
+            case Aspect.OUTSIDE:
+                yield HostProblem("fleet", said, "`airfleet doctor` says what its owner can do")
             case Aspect.UI | Aspect.BROKER:
                 yield HostProblem("fleet", said, "check the hosts above first")
             case _ as never:

@@ -11,9 +11,10 @@ from pathlib import Path
 from airfleet.operations.session import look_at_all
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
 from airfleet.runners.fleet.plan.steps import Step
-from airfleet.runners.fleet.survey import etcd_members, fleet_spec
+from airfleet.runners.fleet.survey import etcd_members, fleet_spec, own_servers
 from airfleet.runners.fleet.survey.host_survey import Survey
 from airfleet.workspace import airflow_version, applied_hosts, credentials, primary_record
+from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.project import find_state
 from airfleet.workspace.rotation import RotationLedger
 
@@ -27,6 +28,7 @@ class Preview:
     rotations: tuple[str, ...]
     former_logins: tuple[str, ...]
     is_rotation_due: bool
+    own_servers: tuple[Diagnosis, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -54,6 +56,8 @@ def preview(project: Path, state: Path | None, *, accept_new_hosts: bool, notify
     with ExitStack() as stack:
         removed, survey = look_at_all(spec, known, stack, notify)
         etcd_members.check_new_voters(spec.fleet, (*survey.views, *removed.views))
+        shells = [view.connection for view in survey.views]
+        own = tuple(own_servers.examine(spec.fleet, spec.credentials, shells))
     rotations, now = RotationLedger(folder.secrets), time.time()
     former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])
-    return Preview(removed, survey, tuple(rotations.describe(now)), tuple(former), rotations.is_due(now))
+    return Preview(removed, survey, tuple(rotations.describe(now)), tuple(former), rotations.is_due(now), own)

@@ -263,9 +263,18 @@ class Fleet:
 
     @property
     def primary(self) -> Host:
-        """Return the database host that accepts writes: the host that was promoted last, or the first in the file."""
-        own = self.with_role("database")
+        """Return the database host that accepts writes: the host that was promoted last, or the first in the file.
+
+        Where somebody else runs PostgreSQL, the first scheduler host stands in for it: airfleet reaches the database
+        from there.
+        """
+        own = self.keepers
         return next((host for host in own if host.name == self.promoted.primary), own[0])
+
+    @property
+    def keepers(self) -> tuple[Host, ...]:
+        """Return the hosts that keep the lease of apply: those of the database, or the schedulers if it is outside."""
+        return self.with_role("database") or self.with_role("scheduler")
 
     def with_role(self, role: Role) -> tuple[Host, ...]:
         """Return the hosts that have a role, in the order of fleet.yaml."""

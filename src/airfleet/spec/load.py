@@ -247,8 +247,9 @@ def _pools(written: model.FleetFile) -> tuple[topology.WorkerPool, ...]:
 
 def _hosts(written: model.FleetFile, pools: tuple[str, ...]) -> tuple[topology.Host, ...]:
     ssh = topology.Ssh(written.ssh.user, written.ssh.port, written.ssh.key, written.ssh.known_hosts)
-    only = len(written.hosts) == 1
-    return tuple(hosts.convert_host(name, one, ssh, only=only, pools=pools) for name, one in written.hosts.items())
+    every = topology.list_roles({name for name in topology.OWN_SECTIONS.values() if getattr(written, name)})
+    roles = every if len(written.hosts) == 1 else ("worker",)
+    return tuple(hosts.convert_host(name, one, ssh, roles, pools=pools) for name, one in written.hosts.items())
 
 
 def _checks(written: checks.ChecksSection) -> fleet.Checks:

@@ -260,7 +260,7 @@ class FleetFile(Section):
     )
     database: DatabaseSection | None = Field(
         default=None,
-        description="A PostgreSQL of your own for the metadata database, for a platform on one machine.",
+        description="A PostgreSQL of your own for the metadata database. No host then has the role `database`.",
         examples=[{"url": {"env": "AIRFLEET_DATABASE"}}],
         json_schema_extra={"x-default": "airfleet runs one itself"},
     )

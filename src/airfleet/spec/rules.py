@@ -59,13 +59,21 @@ def _owned(airflow: dict[str, Any]) -> Iterator[Violation]:
                     break
 
 
+# What fleet.yaml says of the PostgreSQL that airfleet runs on hosts.
+_OF_AIRFLEETS_SERVER = {
+    "backups": "somebody else runs PostgreSQL, so its backups are theirs",
+    "replication": "somebody else runs PostgreSQL, so its replicas are theirs",
+    "reporting": "airfleet makes no login for reports on a server that you run",
+}
+
+
 def _own_database(data: Mapping[str, object]) -> Iterator[Violation]:
     """Yield what does not go with a PostgreSQL that somebody else runs."""
     if not data.get("database"):
         return
-    if data.get("hosts"):
-        hint = "give a host the role `database` instead; `database` is for a platform on one machine"
-        yield Violation(("database",), "a fleet of hosts cannot use a database of yours yet", hint)
+    for key, what in _OF_AIRFLEETS_SERVER.items() if data.get("hosts") else ():
+        if data.get(key):
+            yield Violation((key,), what, "remove this line, or remove `database`")
     if data.get("databases"):
         hint = "make them there yourself, and name each under `connections`"
         yield Violation(("databases",), "airfleet makes no databases on a server that you run", hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -23,6 +23,8 @@ ROLE_WORDS: Mapping[Role, str] = {
     "monitor": "runs Prometheus and Alertmanager, which read every host's metrics",
     "logs": "keeps the lines of every host's logs and searches them",
 }
+# The roles whose servers somebody else may run, and the section of fleet.yaml that names such a server.
+OWN_SECTIONS: Mapping[Role, str] = {"database": "database"}
 DEFAULT_QUEUE = "default"
 BROKER_SIZES = (1, 3)
 # Each host sends its lines to each of the hosts that keep them.
@@ -126,6 +128,11 @@ class Promoted:
     primary: str = ""
     target: str = ""
     is_led: bool = False
+
+
+def list_roles(sections: Container[str]) -> tuple[Role, ...]:
+    """Return every role but those whose servers somebody else runs, by the `sections` that fleet.yaml has."""
+    return tuple(role for role in ROLES if OWN_SECTIONS.get(role) not in sections)
 
 
 def most_processes(concurrency: int) -> int:

@@ -26,8 +26,10 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     if not machines:
         yield from _shared_address(data, machines, {})
         return
-    roles = {name: _roles(host, only=len(machines) == 1) for name, host in machines.items()}
-    yield from _missing_roles(roles)
+    outside = {role for role, section in topology.OWN_SECTIONS.items() if data.get(section)}
+    every = [*topology.list_roles({topology.OWN_SECTIONS[role] for role in outside})]
+    roles = {name: _roles(host, every if len(machines) == 1 else ["worker"]) for name, host in machines.items()}
+    yield from _missing_roles(roles, outside)
     yield from _addresses(machines, roles)
     yield from _shared_address(data, machines, roles)
     yield from _broker(machines, roles)
@@ -48,12 +50,10 @@ def _words(value: object) -> list[str]:
     return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
 
 
-def _roles(host: dict[str, Any], *, only: bool) -> list[str]:
+def _roles(host: dict[str, Any], default: list[topology.Role]) -> list[str]:
     if host.get("roles") is not None:
         return _words(host["roles"])
-    if only:
-        return list(topology.ROLES)
-    return ["worker"] if host.get("pools") else []
+    return [*default] if len(default) > 1 or host.get("pools") else []
 
 
 def _pool(name: str, pool: dict[str, Any]) -> Iterator[Violation]:
@@ -72,14 +72,20 @@ def _pool(name: str, pool: dict[str, Any]) -> Iterator[Violation]:
             yield Violation(("pools", name, "memory"), what, f"allow {needed >> 20}M or more, or lower `concurrency`")
 
 
-def _missing_roles(roles: Mapping[str, list[str]]) -> Iterator[Violation]:
+def _missing_roles(roles: Mapping[str, list[str]], outside: set[topology.Role]) -> Iterator[Violation]:
+    """Yield which roles are missing, or are given although somebody else runs their server."""
     for name, own in roles.items():
+        for role in sorted(outside & set(own)):
+            section = topology.OWN_SECTIONS[role]
+            what = f"this host has the role {role}, and `{section}` names a server that somebody else runs"
+            hint = f"take the role from the host, or remove `{section}`"
+            yield Violation(("hosts", name, "roles"), what, hint)
         if not own:
             known = ", ".join(topology.ROLES)
             yield Violation(("hosts", name), "this host has no role", f"add `roles`: some of {known}")
     given = {role for own in roles.values() for role in own}
     for role in topology.NEEDED_ROLES:
-        if role not in given:
+        if role not in given | outside:
             words = topology.ROLE_WORDS[role]
             yield Violation(("hosts",), f"no host has the role {role}", f"give it to a host: it {words}")
     webs = [name for name, own in roles.items() if "web" in own]

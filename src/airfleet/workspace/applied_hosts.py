@@ -60,6 +60,14 @@ def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
         UsageError: fleet.yaml would put the primary on another host.
     """
     stores = [host for host in known if "database" in host.roles]
+    if fleet.database and stores:
+        what = f"the tables are on {stores[0].name} ({stores[0].address}), and `database` names another server"
+        hint = f"once they are moved there (docs/guides/own-database.md): airfleet apply --forget {stores[0].name}"
+        raise UsageError(what, where="fleet.yaml: database", hint=hint)
+    if stores == [] and not fleet.database and any("scheduler" in host.roles for host in known):
+        hint = "put `database` back; or begin anew with a state folder of its own, and move the tables with pg_dump"
+        what = f"{fleet.primary.name} would start an empty database; the tables are on a server that somebody else runs"
+        raise UsageError(what, where="fleet.yaml: hosts", hint=hint)
     promoted = [host for host in stores if host.name == fleet.promoted.primary]
     before = next(iter([*promoted, *stores]), None)
     after = fleet.primary

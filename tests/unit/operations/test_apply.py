@@ -77,7 +77,7 @@ def carry_out(session: Session) -> Apply:
 
 def test_the_phases_are_in_the_order_in_which_hosts_can_bear_them() -> None:
     assert [phase.name for phase in PHASES] == [
-        *("survey", "claim", "leave", "ship", "foundation", "services", "cleanup", "verify"),
+        *("survey", "own servers", "claim", "leave", "ship", "foundation", "services", "cleanup", "verify"),
     ]
 
 

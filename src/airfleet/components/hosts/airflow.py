@@ -38,7 +38,6 @@ from airfleet.components.host_model import (
     EXECUTION,
     LIB,
     LOG,
-    POSTGRES,
     SERVER_USER,
     TRIGGERER_LOGS,
     Folder,
@@ -51,15 +50,14 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import haproxy, log_servers, logs, web_ports
+from airfleet.components.hosts import database_urls, haproxy, log_servers, logs, web_ports
 from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
-from airfleet.spec.secrets import Secret
 from airfleet_provider.contract import environment as variables
 
-HOME = "server"
+HOME = database_urls.HOME
 FOLDER = ETC / HOME
 STATE = LIB / HOME
 KEYS = FOLDER / "keys.json"
@@ -114,7 +112,7 @@ def describe_scheduler(place: Place) -> Part:
         FOLDER / "celery.json",
         celery.render_scheduler(
             rabbitmq.url(place, permissions.PUBLISHER, place.credentials.publisher),
-            results_dsn(place, result_database.READER),
+            database_urls.results_dsn(place, result_database.READER),
             queue_names,
             rabbitmq.QUEUE_TYPE,
             place.credentials.signing,
@@ -182,7 +180,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting(
             "database",
             "sql_alchemy_conn_async",
-            session_dsn(place, "asyncpg"),
+            database_urls.session_dsn(place, "asyncpg"),
             "asyncpg prepares statements, which a pool of transactions cannot serve",
         ),
         Setting(
@@ -238,12 +236,6 @@ def list_celery_settings(place: Place) -> tuple[Setting, ...]:
     )
 
 
-def results_dsn(place: Place, role: str) -> Secret:
-    """Return the URL of the result database for a database role."""
-    password = place.credentials.results.by_role[role]
-    return place.site(HOME).dsn(result_database.DATABASE, role, password, driver="psycopg2")
-
-
 def _render_routing(place: Place) -> str:
     rules = [asdict(route) for route in place.fleet.routing]
     return json.dumps({"pools": {pool.name: pool.queues[0] for pool in place.fleet.pools}, "rules": rules})
@@ -251,20 +243,6 @@ def _render_routing(place: Place) -> str:
 
 def _default_queue(place: Place) -> str:
     return place.fleet.airflow.get("operators", {}).get("default_queue", "default")
-
-
-def session_dsn(place: Place, driver: str) -> str:
-    return (
-        place.site(HOME).dsn("airflow_session", "airflow", place.credentials.platform.airflow, driver=driver).reveal()
-    )
-
-
-def direct_dsn(place: Place) -> str:
-    """Return the URL of PostgreSQL itself, for scheduler hosts: a session lock does not survive in a pooler."""
-    site = replace(place.site(HOME), database_port=POSTGRES)
-    dsn = site.dsn("airflow", "airflow", place.credentials.platform.airflow, driver="psycopg2").reveal()
-    # With a fixed order, a scheduler agent would wait for a dead host at each connection if that host is the first.
-    return f"{dsn}&load_balance_hosts=random" if len(site.database_hosts) > 1 else dsn
 
 
 def config_path(place: Place, home: str) -> Path:
@@ -313,8 +291,8 @@ def _describe(
     apis = " ".join(web_ports.find_url(place, host) for host in place.fleet.with_role("web"))
     trust = f"AIRFLOW__AIRFLEET__AUTHORITIES={AUTHORITIES}\n" if place.credentials.encryption.api.is_used else ""
     session = private(
-        FOLDER / "session.env",
-        f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(direct_dsn(place))}\n"
+        database_urls.SESSION,
+        f"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN={quote(database_urls.direct_dsn(place))}\n"
         # A scheduler declares a silent task dead only while one of these APIs answers.
         f"AIRFLOW__AIRFLEET__EXECUTION_APIS={quote(apis)}\n{trust}",
         SERVER_USER,

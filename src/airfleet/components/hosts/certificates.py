@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.components.host_model import AUTHORITIES, Folder, HostFile, Part, Place, private
+from airfleet.components.host_model import AUTHORITIES, DATABASE_AUTHORITIES, Folder, HostFile, Part, Place, private
 
 # The files of a server, in its folder.
 CERTIFICATE, KEY = "host.pem", "host.key"
@@ -12,10 +12,12 @@ CERTIFICATE, KEY = "host.pem", "host.key"
 
 def describe(place: Place) -> Part:
     """The certificates of the authorities, which every client on the host reads; they are no secret."""
+    own = place.credentials.database
+    others = (HostFile(DATABASE_AUTHORITIES, own.authorities),) if own and own.authorities else ()
     return Part(
         name="certificates",
         folders=(Folder(AUTHORITIES.parent),),
-        files=(HostFile(AUTHORITIES, place.credentials.encryption.trusted),),
+        files=(HostFile(AUTHORITIES, place.credentials.encryption.trusted), *others),
     )
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from airfleet.components import metadata
 from airfleet.components.host_model import SERVER_USER, Job, Part, Place, Stage
-from airfleet.components.hosts import airflow
+from airfleet.components.hosts import airflow, database_urls
 from airfleet.components.model import File, reveal
+from airfleet.components.postgresql import own_server
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import Migration, MigrationKind
@@ -21,7 +22,7 @@ def describe(place: Place) -> Part:
     """The jobs of one scheduler host; only the first such host has any."""
     if place.host != place.fleet.with_role("scheduler")[0]:
         return Part(name="metadata")
-    return Part(name="metadata", jobs=(_fill(place), *clean_up(place, runner.read_own())))
+    return Part(name="metadata", jobs=(*own_server.list_jobs(place), _fill(place), *clean_up(place, runner.read_own())))
 
 
 def _fill(place: Place) -> Job:
@@ -78,7 +79,7 @@ def administer(place: Place, commands: Iterable[Sequence[str]], **more: str) -> 
     exports = {
         **airflow.environment(place, airflow.HOME),
         **more,
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": airflow.direct_dsn(place),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_urls.direct_dsn(place),
     }
     exports |= {key: reveal(value) for key, value in place.objects.environment.items()}
     lines = [f"export {key}={_word(value)}" for key, value in exports.items()]

@@ -19,7 +19,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import airflow, logs
+from airfleet.components.hosts import airflow, database_urls, logs
 from airfleet.components.model import Origin, Setting
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
@@ -98,7 +98,7 @@ def _link(place: Place, pool: WorkerPool) -> HostFile:
     login = permissions.consumer(pool.name, place.credentials.consumers[pool.name], pool.queues)
     text = celery.render_worker(
         rabbitmq.url(place, login.name, login.password),
-        airflow.results_dsn(place, result_database.WRITER),
+        database_urls.results_dsn(place, result_database.WRITER),
         pool.queues,
         rabbitmq.QUEUE_TYPE,
         place.credentials.signing,

@@ -58,7 +58,7 @@ def render_limits(fleet: Fleet, expiries: Iterable[Expiry] = ()) -> str:
         {"record": "airfleet:limit:archive_complete_age_seconds", "expr": f"vector({ARCHIVE_WEEK_S + archive_s})"},
     ]
     rules: list[dict[str, Any]] = [
-        *((backups,) if fleet.hosts else ()),
+        *((backups,) if fleet.hosts and not fleet.database else ()),
         *(archives if fleet.archive.every_hours else ()),
         *(
             {

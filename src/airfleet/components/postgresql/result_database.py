@@ -30,13 +30,32 @@ class ResultLogins:
         return {WRITER: self.writer, READER: self.reader}
 
 
-# A superuser who is connected to the database may run this at any time after the migrations.
-RIGHTS = f"""\
+@dataclass(frozen=True, slots=True)
+class ResultNames:
+    """The names of the result database, of the role that adds results, and of the role that reads them."""
+
+    database: str = DATABASE
+    writer: str = WRITER
+    reader: str = READER
+
+
+def name_beside(metadata: str) -> ResultNames:
+    """Return the names on a server that somebody else runs, where another fleet may have a metadata database too."""
+    return ResultNames(f"{metadata}_results", f"{metadata}_results_writer", f"{metadata}_results_reader")
+
+
+def render_rights(names: ResultNames) -> str:
+    """Return SQL that the owner of the database, connected to it, may run at any time after the migrations."""
+    writer, reader = names.writer, names.reader
+    return f"""\
 BEGIN;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
-GRANT USAGE ON SCHEMA airfleet TO {WRITER}, {READER};
-REVOKE ALL ON airfleet.task_result FROM PUBLIC, {WRITER}, {READER};
-GRANT INSERT (task_id, status) ON airfleet.task_result TO {WRITER};
-GRANT SELECT, DELETE ON airfleet.task_result TO {READER};
+GRANT USAGE ON SCHEMA airfleet TO {writer}, {reader};
+REVOKE ALL ON airfleet.task_result FROM PUBLIC, {writer}, {reader};
+GRANT INSERT (task_id, status) ON airfleet.task_result TO {writer};
+GRANT SELECT, DELETE ON airfleet.task_result TO {reader};
 COMMIT;
 """
+
+
+RIGHTS = render_rights(ResultNames())

@@ -98,11 +98,13 @@ def describe(move: VersionMove, fleet: Fleet, *, drain_s: float) -> tuple[str, .
     ]
     # An api-server serves workers of its own version and of older versions.
     rolling = [*work, *serve] if move.is_back else [*serve, *work]
-    backup = "keep the backup that was made" if move.backup else "back it up"
+    backup = f"{'keep the backup that was made' if move.backup else 'back it up'}, on {fleet.primary.name}"
+    if fleet.database:
+        backup = "its owner has backed it up"
     return (
         f"{fleet.name}: Airflow {move.before} to {move.after}{begun}",
         "packages: unpack them beside the running ones",
-        f"database: {backup}, on {fleet.primary.name}",
+        f"database: {backup}",
         "schema: migrate it if the versions differ; schedulers and api-servers then stop, and tasks wait",
         *rolling,
         "no step interrupts a task" + ("" if move.is_back else f"; the way back: {NOW} --back"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from airfleet.components.host_model import OPT, SERVER_USER, Job, Stage
 from airfleet.components.hosts import metadata_jobs
+from airfleet.components.postgresql.own_server import ask_airflow
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup.pgbackrest import repository
 from airfleet.operations.session import FleetSession
@@ -102,12 +103,12 @@ class Upgrade:
 
     def _run(self, move: VersionMove, survey: Survey) -> UpgradeResult:
         primary = _find(survey, self._spec.fleet.primary.name)
-        if not self._session.hold_lease(*survey.with_role("database")):
+        if not self._session.hold_lease(*survey.find_all(self._spec.fleet.keepers)):
             raise AirfleetError("another apply changed this fleet in the meantime", hint=f"run it again: {NOW}")
         built = airflow_archives.build(survey, self._tell)
         self._apply(survey, built, moves.take_unpacking)
         is_moved = self._read_schema(survey) != self._want_schema(survey)
-        if not move.backup:
+        if not (move.backup or self._spec.fleet.database):
             host = self._spec.fleet.primary.name
             made = repository.take(primary.connection, host, self._spec.fleet.backups, self._tell)
             move = replace(move, backup=made.name)
@@ -159,7 +160,8 @@ class Upgrade:
 
     def _read_schema(self, survey: Survey) -> frozenset[schema.Revision]:
         primary = _find(survey, self._spec.fleet.primary.name)
-        return schema.parse(primary.connection.check(schema.ask_current(), what="checking the schema"))
+        script = schema.ask_current(ask_airflow(primary.desired.place))
+        return schema.parse(primary.connection.check(script, what="checking the schema"))
 
     def _want_schema(self, survey: Survey) -> frozenset[schema.Revision]:
         view = self._find_keeper(survey)

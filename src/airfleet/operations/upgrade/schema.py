@@ -33,17 +33,17 @@ class Revision:
     name: str
 
 
-def ask_current() -> str:
-    """Return a script for the primary that prints the revisions of the schema."""
+def ask_current(ask: str = ASK_AIRFLOW) -> str:
+    """Return a script for the primary that prints the revisions of the schema. `ask` is its way to ask."""
     queries = " UNION ALL ".join(f"SELECT '{table} ' || version_num FROM {table}" for table in CHAINS)  # noqa: S608 - its own
-    return f"{ASK_AIRFLOW} -c {shlex.quote(queries)}"
+    return f"{ask} -c {shlex.quote(queries)}"
 
 
-def ask_missing() -> str:
+def ask_missing(ask: str = ASK_AIRFLOW) -> str:
     """Return a script for the primary that prints the tables of Airflow that are missing."""
     names = ", ".join(f"'{name}'" for name in (*TABLES, *CHAINS))
     query = f"SELECT name FROM unnest(ARRAY[{names}]) AS name WHERE to_regclass(name) IS NULL"  # noqa: S608 - its own
-    return f"{ASK_AIRFLOW} -c {shlex.quote(query)}"
+    return f"{ask} -c {shlex.quote(query)}"
 
 
 def explain(missing: Iterable[str], current: Iterable[Revision], wanted: Iterable[Revision]) -> str:

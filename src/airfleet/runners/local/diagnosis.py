@@ -72,13 +72,14 @@ def _examine_own_database(project: Path, folder: StateFolder) -> Iterator[Diagno
         return
     if fleet.database is None or not environment.is_beside():
         return
-    from airfleet.runners.local import own_database  # noqa: PLC0415 - psycopg comes with Airflow's environment
+    from airfleet.peers import database as own_database  # noqa: PLC0415 - psycopg comes with Airflow's environment
+    from airfleet.peers.connection import SUBJECT  # noqa: PLC0415
 
     try:
         url = resolve(fleet.database, environ=os.environ, project=project, where=own_database.WHERE)
         database = own_database.read(url)
     except AirfleetError as error:
-        yield Diagnosis("error", own_database.SUBJECT, error.what, error.hint)
+        yield Diagnosis("error", SUBJECT, error.what, error.hint)
         return
     instance = folder.peek_instance() or ""
     yield from own_database.examine(database, instance, connections=launch.count_connections(fleet))

@@ -167,7 +167,7 @@ def prepare(
 def _find_own_database(fleet: Fleet, project: Path, instance: str, warn: Callable[[str], None]) -> OwnDatabase | None:
     if fleet.database is None:
         return None
-    from airfleet.runners.local import own_database  # noqa: PLC0415 - psycopg costs other platforms 0.1 s
+    from airfleet.peers import database as own_database  # noqa: PLC0415 - psycopg costs other platforms 0.1 s
 
     url = resolve(fleet.database, environ=os.environ, project=project, where=own_database.WHERE)
     found = own_database.read(url)

@@ -7,7 +7,7 @@ import os
 import psycopg
 from psycopg import sql
 
-from airfleet.runners.local import own_database
+from airfleet.peers import database as own_database
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import MigratedDatabase, MigrationError, MigrationKind
 

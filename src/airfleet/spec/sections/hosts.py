@@ -194,13 +194,16 @@ class RetentionSection(Section):
 
 
 def convert_host(
-    name: str, written: HostSection, ssh: topology.Ssh, *, only: bool, pools: tuple[str, ...]
+    name: str,
+    written: HostSection,
+    ssh: topology.Ssh,
+    roles: tuple[topology.Role, ...],
+    *,
+    pools: tuple[str, ...],
 ) -> topology.Host:
-    """Return the host with its defaults. `only` says that the fleet has no other host."""
+    """Return the host with its defaults. `roles` are those of a host that names none."""
     if written.roles is not None:
         roles = tuple(dict.fromkeys(written.roles))
-    else:
-        roles = topology.ROLES if only else ("worker",)
     served = tuple(dict.fromkeys(pools if written.pools is None else written.pools))
     return topology.Host(
         name=name,

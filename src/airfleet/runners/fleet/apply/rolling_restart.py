@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from airfleet.components.host_model import WORKER_USER, Service, Stage
 from airfleet.components.hosts import haproxy, workers
 from airfleet.components.postgresql import patroni
-from airfleet.components.postgresql.server import ASK_AIRFLOW
+from airfleet.components.postgresql.own_server import ask_airflow
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.scheduler import NAME as SCHEDULER
 from airfleet.errors import AirfleetError
@@ -185,9 +185,9 @@ class Rolling:
         for view in self._views:
             place = view.desired.place
             guarded = len(place.fleet.with_role("scheduler")) > 1 and place.fleet.scheduler_mode == "active-standby"
-            if place.host == place.primary and guarded:
+            if place.host == place.fleet.primary and guarded:
                 try:
-                    return view.connection.run(f"{ASK_AIRFLOW} -c {shlex.quote(sql)}", timeout_s=20).out
+                    return view.connection.run(f"{ask_airflow(place)} -c {shlex.quote(sql)}", timeout_s=20).out
                 except AirfleetError:
                     return ""
         return ""

@@ -66,7 +66,7 @@ def _by_copies(work: Sequence[Item[T]]) -> list[list[Item[T]]]:
 
 def _is_primary(item: Item[T]) -> bool:
     place = item[0].desired.place
-    return place.host == place.primary
+    return place.host == place.fleet.primary
 
 
 def _begins(item: Item[T]) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airfleet.components.host_model import FleetCredentials, Objects
 from airfleet.components.hosts import haproxy
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.fleet.transport import database_cluster
+from airfleet.runners.fleet.transport import database_cluster, own_servers
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret, resolve
@@ -94,7 +94,9 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
     return FleetSpec(
         fleet=database_cluster.refresh(fleet, folder, project),
         project=project,
-        credentials=credentials.read(folder, rotations, fleet),
+        credentials=replace(
+            credentials.read(folder, rotations, fleet), database=own_servers.read_database(fleet, project)
+        ),
         objects=Objects(
             connections={key: resolve_connection(key, one, project) for key, one in fleet.connections.items()},
             variables={key: value(one, f"variables.{key}") for key, one in fleet.variables.items()},

@@ -19,7 +19,7 @@ from airfleet.runners.fleet.plan.facts import HostFacts, MachineFacts
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey.fleet_spec import FleetSpec
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError, as_host_error
-from airfleet.spec.topology import Host, Role
+from airfleet.spec.topology import Host
 from airfleet.workspace import airflow_version
 
 MOST_AT_ONCE = 32
@@ -51,9 +51,9 @@ class Survey:
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for view in self.views for step in view.steps)
 
-    def with_role(self, role: Role) -> tuple[HostView, ...]:
-        """The hosts of a role that can be worked on."""
-        return tuple(view for view in self.views if role in view.desired.place.host.roles)
+    def find_all(self, hosts: Iterable[Host]) -> tuple[HostView, ...]:
+        """Return the views of those of the hosts that can be worked on."""
+        return tuple(view for host in hosts if (view := self.find(host.name)))
 
     def find(self, name: str) -> HostView | None:
         """Return the view of a host, or None if it cannot be changed."""

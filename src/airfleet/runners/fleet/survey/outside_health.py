@@ -41,6 +41,7 @@ class Aspect(enum.Enum):
     DATABASE = enum.auto()
     SCHEMA = enum.auto()
     VERSION = enum.auto()
+    OUTSIDE = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)

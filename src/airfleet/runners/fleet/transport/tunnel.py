@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from airfleet.components.host_model import POSTGRES
-from airfleet.runners.fleet.transport import database_cluster
+from airfleet.runners.fleet.transport import database_cluster, own_servers
 from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login
@@ -20,11 +20,22 @@ from airfleet.workspace.rotation import RotationLedger
 def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[Secret]:
     """Open a tunnel to the database, and yield its URL. The database listens only on the loopback of its host.
 
+    A database that somebody else runs is reached from the first scheduler host.
+
     Raises:
         AirfleetError: The host does not answer.
     """
     folder = find_state(project, state)
     folder.create()
+    if own := own_servers.read_database(fleet, project):
+        connection = HostConnection(fleet.primary, project)
+        connection.open()
+        try:
+            with connection.forward(own.host, own.port) as port:
+                yield own.through(port)
+        finally:
+            connection.close()
+        return
     password = credentials.read(folder, RotationLedger(folder.secrets), fleet).platform.airflow
     login = f"{find_login('airflow', password)}:{password.reveal()}"
     connection = HostConnection(database_cluster.refresh(fleet, folder, project).primary, project)

@@ -5,6 +5,7 @@ The checks change nothing. Each finding says what is wrong, and how the owner of
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -16,17 +17,17 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from airfleet.components.model import OwnDatabase
-from airfleet.errors import AirfleetError, UsageError
+from airfleet.components.postgresql.result_database import ResultLogins
+from airfleet.errors import UsageError
+from airfleet.peers import result_server
+from airfleet.peers.connection import SUBJECT, ask, connect, say
+from airfleet.peers.findings import judge_round_trip, refuse
 from airfleet.spec.secrets import Secret
-from airfleet.workspace.diagnosis import Diagnosis, Level
+from airfleet.workspace.diagnosis import Diagnosis
 
 WHERE = "fleet.yaml: database.url"
-SUBJECT = "database"
 # Airflow 3.3 works with this version and later ones.
 LEAST_VERSION = 14
-CONNECT_S = 10
-# A task start takes some twenty round trips, one after another.
-SLOW_MS, TOO_SLOW_MS = 5.0, 100.0
 PINGS = 5
 NOTICE_S = 5.0
 CLOCK_S = 30.0
@@ -79,9 +80,28 @@ def read(url: Secret) -> OwnDatabase:
             where=WHERE,
             hint="add &sslrootcert=/path/of/ca.pem",
         )
-    return OwnDatabase(host, int(port), str(words["dbname"]), str(words["user"]), Secret(str(words["password"])), tls)
+    text = Path(authorities).read_text() if authorities else ""
+    password = Secret(str(words["password"]))
+    return OwnDatabase(host, int(port), str(words["dbname"]), str(words["user"]), password, tls, text)
 
 
+def read_for_hosts(url: Secret) -> OwnDatabase:
+    """Return the database that a URL names, for hosts of a fleet.
+
+    Raises:
+        UsageError: As in `read`; or the hosts could not use it.
+    """
+    found = read(url)
+    if found.is_here:
+        hint = "name the address at which the hosts of the fleet reach it"
+        raise UsageError(f"each host of the fleet would look for {found.host} on itself", where=WHERE, hint=hint)
+    if not _NAME.fullmatch(found.name):
+        what = "the name of the database is a part of other names, such as that of the result database"
+        raise UsageError(what, where=WHERE, hint="46 lower-case letters, digits and _ at most, and no digit first")
+    return found
+
+
+_NAME = re.compile("[a-z_][a-z0-9_]{0,45}")
 _ENCODED = "in the password, write % as %25, @ as %40 and / as %2F"
 _FORM = "postgresql://login:password@host:5432/database?sslmode=verify-full&sslrootcert=/path/of/ca.pem"
 
@@ -92,51 +112,37 @@ def require(database: OwnDatabase, instance: str, *, connections: int, warn: Cal
     Raises:
         AirfleetError: It cannot. The text lists everything that is missing.
     """
-    found = examine(database, instance, connections=connections)
-    for one in found:
-        if one.level == "warning":
-            warn(f"{one.subject}: {one.what}; {one.hint}")
-    errors = [one for one in found if one.level == "error"]
-    if errors:
-        what = "".join(f"\n- {one.what}\n  {one.hint}" for one in errors)
-        raise AirfleetError(f"this PostgreSQL lacks what a platform needs:{what}", where=WHERE)
+    refuse(examine(database, instance, connections=connections), "this PostgreSQL", WHERE, warn)
 
 
-def examine(database: OwnDatabase, instance: str, *, connections: int) -> list[Diagnosis]:
-    """Make all checks of a database for the platform `instance`, which opens up to `connections` connections."""
+def examine(
+    database: OwnDatabase, instance: str, *, connections: int, way: int = 0, results: ResultLogins | None = None
+) -> list[Diagnosis]:
+    """Make all checks of a database for the platform `instance`, which opens up to `connections` connections.
+
+    If `way` is not 0, this port of this machine leads there. The time of a round trip is then not that of a host.
+    `results` are the logins of the result database, which a fleet has.
+    """
     try:
-        with connect(database) as connection:
-            if _ask(connection, "SELECT pg_is_in_recovery()")[0]:
-                return [_say("error", "this server only reads: it is a replica", "name the address of the primary")]
+        with connect(database, way) as connection:
+            if ask(connection, "SELECT pg_is_in_recovery()")[0]:
+                return [say("error", "this server only reads: it is a replica", "name the address of the primary")]
             return [
                 _judge_version(connection.info.server_version),
                 *_judge_settings(connection),
                 *_judge_rights(connection),
                 *_judge_owner(connection, instance),
                 *_judge_room(connection, connections),
-                _judge_notices(connection, database),
+                _judge_notices(connection, database, way),
                 _judge_encryption(connection, database),
-                _judge_latency(connection),
+                *(() if way else (_judge_latency(connection),)),
                 *_judge_clock(connection),
+                *(result_server.examine(connection, database, results, way) if results else ()),
             ]
     except psycopg.OperationalError as error:
         first = (str(error).strip().splitlines() or ["no answer"])[0]
         hint = "is the server up, and may this machine and this login reach the database (pg_hba.conf, security group)?"
-        return [_say("error", f"{database.host}:{database.port} refuses the login {database.user}: {first}", hint)]
-
-
-def connect(database: OwnDatabase) -> psycopg.Connection:
-    """Connect to the metadata database. Raises psycopg.OperationalError if it does not answer or refuses the login."""
-    return psycopg.connect(
-        host=database.host,
-        port=database.port,
-        dbname=database.name,
-        user=database.user,
-        password=database.password.reveal(),
-        connect_timeout=CONNECT_S,
-        autocommit=True,
-        **database.tls,  # type: ignore[arg-type]
-    )
+        return [say("error", f"{database.host}:{database.port} refuses the login {database.user}: {first}", hint)]
 
 
 def claim(connection: psycopg.Connection, instance: str) -> None:
@@ -147,31 +153,21 @@ def claim(connection: psycopg.Connection, instance: str) -> None:
 _OWNED_BY = "the platform "
 
 
-def _say(level: Level, what: str, hint: str = "") -> Diagnosis:
-    return Diagnosis(level, SUBJECT, what, hint)
-
-
-def _ask(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
-    row = connection.execute(query).fetchone()
-    assert row is not None  # noqa: S101 - each query returns one row
-    return tuple(row)
-
-
 def _judge_version(version: int) -> Diagnosis:
     major = version // 10_000
     if major < LEAST_VERSION:
-        return _say("error", f"it is PostgreSQL {major}", f"upgrade it to {LEAST_VERSION} or later")
-    return _say("ok", f"PostgreSQL {major}")
+        return say("error", f"it is PostgreSQL {major}", f"upgrade it to {LEAST_VERSION} or later")
+    return say("ok", f"PostgreSQL {major}")
 
 
 def _judge_settings(connection: psycopg.Connection) -> Iterator[Diagnosis]:
-    said = {name: str(_ask(connection, f"SELECT current_setting('{name}', true)")[0]) for name in (*NEEDED, *WANTED)}
+    said = {name: str(ask(connection, f"SELECT current_setting('{name}', true)")[0]) for name in (*NEEDED, *WANTED)}
     for name, (value, why) in NEEDED.items():
         if said[name] != value:
-            yield _say("error", f"{name} is {said[name]}, not {value}: {why}", _hint(name, value))
+            yield say("error", f"{name} is {said[name]}, not {value}: {why}", _hint(name, value))
     for name, (values, why) in WANTED.items():
         if said[name] not in (*values, "None"):
-            yield _say("warning", f"{name} is {said[name]}: {why}", _hint(name, values[0]))
+            yield say("warning", f"{name} is {said[name]}: {why}", _hint(name, values[0]))
 
 
 def _hint(name: str, value: str) -> str:
@@ -181,7 +177,7 @@ def _hint(name: str, value: str) -> str:
 
 
 def _judge_rights(connection: psycopg.Connection) -> Iterator[Diagnosis]:
-    user, database, schema, on_database, temporary, on_schema = _ask(
+    user, database, schema, on_database, temporary, on_schema = ask(
         connection,
         "SELECT current_user, current_database(), current_schema(),"
         " has_database_privilege(current_database(), 'CREATE'),"
@@ -196,21 +192,21 @@ def _judge_rights(connection: psycopg.Connection) -> Iterator[Diagnosis]:
     if not on_schema:
         missing.append(f"GRANT CREATE ON SCHEMA {schema or 'public'} TO {user}")
     if missing:
-        yield _say("error", f"the login {user} may not make its tables in {database}", "; ".join(missing))
+        yield say("error", f"the login {user} may not make its tables in {database}", "; ".join(missing))
 
 
 def _judge_owner(connection: psycopg.Connection, instance: str) -> Iterator[Diagnosis]:
-    [said] = _ask(
+    [said] = ask(
         connection,
         "SELECT coalesce(max(obj_description(oid, 'pg_namespace')), '') FROM pg_namespace WHERE nspname = 'airfleet'",
     )
     if said.startswith(_OWNED_BY) and said != f"{_OWNED_BY}{instance}":
         hint = "use another database; or stop that platform for good, and then run: COMMENT ON SCHEMA airfleet IS NULL"
-        yield _say("error", "another platform works with this database, from another state folder", hint)
+        yield say("error", "another platform works with this database, from another state folder", hint)
 
 
 def _judge_room(connection: psycopg.Connection, connections: int) -> Iterator[Diagnosis]:
-    most, own, used = _ask(
+    most, own, used = ask(
         connection,
         "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
         " (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
@@ -218,35 +214,34 @@ def _judge_room(connection: psycopg.Connection, connections: int) -> Iterator[Di
     )
     room = min(most - used + 1, own if own >= 0 else most)
     if room < connections:
-        what = (
-            f"it has room for {room} more connections, and a platform with this `parallelism` opens up to {connections}"
-        )
-        yield _say("warning", what, f"raise max_connections by {connections - room}, or lower `parallelism`")
+        what = f"it has room for {room} more connections, and this platform opens up to {connections}"
+        hint = f"raise max_connections by {connections - room}, or let fewer tasks run at once"
+        yield say("warning", what, hint)
 
 
-def _judge_notices(connection: psycopg.Connection, database: OwnDatabase) -> Diagnosis:
+def _judge_notices(connection: psycopg.Connection, database: OwnDatabase, way: int) -> Diagnosis:
     """Check that a notice reaches a session. A pool of transactions in between loses it, and session locks too."""
     channel = sql.Identifier(f"airfleet_check_{connection.info.backend_pid}")
     connection.execute(sql.SQL("LISTEN {}").format(channel))
-    with connect(database) as other:
+    with connect(database, way) as other:
         other.execute(sql.SQL("NOTIFY {}").format(channel))
     heard = next(iter(connection.notifies(timeout=NOTICE_S, stop_after=1)), None)
     connection.execute(sql.SQL("UNLISTEN {}").format(channel))
     if heard is None:
         hint = "name the server itself, or a pool in the mode `session`"
-        return _say("error", "a NOTIFY does not arrive: a pool of transactions is in between", hint)
-    return _say("ok", "notices arrive")
+        return say("error", "a NOTIFY does not arrive: a pool of transactions is in between", hint)
+    return say("ok", "notices arrive")
 
 
 def _judge_encryption(connection: psycopg.Connection, database: OwnDatabase) -> Diagnosis:
-    [is_encrypted] = _ask(connection, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    [is_encrypted] = ask(connection, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
     if database.is_here:
-        return _say("ok", "on this machine")
+        return say("ok", "on this machine")
     if not is_encrypted:
-        return _say("warning", "passwords and rows cross the network in clear", f"let the server offer TLS: {_FORM}")
+        return say("warning", "passwords and rows cross the network in clear", f"let the server offer TLS: {_FORM}")
     if not database.tls.get("sslmode", "").startswith("verify"):
-        return _say("warning", "encrypted, but nobody verifies which server answers", f"write {_FORM}")
-    return _say("ok", "encrypted, and the server is verified")
+        return say("warning", "encrypted, but nobody verifies which server answers", f"write {_FORM}")
+    return say("ok", "encrypted, and the server is verified")
 
 
 def _judge_latency(connection: psycopg.Connection) -> Diagnosis:
@@ -255,17 +250,14 @@ def _judge_latency(connection: psycopg.Connection) -> Diagnosis:
         begun = time.perf_counter()
         connection.execute("SELECT 1")
         times.append((time.perf_counter() - begun) * 1000)
-    took = statistics.median(times)
-    hint = "run airfleet where the database is: a task start takes some twenty round trips"
-    level: Level = "error" if took > TOO_SLOW_MS else "warning" if took > SLOW_MS else "ok"
-    return _say(level, f"a round trip takes {took:.1f} ms", "" if level == "ok" else hint)
+    return judge_round_trip(SUBJECT, statistics.median(times))
 
 
 def _judge_clock(connection: psycopg.Connection) -> Iterator[Diagnosis]:
     before = time.time()
-    [there] = _ask(connection, "SELECT extract(epoch FROM clock_timestamp())::float8")
+    [there] = ask(connection, "SELECT extract(epoch FROM clock_timestamp())::float8")
     after = time.time()
     ahead_s = max(there - after, 0.0) or min(there - before, 0.0)
     if abs(ahead_s) > CLOCK_S:
         way = "ahead of" if ahead_s > 0 else "behind"
-        yield _say("warning", f"its clock is {abs(ahead_s):.0f} s {way} this machine's", "correct the wrong clock")
+        yield say("warning", f"its clock is {abs(ahead_s):.0f} s {way} this machine's", "correct the wrong clock")

@@ -11,7 +11,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from airfleet.components.model import OwnDatabase
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local import own_database, own_tables
+from airfleet.peers import database as own_database
+from airfleet.peers.connection import connect
+from airfleet.runners.local import own_tables
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.diagnosis import Diagnosis
 from servers import Server, serve
@@ -91,7 +93,7 @@ def test_airfleet_makes_its_tables_and_notes_whose_they_are(
     monkeypatch.setenv("AIRFLEET_OWN_INSTANCE", "a")
     own_tables.main()
     own_tables.main()
-    with own_database.connect(database) as connection:
+    with connect(database) as connection:
         assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
         assert connection.execute("SELECT count(*) FROM airfleet.seat").fetchone() == (0,)
     assert "another platform" not in str(examine(database))
