@@ -143,7 +143,7 @@ class Apply:
             AirfleetError: They lack what the fleet needs. The text lists everything.
         """
         spec = self._session.spec
-        found = own_servers.examine(spec.fleet, spec.credentials, [view.connection for view in self.survey.views])
+        found = own_servers.examine(spec.fleet, spec.credentials, (view.connection for view in self.survey.views))
         refuse(found, "a server that somebody else runs", own_servers.WHERE, self._session.notify)
 
     def take_lease(self) -> None:

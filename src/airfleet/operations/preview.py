@@ -56,7 +56,7 @@ def preview(project: Path, state: Path | None, *, accept_new_hosts: bool, notify
     with ExitStack() as stack:
         removed, survey = look_at_all(spec, known, stack, notify)
         etcd_members.check_new_voters(spec.fleet, (*survey.views, *removed.views))
-        shells = [view.connection for view in survey.views]
+        shells = (view.connection for view in survey.views)
         own = tuple(own_servers.examine(spec.fleet, spec.credentials, shells))
     rotations, now = RotationLedger(folder.secrets), time.time()
     former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])

@@ -19,7 +19,7 @@ from airfleet.runners.fleet.survey import outside_health
 from airfleet.runners.fleet.survey.host_survey import HostView, Survey
 from airfleet.workspace import applied_hosts
 from airfleet.workspace.state_folder import StateFolder
-from places import desired, parse
+from places import CREDENTIALS, desired, parse
 
 STEP = Step("web1", Stage.BASE, Mask("x.service"), "mask x.service", "airfleet runs it")
 
@@ -29,7 +29,8 @@ class Session:
 
     def __init__(self, folder: StateFolder, *, steps: tuple[Step, ...] = (STEP,), absent: str = "") -> None:
         self.folder, self.steps = folder, steps
-        self.spec = SimpleNamespace(fleet=parse(), rotations=SimpleNamespace(is_due=lambda *_, **__: False))
+        rotations = SimpleNamespace(is_due=lambda *_, **__: False)
+        self.spec = SimpleNamespace(fleet=parse(), credentials=CREDENTIALS, rotations=rotations)
         self.names = [host.name for host in self.spec.fleet.hosts if host.name != absent]
         self.is_lost = False
         self.is_unchanged = True

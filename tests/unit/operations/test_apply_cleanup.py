@@ -27,7 +27,7 @@ from airfleet.workspace import credentials
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.migrations import runner
 from converged_hosts import converged
-from places import RUNTIME, desired, parse, place
+from places import CREDENTIALS, RUNTIME, desired, parse, place
 
 FOUR = """\
 name: flights
@@ -110,7 +110,8 @@ class Session:
 
     def __init__(self, fleet: Fleet, folder: StateFolder) -> None:
         self._fleet, self.folder = fleet, folder
-        self.spec: Any = type("Spec", (), {"fleet": parse(FOUR), "rotations": Rotations()})()
+        fields = {"fleet": parse(FOUR), "credentials": CREDENTIALS, "rotations": Rotations()}
+        self.spec: Any = type("Spec", (), fields)()
         self.is_lost = False
 
     def notify(self, line: str) -> None:
