@@ -2,6 +2,7 @@
 
 make drill-alerts                               every part: about an hour and a half
 make drill-alerts ARGS="--parts broker tasks"   some parts; the others keep their rows in bench/results/alerts.json
+make drill-alerts ARGS="--parts tasks database --only DagImportErrors ReplicationLags --together"
 
 An `airfleet up --monitor` with Celery, and then a fleet of three machines made here (part `hosts`), are broken in one
 way after another. Real Prometheus and Alertmanager evaluate airfleet's rules, with shorter `for` and windows
@@ -54,11 +55,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--only", nargs="+", help="only the drills of these alerts")
+    parser.add_argument(
+        "--together", action="store_true", help="all chosen ones of a bed side by side, which saves time"
+    )
     chosen = parser.parse_args()
     # Whatever ends this process, what it has started ends first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     groups = {part: list(choose(part, chosen.only)) for part in chosen.parts}
     local = [group for part, own in groups.items() if part != HOSTS for group in own]
+    if chosen.together:
+        local = [[drill for group in local for drill in group]] if local else []
     run_all(local_bed.make, local)
     run_all(hosts_bed.make, groups.get(HOSTS, []))
 
