@@ -34,6 +34,7 @@ test: dev-env  ## Run all checks and tests
 	tools/chromium
 	tools/console
 	tools/haproxy
+	tools/pgbouncer
 	@tools/prometheus || echo "make test: so the tests with Prometheus are skipped" >&2
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	@tools/vcsim || echo "make test: so the tests of the driver vsphere are skipped" >&2
@@ -48,7 +49,7 @@ test-orders: dev-env  ## Run the tests of examples/orders
 	cd examples/orders && $(CURDIR)/$(BIN)/pytest $(ARGS)
 
 # They wait more than they compute, so three processes keep two cores busy.
-test-services: dev-env  ## Run the tests that start one real program: PostgreSQL, HAProxy, promtool, sshd
+test-services: dev-env  ## Run the tests that start one real program: PostgreSQL, PgBouncer, HAProxy, promtool, sshd
 	$(BIN)/pytest --numprocesses 3 --dist loadfile tests/services $(ARGS)
 
 .PHONY: test-migrate

@@ -27,7 +27,7 @@ from deadline import PATIENCE_S, wait_until
 from servers import as_nobody, give_away
 
 PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no PgBouncer here: apt-get install pgbouncer")
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no PgBouncer here: tools/pgbouncer installs it")
 POOL = 2
 CONFIG = """\
 [databases]
