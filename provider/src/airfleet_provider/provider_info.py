@@ -82,8 +82,21 @@ def list_commands() -> list[CLICommand]:
         func=lazy_load_command("airfleet_provider.access.apply.run_command"),
         args=(
             # A file, because every user of the machine can read command lines.
-            Arg(("--file",), help="The file that holds what fleet.yaml says, with passwords"),
+            Arg(("--file",), help="The file that holds what fleet.yaml says, with passwords; - is the standard input"),
             Arg(("--text",), help="What fleet.yaml says, without passwords: they stay as they are"),
+        ),
+    )
+    token = ActionCommand(
+        name="access-token",
+        help="Keep the hash of a service account's token, or end one",
+        func=lazy_load_command("airfleet_provider.access.service_accounts.run_command"),
+        args=(
+            Arg(("action",), choices=("create", "revoke"), help="What to do"),
+            Arg(("--name",), required=True, help="The name of the service account"),
+            Arg(("--role",), action="append", default=[], help="A role; may repeat"),
+            Arg(("--id",), default="", help="The public part of the token"),
+            Arg(("--hash",), default="", help="The SHA-256 of the token, which nobody here ever has"),
+            Arg(("--seconds",), type=int, default=0, help="Seconds until the token ends"),
         ),
     )
     migrate = ActionCommand(
@@ -171,5 +184,19 @@ def list_commands() -> list[CLICommand]:
             Arg(("--json",), action="store_true", help="Print JSON on stdout"),
         ),
     )
-    commands = [access, admin, archive, care, processor, execution, logs, migrate, patches, releaser, scheduler, sla]
+    commands = [
+        access,
+        admin,
+        archive,
+        care,
+        processor,
+        execution,
+        logs,
+        migrate,
+        patches,
+        releaser,
+        scheduler,
+        sla,
+        token,
+    ]
     return [GroupCommand(name="airfleet", help="What airfleet adds to Airflow", subcommands=commands)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from airfleet.cli import options
+from airfleet.cli import access_tokens, options
 from airfleet_provider.contract import wording
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def command() -> None:
       airfleet access explain ann sales_daily
       airfleet access unlock ann
     """
+
+
+command.add_command(access_tokens.command)
 
 
 @command.command("list")
@@ -59,7 +62,7 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
     for name, user in sorted(present.users.items()):
         notes = [
             *(["deactivated"] if not user.is_active else []),
-            *(["not in fleet.yaml"] if name not in named else []),
+            *(["service account"] if user.is_service else ["not in fleet.yaml"] if name not in named else []),
         ]
         roles = ", ".join(sorted(user.roles)) or "no role"
         click.echo(f"{one_line(name):<24}  {roles:<32}  {one_line(user.email)}{''.join(f'  ({one})' for one in notes)}")
@@ -78,6 +81,7 @@ def describe(present: PresentAccess, named: set[str]) -> dict[str, object]:
                 "email": one.email,
                 "roles": sorted(one.roles),
                 "active": one.is_active,
+                "service_account": one.is_service,
                 "in_fleet_yaml": name in named,
             }
             for name, one in sorted(present.users.items())
@@ -140,12 +144,14 @@ def apply_command(project: Path, state: Path | None, host: str | None) -> None:
     Example:
       airfleet access plan && airfleet access apply
     """
-    from airfleet.cli.airflow import run_airflow
+    from airfleet.cli.airflow import give_input, run_airflow
     from airfleet.operations.access import find_desired
     from airfleet.workspace.project import find_project, read_fleet
 
     desired = find_desired(read_fleet(find_project(project)))
-    run_airflow(project, state, host, ("airfleet", "access", "--text", desired.to_text()))
+    # A program takes one word of at most 128 KiB, which a thousand users fill.
+    give_input(desired.to_text())
+    run_airflow(project, state, host, ("airfleet", "access", "--file", "-"))
 
 
 @command.command("explain")

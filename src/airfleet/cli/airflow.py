@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,6 +46,15 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
         click.echo(f"warning: {warning}", err=True)
     refusals.check(arguments, fleet=bool(read_fleet(find_project(project)).hosts))
     run_airflow(project, state, host, arguments)
+
+
+def give_input(text: str) -> None:
+    """Let a text be the standard input of the command that this process runs next. No file keeps a name for it."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.flush()
+        file.seek(0)
+        os.dup2(file.fileno(), sys.stdin.fileno())
 
 
 def run_airflow(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> NoReturn:

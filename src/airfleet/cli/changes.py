@@ -10,7 +10,7 @@ CHANGES = frozenset(
         *("db archive restore", "db archive run", "db backup", "db care", "db restore"),
         *("alerts ack", "alerts resolve", "alerts silence", "alerts test"),
         *("machines apply", "machines destroy", "breaker close", "breaker open", "audit archive"),
-        *("access apply", "access unlock"),
+        *("access apply", "access unlock", "access tokens create", "access tokens revoke"),
         "migrate cutover",
     }
 )
@@ -32,7 +32,7 @@ READS = frozenset(
             "export kubernetes",
         ),
         *("machines export terraform", "machines inventory", "machines user-data", "migrate rehearse"),
-        *("access explain", "access list", "access plan"),
+        *("access explain", "access list", "access plan", "access tokens list"),
         *("breaker list", "audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }
 )

@@ -14,7 +14,7 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
-from airfleet_provider.contract import access_store
+from airfleet_provider.contract import access_store, token_store
 from airfleet_provider.contract.access_plan import (
     AccessError,
     AccessPlan,
@@ -25,6 +25,7 @@ from airfleet_provider.contract.access_plan import (
 )
 from airfleet_provider.contract.access_rules import DagRight
 from airfleet_provider.contract.access_store import ListRights
+from airfleet_provider.contract.access_token import KeptToken
 from airfleet_provider.contract.task_lists import ListKind
 
 # The permission of FAB that each right on all Dags, or on one, is.
@@ -100,6 +101,10 @@ class PlatformAccess:
         single = access_store.read_dag_roles(self._query, dag)
         answers = tuple(decide(user, present, dag, tags, right, single) for right in DagRight)
         return DagAnswers(user, dag, tags, answers, tuple(find_uses(access_store.read_list_rights(self._query), dag)))
+
+    def list_tokens(self) -> list[KeptToken]:
+        """Return all tokens of service accounts, without what would let somebody use one."""
+        return token_store.read_tokens(self._query, also_old=True)
 
     def unlock(self, name: str) -> int:
         """Forget the failed logins of a user, also those by the e-mail address, and return their number.

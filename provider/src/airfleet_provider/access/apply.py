@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import uuid
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     """
     if not (arguments.file or arguments.text):
         raise SystemExit("airfleet: give --file or --text")
-    desired = DesiredAccess.from_text(Path(arguments.file).read_text() if arguments.file else arguments.text)
+    desired = DesiredAccess.from_text(_read(arguments))
     try:
         with fab_access.open_access() as access:
             plan = apply(access, desired)
@@ -45,6 +46,12 @@ def run_command(arguments: argparse.Namespace) -> None:
         print(f"user {one_line(name)}: is not in fleet.yaml, and keeps all rights")
     for name in plan.unknown_roles:
         print(f"role {one_line(name)}: is not in fleet.yaml, and stays")
+
+
+def _read(arguments: argparse.Namespace) -> str:
+    if not arguments.file:
+        return str(arguments.text)
+    return sys.stdin.read() if arguments.file == "-" else Path(arguments.file).read_text()
 
 
 def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:

@@ -1,12 +1,14 @@
-"""Airflow's FAB auth manager, with four rules of airfleet's.
+"""Airflow's FAB auth manager, with five rules of airfleet's.
 
 A token ends when the password of its user changes. FAB signs its cookies with a key that no worker has. Whoever
 may read a Dag may read which plugins there are, as Airflow's UI shows the pages of plugins to nobody else. And roles
-have rights on Dags by the rules of `access` in fleet.yaml (ADR 71).
+have rights on Dags by the rules of `access` in fleet.yaml (ADR 71). And service accounts log in with tokens of
+their own (ADR 87).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from typing import Any
@@ -15,12 +17,17 @@ from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
 from airflow.exceptions import AirflowConfigException
 from airflow.providers.fab.auth_manager import fab_auth_manager
 from airflow.providers.fab.www.security.permissions import RESOURCE_DAG
+from jwt import InvalidTokenError
 
-from airfleet_provider.access import dag_rights, plugin_list
+from airfleet_provider.access import dag_rights, known_tokens, plugin_list
+from airfleet_provider.access.known_tokens import KEPT_S
 from airfleet_provider.audit import current_user
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches.cookie_key import replace_cookie_key
+from airfleet_provider.contract import access_token
 from airfleet_provider.contract.access_rules import DagRight
+from airfleet_provider.contract.access_token import TokenState
+from airfleet_provider.processes.cache import Cache
 
 # The claim that ties a token to the password its user had when the token was made.
 CLAIM = "airfleet_password"
@@ -69,6 +76,9 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
     """
 
     known_rights = dag_rights.KnownRights(dag_rights.read_rights)
+    known_tokens = known_tokens.open_tokens()
+    # The users of service accounts by the ids of their tokens.
+    accounts = Cache(KEPT_S)
 
     def get_fastapi_app(self) -> Any:  # noqa: ANN401 - a FastAPI application
         """Return FAB's application, whose sign-in page signs its cookies with a key of its own.
@@ -113,6 +123,28 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
         """Return whether a user may list Dags. Whoever has a rule may, even if it fits no Dag yet."""
         return bool(super()._is_authorized_list_dags(user=user)) or self.known_rights.has_rule(find_number(user))
 
+    async def get_user_from_token(self, token: str) -> Any:  # noqa: ANN401 - as above
+        """Return the user of one of Airflow's tokens, or of the token of a service account.
+
+        Raises:
+            InvalidTokenError: The token is not valid.
+        """
+        if not access_token.is_token(token):
+            return await super().get_user_from_token(token)
+        # In a thread, as it may read from the database.
+        return await asyncio.to_thread(self._find_account, token)
+
+    def _find_account(self, token: str) -> Any:  # noqa: ANN401 - as above
+        """Return the user of a service account. FAB's cache would keep the roles of a former token for 30 s."""
+        found = self.known_tokens.check(token)
+        if found.state is not TokenState.VALID:
+            raise InvalidTokenError(f"the token is {found.state}")
+        read = fab_auth_manager.FabAuthManager.deserialize_user.__wrapped__
+        try:
+            return self.accounts.get(found.id, lambda: read(self, {"sub": str(found.user)}))
+        except ValueError as error:
+            raise InvalidTokenError(str(error)) from None
+
     def serialize_user(self, user: Any) -> dict[str, Any]:  # noqa: ANN401 - FAB's user has no types
         return {**super().serialize_user(user), CLAIM: fingerprint(user.password)}
 
@@ -124,4 +156,7 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
             user = super().deserialize_user(token)
         if not is_current(token, user.password):
             raise ValueError("the password was changed after this token was made")
+        if user.password == access_token.NO_PASSWORD:
+            # The UI makes a token of Airflow's for whoever is logged in. It would outlast that of the service account.
+            raise ValueError("a service account logs in with its own token alone")
         return user

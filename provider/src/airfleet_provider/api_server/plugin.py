@@ -79,9 +79,10 @@ def answer_honestly(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
 def record_changes(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """Return the application behind the audit log."""
+    from airfleet_provider.access.known_tokens import open_tokens  # noqa: PLC0415
     from airfleet_provider.audit.api_server import wrap  # noqa: PLC0415
 
-    return wrap(app)
+    return wrap(app, open_tokens().check)
 
 
 def guard_browsers(app: Any) -> Any:  # noqa: ANN401 - an ASGI application

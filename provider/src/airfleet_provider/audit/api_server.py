@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import cookie_parser
@@ -9,17 +11,32 @@ from starlette.requests import cookie_parser
 from airfleet_provider.audit.middleware import App, Audit
 from airfleet_provider.audit.recorder import Recorder
 from airfleet_provider.audit.requests import AuditRules
+from airfleet_provider.audit.service_tokens import ServiceTokens
 from airfleet_provider.compat.calls import config, logins, metadata_db
+from airfleet_provider.contract import access_token
+from airfleet_provider.contract.access_token import TokenCheck, TokenState
 from airfleet_provider.contract.audit_log import AuditSource, derive_body_key
 
 # Airflow's name of the cookie with the token of the UI.
 COOKIE = "_token"
 
 
-def wrap(app: App) -> Audit:
-    """Return the application behind the audit log."""
+def wrap(app: App, check_token: Callable[[str], TokenCheck]) -> ServiceTokens:
+    """Return the application behind the audit log, and behind the check of tokens of service accounts.
+
+    `check_token` may read from the database.
+    """
     recorder = Recorder(lambda: metadata_db.connect("airfleet audit"))
-    return Audit(app, AuditRules(AuditSource.API), recorder, read_subject, key=read_key())
+
+    async def read_any_subject(scope: Any) -> str:  # noqa: ANN401 - ASGI has no types
+        token = find_token(dict(scope["headers"]))
+        if not access_token.is_token(token):
+            return await read_subject(scope)
+        found = await asyncio.to_thread(check_token, token)
+        return str(found.user) if found.state is TokenState.VALID else ""
+
+    audit = Audit(app, AuditRules(AuditSource.API), recorder, read_any_subject, key=read_key())
+    return ServiceTokens(audit, recorder, lambda scope: find_token(dict(scope["headers"])), check_token)
 
 
 def read_key() -> bytes:

@@ -86,6 +86,8 @@ class PresentUser:
     email: str
     roles: frozenset[str]
     is_active: bool = True
+    # A service account (ADR 87). fleet.yaml neither names nor ends it.
+    is_service: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,12 @@ def make_plan(desired: DesiredAccess, present: PresentAccess) -> AccessPlan:
     strangers = sorted(
         name
         for name, one in present.users.items()
-        if name not in named and name != PLATFORM_ADMIN and (one.is_active or one.roles)
+        if name not in named and name != PLATFORM_ADMIN and not one.is_service and (one.is_active or one.roles)
     )
     roles = sorted(set(present.roles) - set(AIRFLOW_ROLES) - set(desired.rules.roles))
+    for name in sorted(named):
+        if name in present.users and present.users[name].is_service:
+            raise AccessError(f"{name} is the name of a service account; give the user another one")
     _check_addresses(desired, present)
     changes = [
         *_plan_roles(desired, present),
@@ -215,7 +220,8 @@ def _check_addresses(desired: DesiredAccess, present: PresentAccess) -> None:
 def _check_admins(desired: DesiredAccess, present: PresentAccess, *, ended: frozenset[str]) -> None:
     """Whoever changes the rights of others must stay able to log in."""
     named = {one.name: one.roles for one in desired.users}
-    stay = {name: one.roles for name, one in present.users.items() if one.is_active and name not in ended}
+    people = {name: one for name, one in present.users.items() if one.is_active and not one.is_service}
+    stay = {name: one.roles for name, one in people.items() if name not in ended}
     if not any(ADMIN_ROLE in roles for roles in {**stay, **named}.values()):
         raise AccessError("no active user with the role Admin would be left")
 

@@ -73,7 +73,9 @@ def read_present(query: ReadRows) -> PresentAccess:
         if row["resource"] is not None and not is_of_one_dag(row["resource"]):
             held.add((row["action"], row["resource"]))
     users = {
-        row["name"]: PresentUser(row["name"], row["email"], frozenset(row["roles"]), bool(row["is_active"]))
+        row["name"]: PresentUser(
+            row["name"], row["email"], frozenset(row["roles"]), bool(row["is_active"]), bool(row["is_service"])
+        )
         for row in query(SQL["users"], {})
     }
     return PresentAccess(users, {name: frozenset(held) for name, held in roles.items()}, *read_both(query))

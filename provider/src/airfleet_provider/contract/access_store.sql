@@ -11,6 +11,7 @@ SET rules = EXCLUDED.rules, lists = EXCLUDED.lists, passwords = EXCLUDED.passwor
 -- name: users
 -- A user has the roles of the groups of Airflow too, in which somebody may have put the user in the UI.
 SELECT lower(u.username) AS name, u.email, coalesce(u.active, false) AS is_active,
+    EXISTS (SELECT FROM airfleet.access_token t WHERE t.user_id = u.id) AS is_service,
     coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.name IS NOT NULL), '{}') AS roles
 FROM ab_user u
 LEFT JOIN (
