@@ -1,6 +1,7 @@
 """SQL models as dbt has them: a file is one SELECT, `{{ ref('name') }}` names another model, and the order follows.
 
-Models are built in the schema `build`. Checks judge them there. Only then `publish` copies all of them into the schema
+Models are built in the schema `build`. Checks judge them there, and read no other schema: what is loaded
+meanwhile must not make a check fail. Only then `publish` copies all of them into the schema
 `marts`, in one transaction: a reader never sees a half of a refresh, nor data that failed a check.
 """
 

@@ -107,6 +107,23 @@ def test_data_that_fails_a_check_is_not_published(connect: Connect) -> None:
     assert len(read(connect, "marts.mart_days")["marts.mart_days"]) == 2
 
 
+def test_a_day_that_is_loaded_between_two_tasks_of_a_refresh_disturbs_no_check(connect: Connect) -> None:
+    load(connect, DAYS[0])
+    models = read_models()
+    for model in models:
+        with connect() as connection:
+            connection.execute(model.build)
+        load(connect, DAYS[1 + models.index(model)])
+        with connect() as connection:
+            check(connection, model.check)
+    with connect() as connection:
+        connection.execute(write_publish(models))
+    assert len(read(connect, "marts.mart_days")["marts.mart_days"]) == 1
+    # The events of these days start a refresh more, and it sees all of them.
+    refresh(connect)
+    assert len(read(connect, "marts.mart_days")["marts.mart_days"]) == 1 + len(models)
+
+
 def test_publishing_keeps_what_was_granted(connect: Connect) -> None:
     load(connect, DAYS[0])
     refresh(connect)

@@ -4,4 +4,4 @@ select
     count(*) = (select count(*) from {{ ref('stg_rejected') }})
              + count(*) filter (where (payload ->> 'amount_cents')::bigint > 0 and payload ->> 'customer' <> '')
         as no_line_is_lost
-from {{ source('raw_orders') }}
+from {{ ref('stg_lines') }}

@@ -1,7 +1,7 @@
 -- One row is an order: the last line of it that makes sense.
 with lines as (
     select day, line, payload ->> 'id' as order_id, payload
-    from {{ source('raw_orders') }}
+    from {{ ref('stg_lines') }}
     where (payload ->> 'amount_cents')::bigint > 0
       and payload ->> 'customer' <> ''
 )

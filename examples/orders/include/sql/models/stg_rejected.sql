@@ -4,6 +4,6 @@ select
     line,
     payload,
     case when payload ->> 'customer' = '' then 'no_customer' else 'no_amount' end as reason
-from {{ source('raw_orders') }}
+from {{ ref('stg_lines') }}
 where ((payload ->> 'amount_cents')::bigint > 0) is not true
    or payload ->> 'customer' = ''

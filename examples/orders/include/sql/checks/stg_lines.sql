@@ -1,0 +1,2 @@
+select count(*) > 0 as something_was_delivered
+from {{ ref('stg_lines') }}
