@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -50,8 +51,10 @@ class CopiedTables:
 
 
 @contextmanager
-def serve_copy(cluster: Cluster, folder: Path) -> Iterator[str]:
+def serve_copy(cluster: Cluster, folder: Path, sockets: Path | None) -> Iterator[str]:
     """Make an empty database of a login without rights, and yield the URL with that login. Stop the server at the end.
+
+    `through_socket` makes of it the URL by the Unix socket, which needs no network.
 
     Raises:
         AirfleetError: The server does not start.
@@ -75,7 +78,7 @@ def serve_copy(cluster: Cluster, folder: Path) -> Iterator[str]:
         raise AirfleetError(f"initdb failed: {_last(done.stderr)}", where=str(folder))
     # Nothing needs it any more, and the login of the copy must not find it.
     password.unlink()
-    with cluster.serve(cluster.data, folder / "log") as port:
+    with cluster.serve(cluster.data, folder / "log", sockets=sockets) as port:
         secret = secrets.token_urlsafe(24)
         with psycopg.connect(cluster.dsn(port), autocommit=True, connect_timeout=10) as connection:
             name = sql.Identifier(COPY)
@@ -84,6 +87,13 @@ def serve_copy(cluster: Cluster, folder: Path) -> Iterator[str]:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(name, name))
             connection.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
         yield f"postgresql://{COPY}:{secret}@127.0.0.1:{port}/{COPY}"
+
+
+def through_socket(dsn: str, sockets: Path) -> str:
+    """Return the URL of the same database by the Unix socket in a folder."""
+    parts = urlsplit(dsn)
+    login = parts.netloc.rpartition("@")[0]
+    return f"postgresql://{login}@{parts.path}?host={quote(str(sockets), safe='')}&port={parts.port}"
 
 
 def fill(source: str, target: str, folder: Path, binaries: Path) -> CopiedTables:

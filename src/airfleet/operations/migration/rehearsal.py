@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from airfleet.errors import AirfleetError
-from airfleet.operations.backup.embedded.cluster import Cluster, as_server_user, remove
-from airfleet.operations.migration import airflow_without_pickle, metadata_copy, run_conf
+from airfleet.operations.backup.embedded.cluster import Cluster, remove
+from airfleet.operations.migration import airflow_without_pickle, confinement, metadata_copy, run_conf
+from airfleet.operations.migration.confinement import Confinement
 from airfleet.operations.migration.metadata import check_url
 from airfleet.operations.migration.run_conf import DroppedConf
 from airfleet.operations.migration.text import make_printable
@@ -37,7 +37,8 @@ INHERITED = ("LANG", "LD_LIBRARY_PATH", "PATH", "TZ")
 class Rehearsal:
     """What came of it. `rows` has for each table how many rows there were before and after, or None for no table.
 
-    `size` is that of the dump in bytes. `left_out` names what the old database has beside tables.
+    `size` is that of the dump in bytes. `left_out` names what the old database has beside tables. `remains` says what
+    the process of the migration could do, because this machine does not allow to confine it better.
     """
 
     old_revision: str
@@ -48,6 +49,7 @@ class Rehearsal:
     rows: Mapping[str, tuple[int | None, int | None]]
     left_out: tuple[str, ...]
     dropped_conf: DroppedConf
+    remains: tuple[str, ...] = ()
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -89,7 +91,8 @@ def _rehearse(
     remove(folder)
     cluster = Cluster(folder / "data", binaries, folder / "backups", Secret(secrets.token_urlsafe(24)))
     try:
-        with metadata_copy.serve_copy(cluster, folder) as dsn:
+        sockets = folder if confinement.fits(folder) else None
+        with metadata_copy.serve_copy(cluster, folder, sockets) as dsn:
             begun = time.monotonic()
             tell("copies the tables of the database")
             copied = metadata_copy.fill(source, dsn, folder, binaries)
@@ -101,7 +104,9 @@ def _rehearse(
             home = folder / "airflow"
             home.mkdir()
             cluster.own(home)
-            _upgrade(python, dsn, home, environment, _choose_user(python, home, tell))
+            confined = confinement.confine(python, home, sockets)
+            address = dsn if confined.has_network or sockets is None else metadata_copy.through_socket(dsn, sockets)
+            _upgrade(python, address, home, environment, confined)
             upgraded_at = time.monotonic()
             after, new = _count(dsn)
     finally:
@@ -116,6 +121,7 @@ def _rehearse(
         rows=rows,
         left_out=copied.left_out,
         dropped_conf=dropped,
+        remains=confined.remains,
     )
 
 
@@ -133,6 +139,7 @@ def list_lines(found: Rehearsal) -> Iterator[str]:
     if dropped := found.dropped_conf.count:
         yield f"the `conf` of {dropped} runs was left out, as it is more than text, numbers, lists and mappings:"
         yield from (f"  {one}" for one in found.dropped_conf.runs)
+    yield from confinement.list_lines(found.remains)
 
 
 def _drop_conf(dsn: str) -> DroppedConf:
@@ -144,22 +151,7 @@ def _drop_conf(dsn: str) -> DroppedConf:
         raise AirfleetError(what, hint="the table dag_run is not as Airflow 2 makes it") from None
 
 
-def _choose_user(python: Path, home: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Return the arguments of subprocess that run Airflow as the user of PostgreSQL, if the caller is root."""
-    words = as_server_user()
-    if words:
-        program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('airflow') is None)"
-        try:
-            subprocess.run(
-                [str(python), "-I", "-c", program], cwd=home, env={}, capture_output=True, check=True, **words
-            )
-        except (OSError, subprocess.CalledProcessError):
-            tell(f"Airflow's migration runs as root, because no other user can run {python}")
-            return {}
-    return words
-
-
-def _upgrade(python: Path, dsn: str, home: Path, environment: Mapping[str, str], user: Mapping[str, Any]) -> None:
+def _upgrade(python: Path, dsn: str, home: Path, environment: Mapping[str, str], confined: Confinement) -> None:
     """Let Airflow upgrade the copy, without the caller's environment and configuration."""
     own = {
         **{name: environment[name] for name in INHERITED if name in environment},
@@ -169,9 +161,16 @@ def _upgrade(python: Path, dsn: str, home: Path, environment: Mapping[str, str],
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": dsn.replace("postgresql://", "postgresql+psycopg2://", 1),
     }
     # -I: no module comes from the folder in which the command was called, or from PYTHONPATH.
-    command = [str(python), "-I", str(airflow_without_pickle.__file__), "db", "migrate"]
+    command = [*confined.words, str(python), "-I", str(airflow_without_pickle.__file__), "db", "migrate"]
     done = subprocess.run(
-        command, env=own, cwd=home, capture_output=True, text=True, errors="replace", check=False, **user
+        command,
+        env=own,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        **confined.arguments,
     )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()[-12:]

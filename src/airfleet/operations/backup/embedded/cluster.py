@@ -76,8 +76,10 @@ class Cluster:
             os.chown(path, user.pw_uid, user.pw_gid)
 
     @contextmanager
-    def serve(self, data: Path, log: Path) -> Iterator[int]:
+    def serve(self, data: Path, log: Path, *, sockets: Path | None = None) -> Iterator[int]:
         """Run a server on this data that no other process knows of, and yield its port. Stop it at the end.
+
+        It listens on 127.0.0.1, and with `sockets` on a Unix socket in that folder too.
 
         Raises:
             AirfleetError: The server does not start, refuses the login, or stalls.
@@ -87,7 +89,8 @@ class Cluster:
             **embedded.archive_options(self.backups),
             "listen_addresses": "127.0.0.1",
             "port": str(port),
-            "unix_socket_directories": "",
+            "unix_socket_directories": str(sockets or ""),
+            "unix_socket_permissions": "0700",
             # A server with hot standby needs settings at least as large as those of the server that wrote the WAL.
             "hot_standby": "off",
         }

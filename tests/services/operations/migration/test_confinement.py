@@ -1,0 +1,101 @@
+"""The process that reads Airflow 2's database reaches that database, and no network: on this machine, with real ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airfleet.operations.migration import confinement
+from airfleet.operations.migration.confinement import Confinement
+
+# The port of a server on this machine, and the path of a Unix socket.
+PROGRAM = """\
+import os, socket, sys
+def reach(kind, address):
+    with socket.socket(kind) as one:
+        try:
+            one.connect(address)
+        except OSError:
+            return "no"
+        return "yes"
+print(reach(socket.AF_INET, ("127.0.0.1", int(sys.argv[1]))), reach(socket.AF_UNIX, sys.argv[2]), os.geteuid())
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Return a folder that every user can enter."""
+    with tempfile.TemporaryDirectory(prefix="airfleet-") as made:
+        folder = Path(made)
+        folder.chmod(0o777)
+        yield folder
+
+
+def look(confined: Confinement, place: Path) -> tuple[str, str, int]:
+    """Return whether a confined process reaches a server on this machine, one on a Unix socket, and its user."""
+    with socket.socket() as server, socket.socket(socket.AF_UNIX) as local:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        local.bind(str(place / "socket"))
+        (place / "socket").chmod(0o777)
+        local.listen()
+        words = [*confined.words, sys.executable, "-I", "-c", PROGRAM]
+        done = subprocess.run(
+            [*words, str(server.getsockname()[1]), str(place / "socket")],
+            cwd=place,
+            env={},
+            capture_output=True,
+            text=True,
+            check=True,
+            **confined.arguments,
+        )
+    tcp, unix, user = done.stdout.split()
+    return tcp, unix, int(user)
+
+
+def test_it_reaches_its_database_and_no_network_and_is_not_root(place: Path) -> None:
+    confined = confinement.confine(Path(sys.executable), place, place)
+    if confined.remains:
+        pytest.skip(" ".join(confined.remains))
+    tcp, unix, user = look(confined, place)
+    assert (tcp, unix) == ("no", "yes")
+    assert user != 0
+
+
+def test_what_remains_is_said_where_there_is_no_unshare(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    confined = confinement.confine(Path(sys.executable), place, place)
+    assert "this machine's network" in confined.remains[0]
+    tcp, unix, user = look(confined, place)
+    assert (tcp, unix) == ("yes", "yes")
+    # Another user than root all the same, or the report says so.
+    assert (user == 0) == any("as root" in one for one in confined.remains)
+
+
+def test_a_python_that_only_root_can_run_is_said(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has files that no other user can read")
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    python = closed / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    confined = confinement.confine(python, place, place)
+    assert [str(python) in one and "as root" in one for one in confined.remains] == [True]
+    assert look(confined, place)[0] == "no"
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_no_reason_to_fail(place: Path) -> None:
+    long = place / ("x" * 90)
+    assert confinement.fits(place)
+    assert not confinement.fits(long)
+    confined = confinement.confine(Path(sys.executable), place, None)
+    assert "too long" in confined.remains[0]
