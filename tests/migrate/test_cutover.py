@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from airfleet.operations.migration import rehearsal
 from airfleet.operations.migration.cutover import airflow_2, airflow_3
 from airfleet.operations.migration.cutover.session import Cutover
+from airfleet.operations.migration.side_by_side import report as side_by_side
 from airfleet.runners.local.launch import find_postgres
 from deadline import COMMAND_S, wait_until
 from shops import start_postgres
@@ -146,6 +147,25 @@ def check_rehearsal(old: Side, new: Side, folder: Path) -> None:
     assert not (folder / rehearsal.FOLDER).exists()
 
 
+def check_side_by_side(old: Side, new: Side, folder: Path) -> None:
+    """Assert that the last two runs of Airflow 2 run again on an Airflow 3 of their own, and are the same."""
+    found = side_by_side.run_side_by_side(
+        f"postgresql://postgres@127.0.0.1:{old.port}/{old.database}",
+        ["minutely"],
+        number=2,
+        timeout_s=COMMAND_S,
+        state=folder,
+        project=new.home,
+        binaries=find_postgres(),
+        python=Path(sys.executable),
+        environment=new.environment,
+        settings={"AIRFLOW__SCHEDULER__CREATE_CRON_DATA_INTERVALS": "True"},
+        tell=print,
+    )
+    assert [one.old.outcome.tasks for one in found.runs] == [{"work": "success"}] * 2
+    assert found.is_same, list(side_by_side.list_lines(found))
+
+
 def test_a_dag_with_a_history_goes_to_airflow_3_and_back(tmp_path: Path) -> None:
     if not OLD.exists():
         pytest.skip("no Airflow 2 here: tools/airflow-2 makes it")
@@ -167,6 +187,7 @@ def test_a_dag_with_a_history_goes_to_airflow_3_and_back(tmp_path: Path) -> None
             cut_over(old, new, tmp_path / "state", back=False)
             before = len(old.runs())
             check_rehearsal(old, new, tmp_path / "rehearsal")
+            check_side_by_side(old, new, tmp_path / "rehearsal")
             wait_until(lambda: count_own(new, old) >= 3, "three runs in Airflow 3", timeout_s=COMMAND_S, every_s=1)
             assert len(old.runs()) == before
             check(old, new, start)

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -113,17 +113,52 @@ def assess_command(
     metavar="NAME",
     help="The environment variable with the URL of the old metadata database. It is only read.",
 )
+@click.option("--dag", "dags", multiple=True, metavar="DAG", help="Run this Dag of the project again, and compare.")
+@click.option(
+    "--runs", type=click.IntRange(1, 100), default=1, show_default=True, help="With --dag: its last successful runs."
+)
+@click.option(
+    "--timeout", type=click.IntRange(min=1), default=600, show_default=True, help="With --dag: seconds for a run."
+)
+@click.option(
+    "--table", "tables", multiple=True, metavar="TABLE", help="With --dag: schema.table[:column,…] to compare."
+)
+@click.option(
+    "--tables-env",
+    nargs=2,
+    default=("OLD_TABLES", "NEW_TABLES"),
+    show_default=True,
+    metavar="OLD NEW",
+    help="The environment variables with the URLs of the databases that have the tables. They are only read.",
+)
 @options.as_json
-def rehearse_command(project: Path, state: Path | None, database_env: str, as_json: bool) -> None:
+def rehearse_command(
+    project: Path,
+    state: Path | None,
+    database_env: str,
+    dags: tuple[str, ...],
+    runs: int,
+    timeout: int,
+    tables: tuple[str, ...],
+    tables_env: tuple[str, str],
+    as_json: bool,
+) -> None:
     """Copy Airflow 2's metadata database, upgrade the copy with Airflow 3's own migrations, and compare.
 
     The copy lies in a PostgreSQL of its own below the state folder, which is removed at the end. Neither platform
     notices. Only tables are copied, and nothing that is stored in them runs: no function, and no pickle. Exits with 1
     if the upgrade fails or a table has lost rows.
 
+    With --dag, it runs Dags of the project side by side in place of that: the last successful runs of Airflow 2 again,
+    with the same dates and conf, in an Airflow 3 that is made for it and removed at the end. It compares the states of
+    tasks, XComs and the named tables with the history, and exits with 1 if something differs. The Dags do what they do:
+    they get the connections and variables of AIRFLOW_CONN_… and AIRFLOW_VAR_… in the environment, and no others.
+
     \b
     Example:
-      AIRFLOW_2_DATABASE=postgresql://reader:…@old-db/airflow airfleet migrate rehearse
+      export AIRFLOW_2_DATABASE=postgresql://reader:…@old-db/airflow
+      airfleet migrate rehearse
+      AIRFLOW_CONN_DWH=postgres://…@test-db/dwh airfleet migrate rehearse --dag sales_daily --runs 3
     """
     from airfleet.cli.environment import enter  # noqa: PLC0415 - `--help` needs none of it
     from airfleet.operations.migration import rehearsal  # noqa: PLC0415
@@ -135,6 +170,10 @@ def rehearse_command(project: Path, state: Path | None, database_env: str, as_js
     enter(place, read_fleet(place), state)
     folder = find_state(place, state)
     folder.create()
+    if dags:
+        _compare_runs(place, folder.root, url, dags, runs, float(timeout), tables, tables_env, as_json)
+    if tables:
+        raise UsageError("--table without a Dag", hint="airfleet migrate rehearse --dag DAG --table schema.table")
     found = rehearsal.rehearse(url, folder.root, launching.find_postgres(), Path(sys.executable), os.environ, say)
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "lost": found.lost}, indent=2))
@@ -208,6 +247,51 @@ def cutover_command(
             whole.bring_back(dags)
         else:
             whole.move(dags)
+
+
+def _compare_runs(
+    project: Path,
+    state: Path,
+    url: str,
+    dags: tuple[str, ...],
+    runs: int,
+    timeout_s: float,
+    tables: tuple[str, ...],
+    tables_env: tuple[str, str],
+    as_json: bool,
+) -> NoReturn:
+    from airfleet.operations.migration.side_by_side import report  # noqa: PLC0415
+    from airfleet.operations.migration.side_by_side import tables as compared  # noqa: PLC0415
+    from airfleet.runners.local import launch as launching  # noqa: PLC0415
+    from airfleet.workspace.project import read_fleet  # noqa: PLC0415
+
+    named = [compared.parse_table(one) for one in tables]
+    old_tables, new_tables = (_read_variable(name) if named else "" for name in tables_env)
+    found = report.run_side_by_side(
+        url,
+        dags,
+        number=runs,
+        timeout_s=timeout_s,
+        state=state,
+        project=project.resolve(),
+        binaries=launching.find_postgres(),
+        python=Path(sys.executable),
+        environment=os.environ,
+        settings={
+            f"AIRFLOW__{section.upper()}__{key.upper()}": value
+            for section, values in read_fleet(project).airflow.items()
+            for key, value in values.items()
+        },
+        tell=say,
+    )
+    if named:
+        found = dataclasses.replace(found, tables=tuple(compared.compare_tables(old_tables, new_tables, named)))
+    if as_json:
+        click.echo(json.dumps(report.to_json(found), indent=2))
+    else:
+        for line in report.list_lines(found):
+            click.echo(line)
+    raise SystemExit(0 if found.is_same else 1)
 
 
 def _read_database(dump: Path | None, variable: str | None) -> Metadata | None:

@@ -164,7 +164,7 @@ def _read_postgresql(url: str) -> Metadata:
     options = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_MS} -c row_security=off"
     try:
         with psycopg.connect(url, connect_timeout=CONNECT_S, options=options, autocommit=False) as connection:
-            schema, columns = _find_tables(connection)
+            schema, columns = find_tables(connection, list(_COLUMNS))
 
             def read(table: str) -> Sequence[Row] | None:
                 if table not in columns:
@@ -177,7 +177,7 @@ def _read_postgresql(url: str) -> Metadata:
         raise AirfleetError(f"the database cannot be read: {_first_line(error)}") from None
 
 
-def _find_tables(connection: psycopg.Connection) -> tuple[str, dict[str, set[str]]]:
+def find_tables(connection: psycopg.Connection, wanted: Sequence[str]) -> tuple[str, dict[str, set[str]]]:
     """Return the schema of Airflow's tables, and of each table the columns that can be read without running code.
 
     Whoever may write the database may have planted functions: behind a view with the name of a table, an operator of
@@ -187,7 +187,7 @@ def _find_tables(connection: psycopg.Connection) -> tuple[str, dict[str, set[str
     [row] = connection.execute("SELECT pg_catalog.current_schemas(false)").fetchall()
     connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
     found: dict[str, dict[str, set[str]]] = {}
-    for schema, table in connection.execute(_TABLES, (list(row[0]), list(_COLUMNS))).fetchall():
+    for schema, table in connection.execute(_TABLES, (list(row[0]), list(wanted))).fetchall():
         # The lock keeps the table what it is.
         name = sql.Identifier(schema, table)
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))

@@ -19,7 +19,7 @@ from psycopg import sql
 from airfleet.errors import AirfleetError
 from airfleet.operations.backup.embedded.cluster import Cluster, remove
 from airfleet.operations.migration import airflow_without_pickle, confinement, metadata_copy, run_conf
-from airfleet.operations.migration.confinement import Confinement
+from airfleet.operations.migration.confinement import ProcessConfinement
 from airfleet.operations.migration.metadata import check_url
 from airfleet.operations.migration.run_conf import DroppedConf
 from airfleet.operations.migration.text import make_printable
@@ -105,8 +105,7 @@ def _rehearse(
             home.mkdir()
             cluster.own(home)
             confined = confinement.confine(python, home, sockets)
-            address = dsn if confined.has_network or sockets is None else metadata_copy.through_socket(dsn, sockets)
-            _upgrade(python, address, home, environment, confined)
+            upgrade(python, dsn, sockets, home, environment, confined)
             upgraded_at = time.monotonic()
             after, new = _count(dsn)
     finally:
@@ -151,8 +150,21 @@ def _drop_conf(dsn: str) -> DroppedConf:
         raise AirfleetError(what, hint="the table dag_run is not as Airflow 2 makes it") from None
 
 
-def _upgrade(python: Path, dsn: str, home: Path, environment: Mapping[str, str], confined: Confinement) -> None:
-    """Let Airflow upgrade the copy, without the caller's environment and configuration."""
+def upgrade(
+    python: Path,
+    dsn: str,
+    sockets: Path | None,
+    home: Path,
+    environment: Mapping[str, str],
+    confined: ProcessConfinement,
+) -> None:
+    """Let Airflow upgrade a database, without the caller's environment and configuration.
+
+    Raises:
+        AirfleetError: The migrations fail. Their last lines are in the error.
+    """
+    if sockets is not None and not confined.has_network:
+        dsn = metadata_copy.through_socket(dsn, sockets)
     own = {
         **{name: environment[name] for name in INHERITED if name in environment},
         "HOME": str(home),

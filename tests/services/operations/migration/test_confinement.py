@@ -1,4 +1,4 @@
-"""The process that reads Airflow 2's database reaches that database, and no network: on this machine, with real ones."""
+"""The process that reads Airflow 2's database reaches that database and no network, tried on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.operations.migration import confinement
-from airfleet.operations.migration.confinement import Confinement
+from airfleet.operations.migration.confinement import ProcessConfinement
 
 # The port of a server on this machine, and the path of a Unix socket.
 PROGRAM = """\
@@ -39,7 +39,7 @@ def place() -> Iterator[Path]:
         yield folder
 
 
-def look(confined: Confinement, place: Path) -> tuple[str, str, int]:
+def look(confined: ProcessConfinement, place: Path) -> tuple[str, str, int]:
     """Return whether a confined process reaches a server on this machine, one on a Unix socket, and its user."""
     with socket.socket() as server, socket.socket(socket.AF_UNIX) as local:
         server.bind(("127.0.0.1", 0))
@@ -80,14 +80,38 @@ def test_what_remains_is_said_where_there_is_no_unshare(place: Path, monkeypatch
     assert (user == 0) == any("as root" in one for one in confined.remains)
 
 
-def test_a_python_that_only_root_can_run_is_said(place: Path) -> None:
+def test_a_python_in_a_closed_folder_runs_as_another_user_who_sees_nothing_beside_it(place: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has files that no other user can read")
     closed = place / "closed"
-    closed.mkdir(mode=0o700)
-    python = closed / "python"
+    (closed / "bin").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "key").write_text("secret")
+    (closed / "key").chmod(0o644)
+    python = closed / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
+    home = place / "home"
+    home.mkdir()
+    confined = confinement.confine(python, home, place)
+    if confined.remains:
+        pytest.skip(" ".join(confined.remains))
+    words = [*confined.words, "/bin/sh", "-c", f"id -u; ls {closed}"]
+    done = subprocess.run(words, cwd=home, capture_output=True, text=True, check=True, **confined.arguments)
+    user, *seen = done.stdout.split()
+    assert user != "0"
+    assert seen == ["bin"]
+    # Nothing of it is left for others.
+    assert (closed / "key").read_text() == "secret"
+    assert not os.path.ismount(closed)
+
+
+def test_a_python_that_only_root_can_run_is_said(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has files that no other user can read")
+    python = place / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o700)
     confined = confinement.confine(python, place, place)
     assert [str(python) in one and "as root" in one for one in confined.remains] == [True]
     assert look(confined, place)[0] == "no"
