@@ -183,6 +183,15 @@ export interface Breakers {
     actor: string;
   }[];
   events: { breaker: string; happened_at: string; state: string; wave: number; reason: string; actor: string }[];
+  limits: {
+    name: string;
+    starts_per_minute: number | null;
+    at_once: number | null;
+    waiting: number;
+    active: number;
+    starts: number;
+    held_until: string | null;
+  }[];
 }
 
 export interface Changes {

@@ -30,6 +30,7 @@ from airfleet_provider.contract.explanation.facts import (
 )
 from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Explanation, Subject
 from airfleet_provider.contract.incident.events import IncidentEvent, TimeLine
+from airfleet_provider.contract.limit_list import LimitStatus
 from airfleet_provider.contract.notification_policy import Matcher
 from airfleet_provider.contract.overview import HostLoad, Overview, QueueLoad, RunningTask
 from airfleet_provider.contract.release_list import Deployment, Release
@@ -355,6 +356,7 @@ def make_breakers() -> BreakerBoard:
             BreakerEvent("crm", ago(200), "open", 0, why, "airfleet"),
             BreakerEvent("crm", ago(9000), "closed", 0, "8 tasks passed", "airfleet"),
         ),
+        (LimitStatus("partner", 30, 5, waiting=12, active=3, starts=29, held_until=ago(1)),),
     )
 
 

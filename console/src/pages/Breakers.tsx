@@ -11,15 +11,18 @@ const Next = ({ one }: { one: Data["breakers"][number] }) => {
   return one.probe_at ? <>next probe at {moment(one.probe_at)}</> : <>no probe: somebody closes it by hand</>;
 };
 
+const Share = ({ of, most }: { of: number; most: number | null }) => <>{most === null ? of : `${of} of ${most}`}</>;
+
 export const Breakers = () => {
   const polled = usePolled<Data>("breakers");
   return (
     <Loaded polled={polled}>
       {(data) =>
-        data.breakers.length === 0 && data.events.length === 0 ? (
+        data.breakers.length === 0 && data.events.length === 0 && data.limits.length === 0 ? (
           <Empty title="There is no circuit breaker">
             <p>
-              Rules under <code>breakers</code> in fleet.yaml let tasks wait while a service that they need is away.
+              Rules under <code>breakers</code> in fleet.yaml let tasks wait while a service that they need is away. Those
+              under <code>limits</code> let them wait while it gets as many calls as it bears.
             </p>
             <Command text="airfleet breaker list" />
           </Empty>
@@ -52,6 +55,21 @@ export const Breakers = () => {
                 ]}
               />
             </Card>
+            {data.limits.length > 0 && (
+              <Card title="Limits of services">
+                <Table
+                  label="Limits of services"
+                  rows={data.limits}
+                  keyOf={(row) => row.name}
+                  columns={[
+                    { name: "service", show: (row) => row.name },
+                    { name: "starts in the last minute", isNumber: true, show: (row) => <Share of={row.starts} most={row.starts_per_minute} /> },
+                    { name: "tasks at once", isNumber: true, show: (row) => <Share of={row.active} most={row.at_once} /> },
+                    { name: "tasks wait", isNumber: true, show: (row) => row.waiting },
+                  ]}
+                />
+              </Card>
+            )}
             <TableCard
               title="Last changes"
               empty="Nothing has changed yet"

@@ -33,6 +33,7 @@ READS = frozenset(
         ),
         *("machines export terraform", "machines inventory", "machines user-data", "migrate rehearse"),
         *("access explain", "access list", "access plan", "access tokens list"),
-        *("breaker list", "audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
+        *("breaker list", "limit list"),
+        *("audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }
 )

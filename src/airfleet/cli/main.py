@@ -37,7 +37,7 @@ VERBS = (
         "catalog",
     ),
     *("machines", "migrate", "export"),
-    *("access", "audit", "breaker", "airflow", "docs"),
+    *("access", "audit", "breaker", "limit", "airflow", "docs"),
 )
 # The attribute of a callback that `watch` has replaced.
 WATCHED = "airfleet_audited"

@@ -76,6 +76,7 @@ def render(
         AgentsKey.NOTIFICATIONS: _complete(fleet, site, credentials, notifications).to_json(),
         AgentsKey.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
         AgentsKey.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
+        AgentsKey.LIMITS: {"limits": [one.to_json() for one in fleet.limits]},
         AgentsKey.SLOTS: {"rules": [rule.to_json() for rule in slots.list_rules(fleet)]},
         AgentsKey.AUDIT: {
             "key": audit_log.derive_key(credentials.jwt_secret.reveal()),

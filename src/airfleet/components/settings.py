@@ -15,7 +15,7 @@ from airfleet.components.model import Component, Credentials, File, Origin, Sett
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
-from airfleet_provider.contract import breaker_rules, retry_rules, task_limits
+from airfleet_provider.contract import breaker_rules, retry_rules, service_limits, task_limits
 
 # Airflow's name of a key that has no name.
 UNNAMED_KEY = "not-used"
@@ -172,10 +172,12 @@ def list_failure_settings(fleet: Fleet) -> tuple[Setting, ...]:
     breakers = breaker_rules.render(fleet.breakers) if fleet.breakers else ""
     retries = retry_rules.render(fleet.retries) if fleet.retries else ""
     limits = task_limits.render(fleet.task_limits) if fleet.task_limits else ""
+    of_services = service_limits.render(fleet.limits) if fleet.limits else ""
     found = (
         Setting(breaker_rules.SECTION, breaker_rules.KEY, breakers, "fleet.yaml: breakers"),
         Setting(retry_rules.SECTION, retry_rules.KEY, retries, "fleet.yaml: retries"),
         Setting(task_limits.SECTION, task_limits.KEY, limits, "fleet.yaml: task_limits"),
+        Setting(service_limits.SECTION, service_limits.KEY, of_services, "fleet.yaml: limits"),
     )
     return tuple(one for one in found if one.value)
 

@@ -16,6 +16,7 @@ from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.release_policy import WatchPolicy
 from airfleet_provider.contract.retry_rules import RetryRule
+from airfleet_provider.contract.service_limits import ServiceLimit
 from airfleet_provider.contract.sla_rules import SlaRule
 from airfleet_provider.contract.task_limits import LimitRule
 
@@ -236,6 +237,8 @@ class Fleet:
     notifications: Notifications = field(default_factory=Notifications)
     slas: tuple[SlaRule, ...] = ()
     breakers: tuple[BreakerRule, ...] = ()
+    # Starts a minute, and tasks at once, of services that tasks call.
+    limits: tuple[ServiceLimit, ...] = ()
     retries: tuple[RetryRule, ...] = ()
     task_limits: tuple[LimitRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)

@@ -24,6 +24,7 @@ from airfleet.spec.sections import (
     references,
     reporting,
     retries,
+    service_limits,
     slas,
     tracing,
 )
@@ -38,7 +39,7 @@ _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENC
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
-    *("executor", "dags", "slas", "breakers", "retries", "task_limits", "monitoring"),
+    *("executor", "dags", "slas", "breakers", "limits", "retries", "task_limits", "monitoring"),
 }
 
 
@@ -203,6 +204,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
             breakers.convert(name, one, hosts=sum("worker" in host.roles for host in hosts_of_file))
             for name, one in written.breakers.items()
         ),
+        limits=tuple(service_limits.convert(name, one, written.breakers) for name, one in written.limits.items()),
         retries=tuple(retries.convert(name, one) for name, one in written.retries.items()),
         task_limits=tuple(limits.convert(name, one) for name, one in written.task_limits.items()),
         monitoring=fleet.Monitoring(

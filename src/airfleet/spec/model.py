@@ -52,6 +52,7 @@ from airfleet.spec.sections.releases import ReleasesSection
 from airfleet.spec.sections.reporting import ReportingSection
 from airfleet.spec.sections.retries import RetrySection
 from airfleet.spec.sections.section import Section, is_secret_key, rule, shaped
+from airfleet.spec.sections.service_limits import ServiceLimitSection
 from airfleet.spec.sections.slas import SlaSection
 from airfleet.spec.sections.tracing import TracingSection
 
@@ -303,6 +304,11 @@ class FleetFile(Section):
         default={},
         description="Services that tasks need, by name. While one is away, the tasks that need it wait.",
         examples=[{"warehouse": {}}],
+    )
+    limits: dict[Name, ServiceLimitSection] = Field(
+        default={},
+        description="Services that bear only so many calls, by name. Tasks beyond a limit wait for their turn.",
+        examples=[{"crm": {"starts_per_minute": 30}}],
     )
     retries: dict[Name, RetrySection] = Field(
         default={},

@@ -24,6 +24,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
         hint = "remove this; on one machine, .airfleet/secrets/metadata_dsn has the URL of the metadata database"
         yield Violation(("reporting",), "only a fleet of hosts has a login for reports", hint)
     yield from access_rules.find_violations(_map(data.get("access")))
+    yield from _limits(_map(data.get("limits")), _map(data.get("breakers")))
     yield from _archive(data)
     yield from _databases(data.get("databases"), _map(data.get("connections")))
     for name, connection in _map(data.get("connections")).items():
@@ -65,6 +66,18 @@ _OF_AIRFLEETS_SERVER = {
     "replication": "somebody else runs PostgreSQL, so its replicas are theirs",
     "reporting": "airfleet makes no login for reports on a server that you run",
 }
+
+
+def _limits(limits: dict[str, Any], breakers: dict[str, Any]) -> Iterator[Violation]:
+    """Yield the limits for which it is not clear which tasks they are for."""
+    for name, one in limits.items():
+        selects = any(_map(one).get(key) is not None for key in ("connection", "dag", "tag", "task"))
+        if name in breakers and selects:
+            what = f"this limit is for the tasks of the breaker {name!r}, and has expressions of its own"
+            yield Violation(("limits", name), what, "remove its expressions, or give it another name")
+        elif name not in breakers and not selects:
+            hint = "write `connection`, `dag`, `tag` or `task`, or name the limit like one of `breakers`"
+            yield Violation(("limits", name), "this limit is for no task", hint)
 
 
 def _own_database(data: Mapping[str, object]) -> Iterator[Violation]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from airfleet_provider.breakers.messages import PREFIX, decode, encode_answer
 from airfleet_provider.breakers.reports import Reports
 from airfleet_provider.contract.breaker_rules import BreakerRule
+from airfleet_provider.contract.service_limits import ServiceLimit
 
 log = logging.getLogger("airfleet")
 
@@ -44,11 +45,12 @@ class BreakerRequests:
         rules: Mapping[str, BreakerRule],
         connect: Callable[[], Any],
         read_token: ReadToken,
+        limits: Mapping[str, ServiceLimit] | None = None,
     ) -> None:
         self._app = app
-        self._rules = rules
         self._read_token = read_token
-        self._reports = Reports(rules, connect)
+        self._reports = Reports(rules, connect, limits=limits or {})
+        self._services = self._reports.services
         # One thread, as they all lock the same few rows.
         self._thread = ThreadPoolExecutor(1, "breakers")
         # The task instances whose requests wait for the thread, or are in it.
@@ -67,7 +69,7 @@ class BreakerRequests:
             await self._app(scope, receive, send)
 
     def _is_watched(self, connection: str) -> bool:
-        return any(rule.uses((connection,)) for rule in self._rules.values())
+        return any(rule.uses((connection,)) for rule in self._services.values())
 
     async def _answer(self, scope: Any, name: str, receive: Any, send: Any) -> None:  # noqa: ANN401
         try:

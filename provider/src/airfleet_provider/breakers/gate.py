@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airfleet_provider.breakers.coverage import Coverage
+from airfleet_provider.breakers.limit_gate import LimitGate
 from airfleet_provider.compat.calls import config, metadata_db
 from airfleet_provider.compat.patches.held_tasks import Held, hold_tasks
-from airfleet_provider.contract import breaker_rules
+from airfleet_provider.contract import breaker_rules, service_limits
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.statements import Statements
 
@@ -49,7 +50,7 @@ class Gate:
 
         self.stand_in = StandIn(tuple(self.rules.values()), clock=self.clock)
 
-    def find_held(self) -> Collection[Held]:
+    def find_held(self) -> Sequence[Held]:
         """Return the tasks to hold back; never raise. If the states cannot be read, no task is held."""
         now = self.clock()
         try:
@@ -95,8 +96,15 @@ class Gate:
 
 
 def start() -> None:
-    """Let this process' scheduler hold tasks back, if fleet.yaml has breakers."""
+    """Let this process' scheduler hold tasks back, if fleet.yaml has breakers or limits."""
     rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
-    if rules:
-        gate = Gate({rule.name: rule for rule in rules}, lambda: metadata_db.connect("airfleet breakers"))
-        hold_tasks(gate.find_held)
+    limits = service_limits.parse(config.read_setting(service_limits.SECTION, service_limits.KEY))
+    breakers = Gate({rule.name: rule for rule in rules}, lambda: metadata_db.connect("airfleet breakers"))
+    gate = LimitGate(limits, lambda: metadata_db.connect("airfleet limits"))
+
+    def find_held() -> Sequence[Held]:
+        kept = breakers.find_held() if rules else ()
+        return [*kept, *gate.find_held(kept)] if limits else kept
+
+    if rules or limits:
+        hold_tasks(find_held)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from airfleet_provider.breakers.messages import Failed, GateAnswer, Request, Starts, decode_answer, encode
 from airfleet_provider.compat.calls import task_process
 from airfleet_provider.contract.breaker_rules import DEFAULT_ERRORS, BreakerRule
+from airfleet_provider.contract.service_limits import ServiceLimit, list_services
 from airfleet_provider.network import service_errors
 
 
@@ -27,6 +28,7 @@ class BreakerGuard:
     rules: Sequence[BreakerRule]
     ask: Callable[[str], str | None] = task_process.ask_variable
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    limits: Sequence[ServiceLimit] = ()
 
     def execute(self, ti: Any, log: Any, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - Airflow's own
         """Return the result of `run`, which executes the task.
@@ -35,12 +37,14 @@ class BreakerGuard:
         a task waits, so `execute` would run again, and submit its job a second time.
 
         Raises:
-            AirflowRescheduleException: A service of the task is away. The task waits without a slot, and loses no try.
+            AirflowRescheduleException: A service of the task is away, or gets enough calls. The task waits without a
+                slot, and loses no try.
             Exception: Whatever the task raises besides.
         """
         task = ti.task
         tags = sorted(getattr(getattr(task, "dag", None), "tags", None) or ())
-        fitting = [rule for rule in self.rules if rule.fits(ti.dag_id, ti.task_id, tags)]
+        services = list_services(self.rules, self.limits)
+        fitting = [rule for rule in services if rule.fits(ti.dag_id, ti.task_id, tags)]
         own = [rule for rule in fitting if rule.covers(ti.dag_id, ti.task_id, tags)]
         used = task_process.find_connections(task) if any(rule.is_by_connection for rule in fitting) else []
         sure = [*own, *(rule for rule in fitting if rule.uses(used))]
@@ -50,8 +54,8 @@ class BreakerGuard:
         try:
             return run()
         except Exception as error:
-            perhaps = [rule for rule in fitting if rule.is_by_connection and rule not in sure]
-            self.wait_if_away(log, error, sure, perhaps)
+            perhaps = [rule for rule in fitting if rule.is_by_connection and rule not in sure and rule in self.rules]
+            self.wait_if_away(log, error, [rule for rule in sure if rule in self.rules], perhaps)
             raise
 
     def wait_if_away(
@@ -83,9 +87,10 @@ class BreakerGuard:
             self._wait(log, answer, answer.wait_s, error)
 
     def _wait(self, log: Log, answer: GateAnswer, wait_s: float, error: Exception | None) -> None:
+        what = "limit of a service" if answer.is_limit else "circuit breaker"
         log.warning(
-            "airfleet: the task waits for the circuit breaker, without a slot and without the loss of a try",
-            breaker=answer.breaker,
+            f"airfleet: the task waits for the {what}, without a slot and without the loss of a try",
+            **{"limit" if answer.is_limit else "breaker": answer.breaker},
             why=answer.why,
             exc_info=error,
         )

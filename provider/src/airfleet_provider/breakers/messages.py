@@ -22,6 +22,8 @@ class Starts:
 
     declared: tuple[str, ...] = ()
     by_code: tuple[str, ...] = ()
+    # Whether the task begins. Its tries count, and not each call.
+    is_start: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,15 @@ _KINDS = {"starts": Starts, "failed": Failed}
 
 @dataclass(frozen=True, slots=True)
 class GateAnswer:
-    """What the task does: it goes on, or it waits so many seconds for a breaker without the loss of a try."""
+    """What the task does: it goes on, or it waits so many seconds for a breaker without the loss of a try.
+
+    Or for a limit, whose name `breaker` has then.
+    """
 
     breaker: str = ""
     why: str = ""
     wait_s: float | None = None
+    is_limit: bool = False
 
 
 def encode(request: Request) -> str:
@@ -71,7 +77,7 @@ def decode(name: str) -> Request:
 
 def _read(kind: str, data: dict[str, Any]) -> Request:
     if kind == "starts":
-        return Starts(_texts(data["declared"]), _texts(data["by_code"]))
+        return Starts(_texts(data["declared"]), _texts(data["by_code"]), bool(data.get("is_start", True)))
     if kind != "failed":
         raise ValueError("no request of a task: an unknown kind")
     after = data["retry_after_s"]
@@ -94,8 +100,8 @@ def _text(found: Any) -> str:  # noqa: ANN401 - a task wrote it
 
 
 def encode_answer(answer: GateAnswer) -> str:
-    """Return the value that stands for an answer."""
-    return json.dumps(asdict(answer))
+    """Return the value that stands for an answer. One about a breaker can be read by a task of an earlier version."""
+    return json.dumps({name: value for name, value in asdict(answer).items() if name != "is_limit" or value})
 
 
 def decode_answer(value: str | None) -> GateAnswer:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airfleet_provider.breakers import limit_ledger
+from airfleet_provider.breakers.coverage import Coverage
 from airfleet_provider.breakers.messages import Failed, GateAnswer, Request, Starts
 from airfleet_provider.breakers.rules import ServiceFailure, should_open
 from airfleet_provider.contract.breaker_rules import BreakerRule, BreakerState
+from airfleet_provider.contract.service_limits import ServiceLimit, list_services
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "store")
@@ -33,6 +37,14 @@ class Reports:
     connect: Callable[[], Any]
     connection: Any = None
     choose: Callable[[float, float], float] = random.uniform
+    limits: Mapping[str, ServiceLimit] = field(default_factory=dict)
+    # The rules that say which tasks call a service: those of the breakers, and of limits without a breaker.
+    services: Mapping[str, BreakerRule] = field(init=False)
+    coverage: Coverage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.services = {rule.name: rule for rule in list_services(self.rules.values(), self.limits.values())}
+        self.coverage = Coverage(tuple(one.service for one in self.limits.values()), time.monotonic)
 
     def answer(self, instance: str, request: Request) -> GateAnswer:
         """Return the answer to a request of the task instance with this id.
@@ -54,21 +66,36 @@ class Reports:
             raise
 
     def add_user(self, instance: str, connection: str) -> None:
-        """Record that a task has read a connection, for the breakers whose other expressions fit the task.
+        """Record that a task has read a connection, for the services whose other expressions fit the task.
+
+        That is no start: the task has begun already.
 
         Raises:
             Exception: As in `answer`.
         """
-        names = [rule.name for rule in self.rules.values() if rule.uses((connection,))]
+        names = [rule.name for rule in self.services.values() if rule.uses((connection,))]
         if names:
-            self.answer(instance, Starts(declared=(), by_code=tuple(names)))
+            self.answer(instance, Starts(declared=(), by_code=tuple(names), is_start=False))
 
     def _start(self, execute: Execute, instance: str, request: Starts) -> GateAnswer:
-        names = self._known((*request.declared, *request.by_code))
+        names = [name for name in (*request.declared, *request.by_code) if name in self.services]
         if claimed := self._find_claimable(execute, instance, request.by_code):
             execute(SQL["add_members"], {"names": claimed, "instance": instance})
         held = execute(SQL["list_held"], {"names": list(names), "instance": instance})
-        return self._wait(held[0][0], "it is open") if held else GateAnswer()
+        if held:
+            return self._wait(held[0][0], "it is open")
+        limits = self._find_limits(execute, instance, names) if request.is_start else ()
+        full = limit_ledger.begin_start(execute, instance, limits, self.coverage) if limits else None
+        return replace(self._wait(*full), is_limit=True) if full else GateAnswer()
+
+    def _find_limits(self, execute: Execute, instance: str, names: Sequence[str]) -> list[ServiceLimit]:
+        """Return those of the limits that the names and tags of a task instance put it under."""
+        found = execute(SQL["find_instance"], {"instance": instance}) if self.limits.keys() & set(names) else ()
+        if not found:
+            return []
+        dag, task, _ = found[0]
+        known = [self.limits[name] for name in self.limits if name in names]
+        return [one for one in known if self._may_claim(execute, one.service, dag, task)]
 
     def _fail(self, execute: Execute, instance: str, request: Failed) -> GateAnswer:
         found = execute(SQL["find_instance"], {"instance": instance})
@@ -94,12 +121,12 @@ class Reports:
 
         The names and tags alone say who belongs to any other breaker.
         """
-        open_to_claims = [name for name in self._known(names) if not self.rules[name].is_by_names]
+        open_to_claims = [name for name in names if name in self.services and not self.services[name].is_by_names]
         found = execute(SQL["find_instance"], {"instance": instance}) if open_to_claims else ()
         if not found:
             return []
         dag, task, _ = found[0]
-        return [name for name in open_to_claims if self._may_claim(execute, self.rules[name], dag, task)]
+        return [name for name in open_to_claims if self._may_claim(execute, self.services[name], dag, task)]
 
     def _may_claim(self, execute: Execute, rule: BreakerRule, dag: str, task: str) -> bool:
         """Return whether the expressions for Dag, tag and task allow a task to report for a breaker, or to join it."""

@@ -21,8 +21,10 @@ from airfleet_provider.contract import (
     breaker_list,
     breaker_rules,
     job_schema,
+    limit_list,
     overview,
     release_list,
+    service_limits,
     slot_list,
 )
 from airfleet_provider.contract.alert_list import Alert, Silence
@@ -33,6 +35,7 @@ from airfleet_provider.contract.explanation.facts import ImportFailure
 from airfleet_provider.contract.explanation.reading import Query
 from airfleet_provider.contract.incident import reading as incident
 from airfleet_provider.contract.incident.events import TimeLine
+from airfleet_provider.contract.limit_list import LimitStatus
 from airfleet_provider.contract.overview import Overview
 from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.slot_list import ScalingPool
@@ -85,10 +88,11 @@ class ReleaseBoard:
 
 @dataclass(frozen=True, slots=True)
 class BreakerBoard:
-    """The circuit breakers, and their last changes."""
+    """The circuit breakers, their last changes, and the limits of services."""
 
     breakers: tuple[Breaker, ...] = ()
     events: tuple[BreakerEvent, ...] = ()
+    limits: tuple[LimitStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,9 @@ def _read_releases(query: Query) -> ReleaseBoard:
 def _read_breakers(query: Query) -> BreakerBoard:
     rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
     found = breaker_list.list_breakers(query, [rule.name for rule in rules])
-    return BreakerBoard(found, breaker_list.list_events(query, None, limit=MOST_EVENTS))
+    limits = service_limits.parse(config.read_setting(service_limits.SECTION, service_limits.KEY))
+    events = breaker_list.list_events(query, None, limit=MOST_EVENTS)
+    return BreakerBoard(found, events, limit_list.list_limits(query, limits) if limits else ())
 
 
 def _read_backups(query: Query) -> BackupBoard:

@@ -109,7 +109,7 @@ def show_releases(rights: Rights, board: ReleaseBoard) -> Json:
 
 
 def show_breakers(rights: Rights, board: BreakerBoard) -> Json:
-    """Return the circuit breakers with what waits for them, and their last changes."""
+    """Return the circuit breakers and the limits of services with what waits for them, and the last changes."""
     shown = hide_reasons(rights, board)
     return {
         "breakers": [
@@ -122,6 +122,7 @@ def show_breakers(rights: Rights, board: BreakerBoard) -> Json:
             for one in shown.breakers
         ],
         "events": [{**asdict(one), "happened_at": _moment(one.happened_at)} for one in shown.events],
+        "limits": [{**asdict(one), "held_until": _moment(one.held_until)} for one in shown.limits],
     }
 
 
@@ -184,6 +185,7 @@ def hide_reasons(rights: Rights, board: BreakerBoard) -> BreakerBoard:
     return BreakerBoard(
         tuple(replace(one, reason="", actor="") for one in board.breakers),
         tuple(replace(one, reason="", actor="") for one in board.events),
+        board.limits,
     )
 
 

@@ -22,6 +22,7 @@ class AgentsKey(StrEnum):
     NOTIFICATIONS = "notifications"
     SLAS = "slas"
     BREAKERS = "breakers"
+    LIMITS = "limits"
     SLOTS = "slots"
     # `key` signs heads of the audit log, and `heads` is the file that keeps them, if there is one.
     AUDIT = "audit"

@@ -131,6 +131,18 @@ _TASKS = (
     ),
     _gauge("airfleet_breaker_open_seconds", "Time for which a breaker has not been closed.", "breaker", most=QUEUES),
     _gauge("airfleet_breaker_waiting_tasks", "Tasks that wait for a breaker.", "breaker", most=QUEUES),
+    _gauge("airfleet_limit_waiting_tasks", "Tasks that wait for a limit of a service.", "limit", most=QUEUES),
+    _gauge("airfleet_limit_active_tasks", "Queued, running and deferred tasks of a limit.", "limit", most=QUEUES),
+    _gauge("airfleet_limit_starts", "Starts that a limit has allowed in the last minute.", "limit", most=QUEUES),
+    _gauge(
+        "airfleet_limit_most_starts", "Starts a minute that a limit allows, if it limits them.", "limit", most=QUEUES
+    ),
+    _gauge(
+        "airfleet_limit_most_active_tasks",
+        "Tasks that a limit allows at once, if it limits them.",
+        "limit",
+        most=QUEUES,
+    ),
     _gauge("airfleet_host_running_tasks", "Running tasks, by the host that runs them.", "host", most=HOSTS),
 )
 _DAGS = (

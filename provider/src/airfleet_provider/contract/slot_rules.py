@@ -212,8 +212,8 @@ def count_admissible(
     """Return how many of these instances the scheduler could send at once, if there were slots enough at workers.
 
     `room_of_runs` is how many more tasks of a run may be active, by Dag and run. `room_of_pools` has the free slots of
-    each slot pool, None for no limit. `held` are tasks that a breaker keeps, as Dag and task. The limit on instances
-    of one task (`max_active_tis_per_dag`) is not regarded: only the serialised Dag has it.
+    each slot pool, None for no limit. `held` are tasks that a breaker or a limit keeps, as Dag and task. The limit on
+    instances of one task (`max_active_tis_per_dag`) is not regarded: only the serialised Dag has it.
     """
     runs, pools, kept = dict(room_of_runs), dict(room_of_pools), frozenset(held)
     count = 0

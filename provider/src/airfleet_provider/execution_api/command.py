@@ -13,7 +13,7 @@ from airfleet_provider.audit import execution_api as audit
 from airfleet_provider.breakers.api import BreakerRequests
 from airfleet_provider.compat.calls import config, execution_api, execution_lists, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
-from airfleet_provider.contract import breaker_rules, fallbacks
+from airfleet_provider.contract import breaker_rules, fallbacks, service_limits
 from airfleet_provider.execution_api.fast_path import FLUSH_S, RUNNING, Bypass, FastPath, Rows
 from airfleet_provider.execution_api.task_checks import ListChecks
 from airfleet_provider.execution_api.usage_reports import UsageReports, UsageStore
@@ -42,8 +42,9 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
 
 def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an ASGI application
-    """Return an application that takes reports of usage, and answers requests about breakers if there are breakers."""
+    """Return an application that takes reports of usage, and answers requests about breakers and limits if any are."""
     rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
+    limits = service_limits.parse(config.read_setting(service_limits.SECTION, service_limits.KEY))
 
     async def read_token(token: str) -> str:
         subject, claims = await models.read_claims(token)
@@ -51,9 +52,10 @@ def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an A
             raise PermissionError("the token is not that of a running task")
         return subject
 
-    if rules:
+    if rules or limits:
         by_name = {rule.name: rule for rule in rules}
-        app = BreakerRequests(app, by_name, lambda: metadata_db.connect("airfleet breakers"), read_token)
+        named = {one.name: one for one in limits}
+        app = BreakerRequests(app, by_name, lambda: metadata_db.connect("airfleet breakers"), read_token, named)
     return UsageReports(app, UsageStore(lambda: metadata_db.connect("airfleet usage")), read_token)
 
 

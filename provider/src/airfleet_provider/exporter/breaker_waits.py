@@ -1,4 +1,4 @@
-"""Until when circuit breakers held tasks back. Such a wait is what fleet.yaml asks for, and no late start."""
+"""Until when breakers and limits of services held tasks back: a wait that fleet.yaml asks for is no late start."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ class BreakerWaits:
         self._coverage = Coverage(tuple(rules), clock)
 
     def find_ends(self, connection: Connection[Row], tasks: Collection[Task]) -> Mapping[Task, float]:
-        """Return until when breakers held back those of the tasks that need one, in seconds since 1970.
+        """Return until when breakers and limits held back those of the tasks that need one, in seconds since 1970.
 
         A breaker that is not closed holds its tasks back until now; one that has closed did so until then.
         """
         if not self._names or not tasks:
             return {}
-        moments = {row["name"]: row["until"] for row in connection.execute(SQL["ends"], {"names": self._names})}
+        moments: dict[str, float] = {}
+        for row in connection.execute(SQL["ends"], {"names": self._names}):
+            moments[row["name"]] = max(row["until"], moments.get(row["name"], row["until"]))
         if not moments:
             return {}
 

@@ -11,6 +11,7 @@ from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread
 from airfleet_provider.agent_loops.server import Route
 from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.breaker_rules import BreakerRule
+from airfleet_provider.contract.service_limits import ServiceLimit, list_services
 from airfleet_provider.exporter import dags, database, events, pooler, probes, state
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.breaker_waits import BreakerWaits
@@ -32,7 +33,8 @@ class Exporter:
         self._limits = LabelLimits()
         self._version = str(metrics.get("version", ""))
         self._queues = Queues.of_json(metrics.get("queues", {}))
-        self._waits = BreakerWaits(rules)
+        limits = [ServiceLimit.from_json(one) for one in config.get(AgentsKey.LIMITS, {}).get("limits", ())]
+        self._waits = BreakerWaits(list_services(rules, limits))
         self._workers = [Workers.of_json(one) for one in metrics.get("workers", ())]
         self._probes = [ProbedServer.of_json(one) for one in metrics.get("probes", ())]
         self._hosts: Mapping[str, str] = metrics.get("hosts", {})

@@ -145,6 +145,16 @@ def _raise(series: dict[Labels, float], labels: Labels, value: float) -> None:
     series[labels] = max(series.get(labels, 0.0), value)
 
 
+def _read_limits(connection: Connection[Row], values: Values) -> None:
+    for row in connection.execute(SQL["limits"]):
+        values["airfleet_limit_waiting_tasks"][row["name"],] = row["waiting"]
+        values["airfleet_limit_active_tasks"][row["name"],] = row["active"]
+        values["airfleet_limit_starts"][row["name"],] = row["starts"]
+        for what, most in (("starts", row["most_starts"]), ("active_tasks", row["most_active"])):
+            if most is not None:
+                values[f"airfleet_limit_most_{what}"][row["name"],] = most
+
+
 def _read_parts(connection: Connection[Row], values: Values, names: Mapping[str, str]) -> None:
     for row in connection.execute(SQL["leases"]):
         values["airfleet_lease_age_seconds"][row["name"],] = max(0.0, row["age_s"])
@@ -155,6 +165,7 @@ def _read_parts(connection: Connection[Row], values: Values, names: Mapping[str,
         values["airfleet_breaker_state"][row["name"],] = BREAKER_STATES[row["state"]]
         values["airfleet_breaker_open_seconds"][row["name"],] = max(0.0, row["open_s"])
         values["airfleet_breaker_waiting_tasks"][row["name"],] = row["waiting"]
+    _read_limits(connection, values)
     for row in connection.execute(SQL["seats"]):
         values["airfleet_scheduler_candidate_age_seconds"][row["name"], row["state"]] = max(0.0, row["age_s"])
     for row in connection.execute(SQL["heartbeats"]):

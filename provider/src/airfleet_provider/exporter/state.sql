@@ -73,6 +73,14 @@ SELECT name, state, waiting::float8 AS waiting,
     coalesce(extract(epoch FROM clock_timestamp() - opened_at), 0)::float8 AS open_s
 FROM airfleet.breaker
 
+-- name: limits
+SELECT l.name, l.waiting::float8 AS waiting, l.active::float8 AS active, l.starts_per_minute::float8 AS most_starts,
+    l.at_once::float8 AS most_active, (
+        SELECT count(*) FROM airfleet.service_grant g
+        WHERE g.limit_name = l.name AND g.outcome <> 'expired' AND g.granted_at > clock_timestamp() - interval '1 minute'
+    )::float8 AS starts
+FROM airfleet.service_limit l
+
 -- name: traces
 SELECT count(*) AS runs,
     coalesce(extract(epoch FROM clock_timestamp() - min(coalesce(r.end_date, r.updated_at))), 0)::float8 AS oldest_s

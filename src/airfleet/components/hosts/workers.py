@@ -50,6 +50,7 @@ KEYS = frozenset(
         ("airfleet", "breakers"),
         ("airfleet", "retries"),
         ("airfleet", "task_limits"),
+        ("airfleet", "limits"),
         ("api", "secret_key"),
         ("api", "base_url"),
         ("dag_processor", "dag_bundle_storage_path"),

@@ -17,6 +17,7 @@ from airfleet_provider.contract.explanation.facts import (
     BrokerState,
     DagFacts,
     Facts,
+    FullLimit,
     JobFacts,
     OpenBreaker,
     PlatformFacts,
@@ -262,3 +263,30 @@ def test_a_breaker_is_named_as_what_keeps_a_scheduled_task(breaker: OpenBreaker,
     assert not any(word in what for word in (breaker.reason, "opened it", ": .", ".."))
     other = replace(facts, breakers=(replace(breaker, task="send"),))
     assert all(cause.code is not model.Code.BREAKER_OPEN for cause in explain(other).causes)
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (
+            FullLimit("crm", 30, None, 0, 40, 0.0, "load", 0.0, 12),
+            "crm: 30 starts a minute, place 12, about 24 s.",
+        ),
+        (
+            FullLimit("crm", None, 5, 5, 40, 1.0, "load", 0.0, 3),
+            "crm: 5 at once, place 3. 5 tasks of it are active",
+        ),
+    ],
+)
+def test_a_limit_of_a_service_says_the_place_and_when_the_turn_comes(limit: FullLimit, said: str) -> None:
+    task = replace(TASK, state="scheduled", scheduled_at=ago(80))
+    platform = PlatformFacts(jobs=(JobFacts(1, "SchedulerJob", "host1", 1.0, ago(1)),))
+    facts = Facts(
+        NOW, Subject("sales", "r1", "load"), platform, dag=DAG, run=RUN, tasks=(task,), ahead=0, limits=(limit,)
+    )
+    [found] = [cause for cause in explain(facts).causes if cause.code is model.Code.SERVICE_LIMIT]
+    assert said in found.what
+    assert found.commands == ("airfleet limit list",)
+    for other in (replace(limit, task="send"), replace(limit, place=0)):
+        causes = explain(replace(facts, limits=(other,))).causes
+        assert all(cause.code is not model.Code.SERVICE_LIMIT for cause in causes), "it is another's, or it may start"

@@ -87,6 +87,6 @@ PATCH = Patch(
         Counts(_QUEUE, "session.scalars(", 1),
     ),
     make=_make,
-    without="tasks start although the breaker of their service is open, find that, and wait without a slot then",
-    processes="the scheduler, where fleet.yaml has breakers",
+    without="tasks start although the breaker of their service is open or its limit reached, find that, and then wait",
+    processes="the scheduler, where fleet.yaml has breakers or limits",
 )

@@ -43,5 +43,5 @@ PATCH = Patch(
     ),
     make=_make,
     without="a task that finds its service away fails and loses a try, and circuit breakers learn nothing from it",
-    processes="tasks, where fleet.yaml has breakers",
+    processes="tasks, where fleet.yaml has breakers or limits",
 )

@@ -48,6 +48,7 @@ MEANINGS: Mapping[Code, Meaning] = {
     Code.RETRY_DELAY: Meaning("the task failed and is tried again later", "wait, or clear it"),
     Code.RESCHEDULE_DELAY: Meaning("a sensor looks again later", "wait"),
     Code.DEFERRED: Meaning("the task waits for its trigger", "the log of the triggerer"),
+    Code.SERVICE_LIMIT: Meaning("a limit of a service is reached", "`airfleet limit list`"),
     Code.POOL_FULL: Meaning("the slot pool has too few free slots", "explain the oldest holder"),
     Code.MAX_ACTIVE_TASKS: Meaning("`max_active_tasks` of the run is reached", "explain one of its tasks"),
     Code.BEHIND_ITS_RUN: Meaning(

@@ -14,7 +14,7 @@ from airfleet_provider.contract.explanation.model import Cause, CauseSeverity, C
 ENDED = ("success", "failed", "upstream_failed", "skipped", "removed")
 # In the explanation of a run these follow from others, or are many. They are summed up.
 # The figures that name what several tasks of a run wait for together.
-PLACES = ("slot_pool", "queue", "breaker")
+PLACES = ("slot_pool", "queue", "breaker", "limit")
 CONSEQUENCES = frozenset({Code.TRIGGER_RULE, Code.UPSTREAM_FAILED, Code.RUNS, Code.NEXT_LOOP, Code.EXPANDS})
 
 

@@ -290,6 +290,24 @@ class OpenBreaker:
 
 
 @dataclass(frozen=True, slots=True)
+class FullLimit:
+    """A limit of a service that keeps a task of the Dag. `place` is that of the instance in its queue, if it is known.
+
+    `tokens` are the starts that were allowed `idle_s` seconds ago.
+    """
+
+    name: str
+    starts_per_minute: int | None
+    at_once: int | None
+    active: int
+    waiting: int
+    tokens: float
+    task: str
+    idle_s: float
+    place: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """All facts about one subject.
 
@@ -316,6 +334,7 @@ class Facts:
     usual_s: float | None = None
     promises: tuple[Promise, ...] = ()
     breakers: tuple[OpenBreaker, ...] = ()
+    limits: tuple[FullLimit, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
     run_facts: tuple[Facts, ...] = ()
     unread: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airfleet_provider.contract import wording
-from airfleet_provider.contract.explanation import dag_causes, platform_causes, words
+from airfleet_provider.contract.explanation import dag_causes, platform_causes, service_limits, words
 from airfleet_provider.contract.explanation.facts import DagFacts, Facts, PoolFacts, RunFacts, SlotHolder, TaskFacts
 from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSeverity, Code, Subject, name_task
 
@@ -21,6 +21,7 @@ def judge(facts: Facts, dag: DagFacts, run: RunFacts, task: TaskFacts) -> Iterat
         yield from dag_causes.judge_run(facts, dag, run)
     yield from dag_causes.judge_pause(facts, dag)
     yield from _judge_breakers(facts, task)
+    yield from service_limits.judge(facts, task)
     active = sum(one.count for one in facts.counts if one.state in ("running", "queued"))
     if active >= dag.max_active_tasks:
         holders = [one for one in facts.counts if one.state in ("running", "queued")]

@@ -62,6 +62,7 @@ class Code(StrEnum):
     RETRY_DELAY = "retry-delay"
     RESCHEDULE_DELAY = "reschedule-delay"
     DEFERRED = "deferred"
+    SERVICE_LIMIT = "service-limit"
     POOL_FULL = "pool-full"
     MAX_ACTIVE_TASKS = "max-active-tasks"
     BEHIND_ITS_RUN = "behind-its-run"

@@ -13,6 +13,7 @@ from airfleet_provider.contract.explanation.facts import (
     Concurrency,
     DagFacts,
     Facts,
+    FullLimit,
     ImportFailure,
     JobFacts,
     OpenBreaker,
@@ -120,8 +121,10 @@ def read(query: Query, subject: Subject, *, executor: str | None = None, paralle
         return replace(facts, dag=None)
     promises = query(SQL["promises"], {"dag": subject.dag}) if clock["has_slas"] else ()
     breakers = query(SQL["breakers"], {"dag": subject.dag}) if clock["has_breakers"] else ()
+    limits = query(SQL["limits"], {"dag": subject.dag}) if clock["has_limits"] else ()
     facts = replace(
         facts,
+        limits=tuple(FullLimit(**row) for row in limits),
         breakers=tuple(OpenBreaker(**row) for row in breakers),
         active_runs=_read_runs(query, SQL["active_runs"], dag=subject.dag),
         promises=tuple(Promise(**row) for row in promises),
@@ -271,6 +274,14 @@ def _read_past(query: Query, facts: Facts) -> Facts:
     return replace(facts, past=past)
 
 
+def _read_place(query: Query, limit: FullLimit, where: Mapping[str, Any]) -> FullLimit:
+    """Return a limit with the place of a task instance in its queue."""
+    if limit.task != where["task"]:
+        return limit
+    (row,) = query(SQL["limit_place"], {**where, "name": limit.name})
+    return replace(limit, place=row["place"])
+
+
 def _read_one_task(query: Query, facts: Facts, task: TaskFacts) -> Facts:
     dag, run = facts.subject.dag, facts.run
     logical_date: datetime | None = run.logical_date if run else None
@@ -280,6 +291,7 @@ def _read_one_task(query: Query, facts: Facts, task: TaskFacts) -> Facts:
         order = {"pool": task.pool, "priority": task.priority, "logical_date": logical_date}
         (row,) = query(SQL["ahead"], {**order, "map_index": task.map_index})
         facts = replace(facts, ahead=row["count"])
+        facts = replace(facts, limits=tuple(_read_place(query, one, where) for one in facts.limits))
     if task.state == "running":
         (row,) = query(SQL["usual"], {"dag": dag, "task": task.task, "run": facts.subject.run})
         facts = replace(facts, usual_s=row["usual_s"] if row["count"] >= LEAST_HISTORY else None)

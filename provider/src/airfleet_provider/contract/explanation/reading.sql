@@ -24,7 +24,8 @@ WHERE d.dag_id = %(dag)s
 SELECT clock_timestamp() AS now, to_regclass('airfleet.sla_instance') IS NOT NULL AS has_slas,
     EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = to_regclass('airfleet.breaker') AND attname = 'waiting_tasks'
-    ) AS has_breakers
+    ) AS has_breakers,
+    to_regclass('airfleet.service_limit') IS NOT NULL AS has_limits
 
 -- name: jobs
 SELECT id, job_type, coalesce(hostname, '') AS hostname, latest_heartbeat AS heartbeat,
@@ -184,6 +185,43 @@ SELECT b.name, b.state, b.opened_at AS since, b.probe_at AS probe, b.wave, b.rea
     w.pair ->> 1 AS task
 FROM airfleet.breaker b, jsonb_array_elements(b.waiting_tasks) AS w (pair)
 WHERE b.state <> 'closed' AND w.pair ->> 0 = %(dag)s ORDER BY b.name
+
+-- name: limits
+SELECT l.name, l.starts_per_minute, l.at_once, l.active, l.waiting, l.tokens, w.pair ->> 1 AS task,
+    extract(epoch FROM clock_timestamp() - l.refilled_at)::float8 AS idle_s
+FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS w (pair)
+WHERE l.waiting > 0 AND w.pair ->> 0 = %(dag)s ORDER BY l.name
+
+-- name: limit_place
+-- The order is that of `breakers/limits.sql`, but for what cannot start now. 0: the instance may start already.
+WITH pair AS (
+    SELECT w.pair ->> 0 AS dag_id, w.pair ->> 1 AS task_id
+    FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS w (pair) WHERE l.name = %(name)s
+), served AS (
+    SELECT dag_id, count(*) AS starts FROM airfleet.service_grant
+    WHERE limit_name = %(name)s AND outcome <> 'expired' AND granted_at > clock_timestamp() - interval '1 minute'
+    GROUP BY dag_id
+), queue AS (
+    SELECT t.dag_id, t.run_id, t.task_id, t.map_index, t.priority_weight, r.logical_date,
+        coalesce(served.starts, 0) + row_number() OVER (
+            PARTITION BY t.dag_id ORDER BY -t.priority_weight, r.logical_date, t.map_index
+        ) AS turn
+    FROM task_instance t
+    JOIN pair ON pair.dag_id = t.dag_id AND pair.task_id = t.task_id
+    JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id AND r.state = 'running'
+    JOIN dag d ON d.dag_id = t.dag_id AND NOT d.is_paused
+    LEFT JOIN served ON served.dag_id = t.dag_id
+    WHERE t.state = 'scheduled' AND t.next_method IS NULL AND NOT EXISTS (
+        SELECT FROM airfleet.service_grant g
+        WHERE g.limit_name = %(name)s AND g.instance = t.id AND g.outcome = 'open'
+    )
+), placed AS (
+    SELECT *, row_number() OVER (ORDER BY turn, -priority_weight, logical_date, map_index) AS place FROM queue
+)
+SELECT coalesce((
+    SELECT place FROM placed
+    WHERE dag_id = %(dag)s AND run_id = %(run)s AND task_id = %(task)s AND map_index = %(map_index)s
+), 0)::int AS place
 
 -- name: promises
 SELECT rule, kind, task_id AS task, run_id AS run, state, due_at AS due, changed_at AS changed, reason

@@ -1,0 +1,159 @@
+"""Which tasks the scheduler holds back now, because a service gets enough calls (ADR 76)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from airfleet_provider.breakers import limit_ledger
+from airfleet_provider.breakers.coverage import Coverage, Task
+from airfleet_provider.breakers.limit_ledger import SQL, Execute, LimitAccount
+from airfleet_provider.compat.patches.held_tasks import Held
+from airfleet_provider.contract.service_limits import ServiceLimit
+
+log = logging.getLogger("airfleet")
+
+# While tasks wait, the rows of limits are locked at least and at most this often.
+WRITE_EVERY_S = 1.0
+LOOK_AGAIN_S = 0.1
+PRUNE_EVERY_S = 300.0
+# A statement that takes longer fails, and the tasks that were held before stay so for a while.
+STATEMENT_MS = 1000
+HOLD_BLINDLY_S = 30.0
+# Explanations find the limit of so many tasks.
+MOST_TASKS = 1000
+
+
+@dataclass(slots=True)
+class LimitGate:
+    """Grants starts in the loops of one scheduler. Other schedulers may do it too: the rows of limits are locked.
+
+    A loop in which no task of a limit waits costs one query. A loop in which tasks wait, but none may start yet, costs
+    one query too, but for one loop each second.
+    """
+
+    limits: Sequence[ServiceLimit]
+    # Opens a connection of psycopg2 in autocommit mode. The scheduler's own session must not suffer from an error here.
+    connect: Callable[[], Any]
+    clock: Callable[[], float] = time.monotonic
+    connection: Any = None
+    coverage: Coverage = field(init=False)
+    by_name: Mapping[str, ServiceLimit] = field(init=False)
+    # What the last transaction has found: the instances that may start, by limit, and when it is worth to look again.
+    granted: dict[str, frozenset[str]] = field(default_factory=dict)
+    look_at: float = float("-inf")
+    pruned_at: float = float("-inf")
+    noted: set[str] = field(default_factory=set)
+    held: Sequence[Held] = ()
+    held_at: float = float("-inf")
+    seen: Mapping[str, Collection[Task]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.by_name = {one.name: one for one in self.limits}
+        self.coverage = Coverage(tuple(one.service for one in self.limits), self.clock)
+
+    def find_held(self, kept: Sequence[Held] = ()) -> Sequence[Held]:
+        """Return the tasks to hold back; never raise. Breakers keep the tasks of `kept`, but for those that probe.
+
+        If the database does not answer in time, the tasks that were held last are held for half a minute more.
+        """
+        now = self.clock()
+        try:
+            self.held, self.held_at = self._work(now, kept), now
+        except Exception as error:
+            log.warning("The limits of services cannot be read: %s: %s", type(error).__name__, error)
+            self._hang_up()
+            if now - self.held_at > HOLD_BLINDLY_S:
+                self.held = ()
+        return self.held
+
+    def _work(self, now: float, kept: Sequence[Held]) -> Sequence[Held]:
+        with self._transaction(writes=False) as execute:
+            rows = execute(limit_ledger.SQL["list_scheduled"], {})
+            counts = {(dag, task): count for dag, task, count, _ in rows if count}
+            resumed = frozenset(one for *_, ids in rows for one in ids or ())
+            found = self.coverage.find(list(counts), list(self.by_name), execute)
+            if self.pruned_at == float("-inf"):
+                # A scheduler that was killed may have left notes of tasks that wait.
+                self.noted.update(name for (name,) in execute(SQL["list_noted"], {}) if name in self.by_name)
+        waiting = {name: tasks for name, tasks in found.items() if tasks}
+        names = waiting.keys() | self.noted
+        if now >= self.look_at or any(tasks != self.seen.get(name) for name, tasks in waiting.items()):
+            if names:
+                self._look(now, sorted(names), waiting, counts, kept)
+            self._prune(now)
+        free = frozenset() if not waiting else resumed
+        return [Held(frozenset(tasks), self.granted.get(name, frozenset()) | free) for name, tasks in waiting.items()]
+
+    def _look(
+        self,
+        now: float,
+        names: Sequence[str],
+        waiting: Mapping[str, Collection[Task]],
+        counts: Mapping[Task, int],
+        kept: Sequence[Held],
+    ) -> None:
+        """Grant what may start, and write down what waits."""
+        with self._transaction(writes=True) as execute:
+            accounts = limit_ledger.open_accounts(execute, [self.by_name[name] for name in names])
+            limit_ledger.settle(execute, accounts)
+            limit_ledger.count_active(execute, accounts, self.coverage)
+            tasks = {one for held in kept for one in held.tasks}
+            probes = {one for held in kept for one in held.exempt}
+            limit_ledger.choose(execute, accounts, waiting, tasks, probes)
+            for name, account in accounts.items():
+                self._write(execute, account, sorted(waiting.get(name, ())), counts)
+        self.granted = {name: frozenset(account.granted) for name, account in accounts.items()}
+        self.noted = {name for name, account in accounts.items() if name in waiting or account.active}
+        self.seen = waiting
+        # What a limit on tasks at once waits for may end at any moment.
+        soon = [0.0 if one.limit.at_once else one.wait_s for name, one in accounts.items() if name in waiting]
+        self.look_at = now + max(LOOK_AGAIN_S, min([WRITE_EVERY_S, *soon]))
+
+    @staticmethod
+    def _write(execute: Execute, account: LimitAccount, tasks: Sequence[Task], counts: Mapping[Task, int]) -> None:
+        execute(
+            SQL["write"],
+            {
+                "name": account.limit.name,
+                "tokens": account.tokens,
+                "idle_s": account.idle_s,
+                "starts": account.limit.starts_per_minute,
+                "at_once": account.limit.at_once,
+                "active": account.active + len(account.granted),
+                "waiting": max(0, sum(counts[one] for one in tasks) - len(account.granted)),
+                "tasks": json.dumps(tasks[:MOST_TASKS]),
+            },
+        )
+
+    def _prune(self, now: float) -> None:
+        if now - self.pruned_at > PRUNE_EVERY_S:
+            with self._transaction(writes=True) as execute:
+                execute(SQL["prune"], {"names": sorted(self.by_name)})
+            self.pruned_at = now
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Execute]:
+        if self.connection is None:
+            self.connection = self.connect()
+        with self.connection.cursor() as cursor:
+
+            def execute(sql: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+                cursor.execute(sql, values)
+                return cursor.fetchall() if cursor.description else []
+
+            limits = f"SET LOCAL statement_timeout = {STATEMENT_MS}; SET LOCAL lock_timeout = {STATEMENT_MS}"
+            cursor.execute(f"BEGIN{'' if writes else ' READ ONLY'}; {limits}")
+            yield execute
+            cursor.execute("COMMIT")
+
+    def _hang_up(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
