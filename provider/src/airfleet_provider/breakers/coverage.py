@@ -32,17 +32,20 @@ class Coverage:
     tags: dict[str, Sequence[str]] = field(default_factory=dict)
     tags_at: float = float("-inf")
     known: dict[tuple[str, str, str], bool] = field(default_factory=dict)
+    # Which rules are about a task by its names and tags alone: so a task is compared with each rule once.
+    named: dict[Task, tuple[str, ...]] = field(default_factory=dict)
 
     def find(self, tasks: Collection[Task], names: Iterable[str], query: Query) -> Mapping[str, set[Task]]:
         """Return those of the tasks that need each of the breakers with these names."""
         wanted = set(names)
         rules = [rule for rule in self.rules if rule.name in wanted]
-        if any(rule.tag is not None for rule in rules):
+        if any(rule.tag is not None for rule in self.rules):
             self._read_tags({dag for dag, _ in tasks}, query)
         found: dict[str, set[Task]] = {name: set() for name in wanted}
-        for rule in rules:
-            if rule.is_by_names:
-                found[rule.name].update(task for task in tasks if self._fits(rule, *task))
+        for task in tasks:
+            for name in self._find_named(task):
+                if name in found:
+                    found[name].add(task)
         members = set(tasks)
         by_name = {rule.name: rule for rule in rules}
         for name, dag, task in query(SQL["list_all_members"], {"names": sorted(wanted)}) if tasks else ():
@@ -50,6 +53,13 @@ class Coverage:
             if (dag, task) in members and name in by_name and self._fits(by_name[name], dag, task):
                 found[name].add((dag, task))
         return found
+
+    def _find_named(self, task: Task) -> tuple[str, ...]:
+        names = self.named.get(task)
+        if names is None:
+            names = tuple(rule.name for rule in self.rules if rule.is_by_names and self._fits(rule, *task))
+            self.named[task] = names
+        return names
 
     def _fits(self, rule: BreakerRule, dag: str, task: str) -> bool:
         key = (rule.name, dag, task)
@@ -65,3 +75,4 @@ class Coverage:
         self.tags = {dag: read.get(dag, ()) for dag in dags}
         self.tags_at = now
         self.known.clear()
+        self.named.clear()

@@ -21,6 +21,8 @@ log = logging.getLogger("airfleet")
 # While tasks wait, the rows of limits are locked at least and at most this often.
 WRITE_EVERY_S = 1.0
 LOOK_AGAIN_S = 0.1
+# After a look, the next one waits so many times as long as that took, so that many tasks do not slow the scheduler down.
+REST = 4
 PRUNE_EVERY_S = 300.0
 # A statement that takes longer fails, and the tasks that were held before stay so for a while.
 STATEMENT_MS = 1000
@@ -106,30 +108,15 @@ class LimitGate:
             tasks = {one for held in kept for one in held.tasks}
             probes = {one for held in kept for one in held.exempt}
             limit_ledger.choose(execute, accounts, waiting, tasks, probes)
-            for name, account in accounts.items():
-                self._write(execute, account, sorted(waiting.get(name, ())), counts)
+            written = [describe(account, waiting.get(name, ()), counts) for name, account in accounts.items()]
+            execute(SQL["write"], {"accounts": json.dumps(written)})
         self.granted = {name: frozenset(account.granted) for name, account in accounts.items()}
         self.noted = {name for name, account in accounts.items() if name in waiting or account.active}
         self.seen = waiting
         # What a limit on tasks at once waits for may end at any moment.
         soon = [0.0 if one.limit.at_once else one.wait_s for name, one in accounts.items() if name in waiting]
-        self.look_at = now + max(LOOK_AGAIN_S, min([WRITE_EVERY_S, *soon]))
-
-    @staticmethod
-    def _write(execute: Execute, account: LimitAccount, tasks: Sequence[Task], counts: Mapping[Task, int]) -> None:
-        execute(
-            SQL["write"],
-            {
-                "name": account.limit.name,
-                "tokens": account.tokens,
-                "idle_s": account.idle_s,
-                "starts": account.limit.starts_per_minute,
-                "at_once": account.limit.at_once,
-                "active": account.active + len(account.granted),
-                "waiting": max(0, sum(counts[one] for one in tasks) - len(account.granted)),
-                "tasks": json.dumps(tasks[:MOST_TASKS]),
-            },
-        )
+        rest_s = REST * (self.clock() - now)
+        self.look_at = now + max(LOOK_AGAIN_S, rest_s, min([WRITE_EVERY_S, *soon]))
 
     def _prune(self, now: float) -> None:
         if now - self.pruned_at > PRUNE_EVERY_S:
@@ -157,3 +144,17 @@ class LimitGate:
         if connection is not None:
             with suppress(Exception):
                 connection.close()
+
+
+def describe(account: LimitAccount, tasks: Collection[Task], counts: Mapping[Task, int]) -> Mapping[str, object]:
+    """Return what is written of an account, whose limit these tasks wait for."""
+    return {
+        "name": account.limit.name,
+        "tokens": account.tokens,
+        "idle_s": account.idle_s,
+        "starts": account.limit.starts_per_minute,
+        "at_once": account.limit.at_once,
+        "active": account.active + len(account.granted),
+        "waiting": max(0, sum(counts[one] for one in tasks) - len(account.granted)),
+        "tasks": sorted(tasks)[:MOST_TASKS],
+    }

@@ -130,13 +130,16 @@ def choose(
         "kept_dags": [dag for dag, _ in kept],
         "kept_tasks": [task for _, task in kept],
     }
+    granted: list[tuple[str, str]] = []
     for instance, _, number in execute(SQL["list_candidates"], values):
         names = sets[number]
         if all(rooms[name] for name in names):
-            execute(SQL["grant"], {"names": list(names), "instance": instance})
             rooms.subtract(names)
             for name in names:
                 accounts[name].spend(instance)
+                granted.append((name, instance))
+    if granted:
+        execute(SQL["grant"], {"names": [one for one, _ in granted], "instances": [one for _, one in granted]})
 
 
 def begin_start(

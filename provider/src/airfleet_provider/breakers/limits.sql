@@ -95,16 +95,18 @@ ORDER BY is_missed, NOT is_probe, turn, -priority_weight, logical_date, map_inde
 
 -- name: grant
 INSERT INTO airfleet.service_grant (limit_name, dag_id, instance, queued_before)
-SELECT n, t.dag_id, t.id, t.queued_dttm FROM task_instance t, unnest(%(names)s::text[]) AS n
-WHERE t.id = %(instance)s
+SELECT g.name, t.dag_id, t.id, t.queued_dttm
+FROM unnest(%(names)s::text[], %(instances)s::uuid[]) AS g (name, instance) JOIN task_instance t ON t.id = g.instance
 
 -- name: write
-UPDATE airfleet.service_limit
-SET tokens = %(tokens)s, refilled_at = refilled_at + make_interval(secs => %(idle_s)s::float8),
-    starts_per_minute = %(starts)s, at_once = %(at_once)s, active = %(active)s, waiting = %(waiting)s,
-    waiting_tasks = %(tasks)s::jsonb,
-    held_until = CASE WHEN %(waiting)s > 0 THEN clock_timestamp() ELSE held_until END
-WHERE name = %(name)s
+UPDATE airfleet.service_limit l
+SET tokens = w.tokens, refilled_at = l.refilled_at + make_interval(secs => w.idle_s),
+    starts_per_minute = w.starts, at_once = w.at_once, active = w.active, waiting = w.waiting,
+    waiting_tasks = w.tasks, held_until = CASE WHEN w.waiting > 0 THEN clock_timestamp() ELSE l.held_until END
+FROM jsonb_to_recordset(%(accounts)s::jsonb) AS w (
+    name text, tokens float8, idle_s float8, starts int, at_once int, active int, waiting int, tasks jsonb
+)
+WHERE l.name = w.name
 
 -- name: list_noted
 SELECT name FROM airfleet.service_limit WHERE waiting > 0 OR active > 0
