@@ -21,7 +21,7 @@ log = logging.getLogger("airfleet")
 # While tasks wait, the rows of limits are locked at least and at most this often.
 WRITE_EVERY_S = 1.0
 LOOK_AGAIN_S = 0.1
-# After a look, the next one waits so many times as long as that took, so that many tasks do not slow the scheduler down.
+# After a look, the next one waits so many times as long as that took: many tasks do not slow the scheduler down.
 REST = 4
 PRUNE_EVERY_S = 300.0
 # A statement that takes longer fails, and the tasks that were held before stay so for a while.
