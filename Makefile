@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo orders-demo fleet-demo down dev test test-services test-hosts test-opensearch check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-slots bench-limits bench-cgroups bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
+	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-slots bench-limits bench-load bench-cgroups bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -143,6 +143,9 @@ bench-slots: dev-env  ## Change the slots of workers under tasks: keys of bench/
 
 bench-limits: dev-env  ## Run 500 tasks under a limit of a service: keys of bench/results/scale.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/limits.py $(ARGS)
+
+bench-load: dev-env  ## Run the reference load faster and faster: bench/results/load.json
+	PYTHONPATH=bench $(BIN)/python bench/load.py $(ARGS)
 
 bench-cgroups: dev-env  ## Time the cgroup of a task: cgroup_ms of bench/results/scale.json
 	PYTHONPATH=bench $(BIN)/python bench/cgroups.py

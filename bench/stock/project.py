@@ -15,7 +15,7 @@ def make(folder: Path, plan: Plan) -> None:
     """Fill the folder. The flights project's Dags have schedules, so they are added only for their workload."""
     dags = folder / "dags"
     dags.mkdir(parents=True)
-    for workload in plan.triggered:
+    for workload in (*plan.triggered, *((plan.dags_of,) if plan.dags_of else ())):
         for dag in workload.dags:
             shutil.copy(BENCH / "dags" / f"{workload.name}.py", dags / f"{dag}.py")
     if "real" in plan.workloads:

@@ -27,6 +27,8 @@ class Plan:
     history: int
     workloads: tuple[str, ...]
     reference: bool = False
+    # Dags that neither the bench triggers nor a workload unpauses.
+    dags_of: Workload | None = None
 
     @property
     def triggered(self) -> tuple[Workload, ...]:

@@ -18,6 +18,8 @@ class Workload:
 
 WARMUP = Workload("warmup", ("warmup",), 17)
 REFERENCE = Workload("reference", tuple(f"reference_{number:03}" for number in range(500)), 10)
+# The reference load with crons, whose moments `bench/load.py` moves.
+LOAD = Workload("load", tuple(f"load_{number:03}" for number in range(500)), 10)
 FLIGHTS = ("flights_report", "flights_marts", "flights_ingest")
 MONTHS = 12
 
