@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo orders-demo fleet-demo down dev test test-services test-hosts test-opensearch check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-slots bench-limits bench-load bench-cgroups bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
+	bench-releases bench-stock bench-fleet bench-data bench-slas bench-scale bench-slots bench-limits bench-load bench-hosts bench-cgroups bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -146,6 +146,9 @@ bench-limits: dev-env  ## Run 500 tasks under a limit of a service: keys of benc
 
 bench-load: dev-env  ## Run the reference load faster and faster: bench/results/load.json
 	PYTHONPATH=bench $(BIN)/python bench/load.py $(ARGS)
+
+bench-hosts: dev-env  ## Simulate what packing saves in host-hours: host_hours_ratio of bench/results/scale.json
+	PYTHONPATH=bench $(BIN)/python bench/hosts.py $(ARGS)
 
 bench-cgroups: dev-env  ## Time the cgroup of a task: cgroup_ms of bench/results/scale.json
 	PYTHONPATH=bench $(BIN)/python bench/cgroups.py

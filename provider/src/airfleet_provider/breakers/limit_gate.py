@@ -47,7 +47,7 @@ class LimitGate:
     coverage: Coverage = field(init=False)
     by_name: Mapping[str, ServiceLimit] = field(init=False)
     # What the last transaction has found: the instances that may start, by limit, and when it is worth to look again.
-    granted: dict[str, frozenset[str]] = field(default_factory=dict)
+    granted: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
     look_at: float = float("-inf")
     pruned_at: float = float("-inf")
     noted: set[str] = field(default_factory=set)
@@ -78,7 +78,7 @@ class LimitGate:
         with self._transaction(writes=False) as execute:
             rows = execute(limit_ledger.SQL["list_scheduled"], {})
             counts = {(dag, task): count for dag, task, count, _ in rows if count}
-            resumed = frozenset(one for *_, ids in rows for one in ids or ())
+            resumed = {(dag, task): ids for dag, task, _, ids in rows if ids}
             found = self.coverage.find(list(counts), list(self.by_name), execute)
             if self.pruned_at == float("-inf"):
                 # A scheduler that was killed may have left notes of tasks that wait.
@@ -89,8 +89,15 @@ class LimitGate:
             if names:
                 self._look(now, sorted(names), waiting, counts, kept)
             self._prune(now)
-        free = frozenset() if not waiting else resumed
-        return [Held(frozenset(tasks), self.granted.get(name, frozenset()) | free) for name, tasks in waiting.items()]
+        tasks = frozenset(one for some in waiting.values() for one in some)
+        going_on = {one for task in tasks for one in resumed.get(task, ())}
+        return [Held(tasks, frozenset(going_on.union(self._list_let_through(waiting))))] if tasks else []
+
+    def _list_let_through(self, waiting: Mapping[str, Collection[Task]]) -> Iterator[str]:
+        """Yield the task instances that have a grant of each limit that they are under."""
+        for instance, task in {one: task for some in self.granted.values() for one, task in some.items()}.items():
+            if all(instance in self.granted.get(name, ()) for name, tasks in waiting.items() if task in tasks):
+                yield instance
 
     def _look(
         self,
@@ -110,7 +117,7 @@ class LimitGate:
             limit_ledger.choose(execute, accounts, waiting, tasks, probes)
             written = [describe(account, waiting.get(name, ()), counts) for name, account in accounts.items()]
             execute(SQL["write"], {"accounts": json.dumps(written)})
-        self.granted = {name: frozenset(account.granted) for name, account in accounts.items()}
+        self.granted = {name: account.granted for name, account in accounts.items()}
         self.noted = {name for name, account in accounts.items() if name in waiting or account.active}
         self.seen = waiting
         # What a limit on tasks at once waits for may end at any moment.

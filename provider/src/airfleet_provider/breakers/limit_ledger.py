@@ -34,7 +34,7 @@ class LimitAccount:
     queued: int = 0
     active: int = 0
     # The task instances with a grant that they have not used.
-    granted: set[str] = field(default_factory=set)
+    granted: dict[str, Task] = field(default_factory=dict)
 
     @property
     def room(self) -> int:
@@ -53,9 +53,9 @@ class LimitAccount:
         rate = self.limit.starts_per_minute
         return 0.0 if rate is None else max(0.0, (1.0 - self.tokens) * 60 / rate)
 
-    def spend(self, instance: str) -> None:
+    def spend(self, instance: str, task: Task) -> None:
         """Take a token for a task instance."""
-        self.granted.add(instance)
+        self.granted[instance] = task
         if self.limit.starts_per_minute is not None:
             self.tokens -= 1
 
@@ -79,8 +79,8 @@ def settle(execute: Execute, accounts: Mapping[str, LimitAccount]) -> None:
         if outcome == "expired":
             account = accounts[name]
             account.tokens = min(account.limit.most_tokens, account.tokens + 1)
-    for name, instance in execute(SQL["list_open"], {"names": names}):
-        accounts[name].granted.add(instance)
+    for name, instance, dag, task in execute(SQL["list_open"], {"names": names}):
+        accounts[name].granted[instance] = (dag, task)
 
 
 def count_active(
@@ -131,12 +131,12 @@ def choose(
         "kept_tasks": [task for _, task in kept],
     }
     granted: list[tuple[str, str]] = []
-    for instance, _, number in execute(SQL["list_candidates"], values):
+    for instance, dag, task, number in execute(SQL["list_candidates"], values):
         names = sets[number]
         if all(rooms[name] for name in names):
             rooms.subtract(names)
             for name in names:
-                accounts[name].spend(instance)
+                accounts[name].spend(instance, (dag, task))
                 granted.append((name, instance))
     if granted:
         execute(SQL["grant"], {"names": [one for one, _ in granted], "instances": [one for _, one in granted]})
@@ -169,8 +169,8 @@ def begin_start(
         execute(SQL["start"], {"ids": [grants[name] for name in accounts if name in grants], "instance": instance})
         execute(SQL["start_without_grant"], {"names": list(free), "instance": instance})
     for account in free.values():
-        if not full:
-            account.spend(instance)
+        if not full and account.limit.starts_per_minute is not None:
+            account.tokens -= 1
         execute(SQL["spend"], {"name": account.limit.name, "tokens": account.tokens, "idle_s": account.idle_s})
     return (full[0].name, describe(full[0].starts_per_minute, full[0].at_once)) if full else None
 

@@ -31,7 +31,9 @@ WHERE g.id = judged.id AND judged.outcome IS NOT NULL
 RETURNING g.limit_name, g.outcome
 
 -- name: list_open
-SELECT limit_name, instance::text FROM airfleet.service_grant WHERE outcome = 'open' AND limit_name = ANY(%(names)s)
+SELECT g.limit_name, g.instance::text, t.dag_id, t.task_id
+FROM airfleet.service_grant g JOIN task_instance t ON t.id = g.instance
+WHERE g.outcome = 'open' AND g.limit_name = ANY(%(names)s)
 
 -- name: count_active
 SELECT dag_id, task_id, count(*) FILTER (WHERE state = 'queued'), count(*)
@@ -62,7 +64,7 @@ WITH pair AS (
     LEFT JOIN task_instance t ON t.pool = p.pool AND t.state IN ('queued', 'running', 'restarting', 'deferred')
     GROUP BY p.pool, p.slots
 ), fitting AS (
-    SELECT t.id, t.dag_id, pair.keepers, t.priority_weight, r.logical_date, t.map_index,
+    SELECT t.id, t.dag_id, t.task_id, pair.keepers, t.priority_weight, r.logical_date, t.map_index,
         t.id::text = ANY(%(probes)s::text[]) AS is_probe, missed.instance IS NOT NULL AS is_missed,
         d.max_active_tasks - coalesce(busy.tasks, 0) AS run_room,
         row_number() OVER (
@@ -85,7 +87,7 @@ WITH pair AS (
     FROM fitting f LEFT JOIN served ON served.dag_id = f.dag_id
     WHERE f.turn_in_run <= f.run_room
 )
-SELECT id::text, dag_id, keepers FROM (
+SELECT id::text, dag_id, task_id, keepers FROM (
     SELECT *, row_number() OVER (
         PARTITION BY keepers ORDER BY is_missed, NOT is_probe, turn, -priority_weight, logical_date, map_index
     ) AS place FROM queue

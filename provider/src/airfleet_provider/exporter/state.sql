@@ -74,7 +74,9 @@ SELECT name, state, waiting::float8 AS waiting,
 FROM airfleet.breaker
 
 -- name: limits
-SELECT l.name, l.waiting::float8 AS waiting, l.active::float8 AS active, l.starts_per_minute::float8 AS most_starts,
+SELECT l.name,
+    CASE WHEN l.held_until > clock_timestamp() - interval '1 minute' THEN l.waiting ELSE 0 END::float8 AS waiting,
+    l.active::float8 AS active, l.starts_per_minute::float8 AS most_starts,
     l.at_once::float8 AS most_active, (
         SELECT count(*) FROM airfleet.service_grant g
         WHERE g.limit_name = l.name AND g.outcome <> 'expired' AND g.granted_at > clock_timestamp() - interval '1 minute'

@@ -28,7 +28,8 @@ SELECT one ->> 0 AS dag_id, one ->> 1 AS task_id
 FROM airfleet.breaker b, jsonb_array_elements(b.waiting_tasks) AS one WHERE b.state <> 'closed'
 UNION
 SELECT one ->> 0, one ->> 1
-FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS one WHERE l.waiting > 0
+FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS one
+WHERE l.waiting > 0 AND l.held_until > clock_timestamp() - interval '1 minute'
 
 -- name: list_workers
 SELECT pool, host, slots, otherwise, held, takes,

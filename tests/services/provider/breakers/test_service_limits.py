@@ -345,3 +345,27 @@ def test_the_wait_for_a_limit_is_no_late_start_and_asks_for_no_slots(server: ser
     assert ends.keys() == {("sales", "load")}
     assert ends["sales", "load"] >= service.read_clock() - 60
     assert {(row["dag_id"], row["task_id"]) for row in held} == {("sales", "load"), ("one", "load")}
+
+
+def test_what_was_written_of_a_limit_that_left_fleet_yaml_holds_nothing(server: servers.Server) -> None:
+    service = Service(server)
+    service.see()
+    assert service.read_status().waiting == 502
+    server.query("UPDATE airfleet.service_limit SET held_until = held_until - interval '2 minutes'")
+    assert service.read_status().waiting == 0
+    with psycopg.connect(server.dsn) as connection:
+        assert connection.execute(slot_loop.SQL["list_held"]).fetchall() == []
+        assert connection.execute(reading.SQL["limits"], {"dag": "sales"}).fetchall() == []
+
+
+def test_one_option_hides_the_tasks_of_all_limits(server: servers.Server) -> None:
+    service = Service(server, limits=(RATE, SOME))
+    found = service.see()
+    [held] = service.gate.find_held()
+    assert held.tasks == {("sales", "load"), ("one", "load")}
+    assert held.exempt == found
+    # A grant of one of its two limits is none.
+    server.query("UPDATE airfleet.service_grant SET outcome = 'expired' WHERE limit_name = 'dwh'")
+    server.query("UPDATE dag SET is_paused = true")
+    service.now += 2
+    assert service.see() == set()

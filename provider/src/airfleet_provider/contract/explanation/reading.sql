@@ -187,10 +187,11 @@ FROM airfleet.breaker b, jsonb_array_elements(b.waiting_tasks) AS w (pair)
 WHERE b.state <> 'closed' AND w.pair ->> 0 = %(dag)s ORDER BY b.name
 
 -- name: limits
+-- A scheduler writes each second what waits. What is older, nobody has ended.
 SELECT l.name, l.starts_per_minute, l.at_once, l.active, l.waiting, l.tokens, w.pair ->> 1 AS task,
     extract(epoch FROM clock_timestamp() - l.refilled_at)::float8 AS idle_s
 FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS w (pair)
-WHERE l.waiting > 0 AND w.pair ->> 0 = %(dag)s ORDER BY l.name
+WHERE l.waiting > 0 AND l.held_until > clock_timestamp() - interval '1 minute' AND w.pair ->> 0 = %(dag)s ORDER BY l.name
 
 -- name: limit_place
 -- The order is that of `breakers/limits.sql`, but for what cannot start now. 0: the instance may start already.
