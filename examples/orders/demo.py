@@ -58,6 +58,8 @@ def run(port: int | None) -> None:
     with log_in(url, (STATE / "secrets" / "admin_password").read_text()) as api:
         say("the shop's API answers 503 from now on")
         shop("break", "down")
+        wait_until(lambda: all(api.get(f"/dags/{dag}").is_success for dag in DAGS), "the Dags to appear")
+        before = read_tries(api)
         begun = start_runs(api)
         wait_until(lambda: read_breaker()["state"] == "open", "the breaker to open")
         say("the breaker is open:")
@@ -69,7 +71,7 @@ def run(port: int | None) -> None:
         wait_until(lambda: read_breaker()["state"] == "closed", "the breaker to close")
         say("every day is loaded, and the breaker is closed:")
         show_command("breaker", "list", "--events", "20")
-        show_tries(api)
+        show_tries(api, before)
         wait_for_marts(api, begun)
         say("the marts are published; the bank's file is still missing, and its sensor waits without a process:")
         wait_until(lambda: bool(list_tasks(api, PAYOUTS, "wait_for_bank", "deferred")), "the sensor to be deferred")
@@ -133,7 +135,6 @@ def log_in(url: str, password: str) -> httpx.Client:
 
 def start_runs(api: httpx.Client) -> str:
     """Let every day run from now on, also those that had run before, and return since when."""
-    wait_until(lambda: all(api.get(f"/dags/{dag}").is_success for dag in DAGS), "the Dags to appear")
     begun = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
     for run in list_runs(api, INGEST):
         body = {"dag_run_id": run["dag_run_id"], "dry_run": False, "only_failed": False, "reset_dag_runs": True}
@@ -187,13 +188,22 @@ def show_command(*words: str) -> None:
     subprocess.run([*AIRFLEET, *words, "--project", str(PROJECT)], check=True)
 
 
-def show_tries(api: httpx.Client) -> None:
+def read_tries(api: httpx.Client) -> dict[tuple[str, str], int]:
+    """Return the number of the last try of each task that calls the API, by run and task."""
+    return {
+        (one["dag_run_id"], one["task_id"]): one["try_number"]
+        for name in ("wait_for_close", "fetch_orders")
+        for one in list_tasks(api, INGEST, name)
+    }
+
+
+def show_tries(api: httpx.Client, before: dict[tuple[str, str], int]) -> None:
     """Print how many tries the outage cost; raises DemoError if it was one or more."""
-    tries = [one["try_number"] for name in ("wait_for_close", "fetch_orders") for one in list_tasks(api, INGEST, name)]
-    failed = list_tasks(api, INGEST, "wait_for_close", "failed") + list_tasks(api, INGEST, "fetch_orders", "failed")
-    print(f"{len(tries)} tasks called the API; {len(failed)} failed; the highest try is number {max(tries)}")
-    if failed:
-        raise DemoError("the outage cost tasks")
+    tries = read_tries(api)
+    more = {key for key, number in tries.items() if number > before.get(key, 0) + 1}
+    print(f"{len(tries)} tasks called the API, and {len(tries) - len(more)} of them succeeded with their first try")
+    if more or len(tries) != 2 * DAYS:
+        raise DemoError("the outage cost tries")
 
 
 def show_results(api: httpx.Client) -> None:
@@ -204,8 +214,8 @@ def show_results(api: httpx.Client) -> None:
     value = reply.json()["value"]
     differences = json.loads(value) if isinstance(value, str) else value
     loaded = list_tasks(api, INGEST, "load_orders", "success")
-    scored = list_tasks(api, SCORING, "score", "success")
-    say(f"{len(loaded)} days are loaded, {len(scored)} batches of orders are scored")
+    scored = [run for run in list_runs(api, SCORING) if run["state"] == "success"]
+    say(f"{len(loaded)} days are loaded, and the orders were scored {len(scored)} times: whenever days had arrived")
     for one in differences:
         cents = one["expected"] - one["paid"]
         print(f"  {one['day']}: the bank paid {cents / 100:.2f} less than the shop sold")
@@ -224,6 +234,10 @@ def show_memory_limit(api: httpx.Client) -> None:
     tasks = api.get(f"/dags/{SCORING}/dagRuns/{run}/taskInstances").raise_for_status().json()["task_instances"]
     for one in sorted(tasks, key=lambda task: (task["task_id"] != "train", task["map_index"])):
         print(f"  {one['task_id']:13} {one['map_index']:>2}  {one['state']}, try {one['try_number']}")
+    reply = api.get(f"/dags/{SCORING}/dagRuns/{run}/taskInstances/score/logs/1", params={"map_index": 0})
+    lines = [line for line in reply.raise_for_status().json()["content"] if isinstance(line, dict)]
+    why = (line["event"] for line in lines if line["event"].startswith("airfleet:"))
+    print(next(why, "  its log has the MemoryError"))
     if [one["state"] for one in tasks if one["task_id"] == "score" and one["map_index"] == 0] != ["failed"]:
         raise DemoError("the limit of memory is not in force")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,10 +16,11 @@ import pytest
 
 from airfleet.errors import AirfleetError
 from airfleet.operations.migration import rehearsal
-from airfleet.operations.migration.side_by_side import history, report
+from airfleet.operations.migration.side_by_side import history, report, scratch
 from airfleet.operations.migration.side_by_side.outcomes import OutcomeDifference
 from airfleet.operations.migration.side_by_side.tables import compare_tables, parse_table
 from airfleet.runners.local.launch import find_postgres
+from deadline import PATIENCE_S, wait_until
 from shops import start_postgres
 
 # The columns of Airflow 2.11 that are read.
@@ -130,6 +132,27 @@ def test_runs_are_repeated_and_what_differs_is_named(place: Path, old: str, monk
     assert f"sales {RUN}: differs" in text
     assert "task publish: success there, failed here" in text
     assert json.loads(json.dumps(report.to_json(found)))["same"] is False
+
+
+def test_a_dag_ends_with_the_command_that_runs_it(place: Path) -> None:
+    started = place / "started"
+    (place / "dags").mkdir()
+    (place / "dags" / "slow.py").write_text(
+        "import airflow, os, pathlib, time  # a dag\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(600)\n"
+    )
+    # The command: it starts the program, and is killed.
+    command = (
+        "import json, os, subprocess, sys\n"
+        "child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)\n"
+        "child.communicate(json.dumps({'parent': os.getpid(), 'dag_id': 'slow'}).encode())\n"
+    )
+    words = [sys.executable, "-I", str(scratch.PROGRAM), str(place)]
+    environment = {**os.environ, "AIRFLOW_HOME": str(place), "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600"}
+    with subprocess.Popen([sys.executable, "-c", command, *words], env=environment) as process:
+        wait_until(lambda: started.exists() and bool(started.read_text()), "the Dag to run", timeout_s=PATIENCE_S)
+        process.kill()
+    wait_until(lambda: not Path("/proc", started.read_text()).exists(), "the Dag to end", timeout_s=PATIENCE_S)
 
 
 def test_a_conf_that_would_run_code_is_left_out_and_a_view_is_no_history(old: str) -> None:

@@ -2,19 +2,34 @@
 
     python -I run_dag.py PROJECT < request.json
 
-The request has `dag_id`, `logical_date`, `interval` (two times, or null) and `conf`. Airflow's own `dag.test` runs the
-tasks in this process, one after another, without a scheduler: so nothing else runs, and a paused Dag stays paused.
+The request has `dag_id`, `logical_date`, `interval` (two times, or null), `conf`, and `parent`: the id of the process
+that started this one. Airflow's own `dag.test` runs the tasks in this process, one after another, without a scheduler:
+so nothing else runs, and a paused Dag stays paused.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when the command that compares ends, also by a kill: nobody waits for the Dag.
+
+    Here and not before this program starts, because a change of the user takes it back.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main(project: Path, request: dict[str, Any]) -> int:
@@ -46,4 +61,5 @@ if __name__ == "__main__":
     wanted = json.load(sys.stdin)
     # Tasks read nothing from here.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    end_with(wanted["parent"])
     sys.exit(main(Path(sys.argv[1]), wanted))

@@ -56,6 +56,7 @@ class ScratchAirflow:
             "logical_date": run.logical_date.isoformat(),
             "interval": [one.isoformat() for one in run.interval] if run.interval else None,
             "conf": run.conf,
+            "parent": os.getpid(),
         }
         begun = time.monotonic()
         problem = ""
@@ -125,6 +126,8 @@ def serve(
         cluster.own(state)
         logs = folder.parent / LOGS
         logs.mkdir(mode=0o700, exist_ok=True)
+        for former in logs.glob("*.log"):
+            former.unlink()
         own = {
             **{name: environment[name] for name in INHERITED if name in environment},
             **{name: value for name, value in environment.items() if name.startswith(NAMED)},
