@@ -41,6 +41,8 @@ class Broker:
     node: BrokerNode
     env: Mapping[str, str]
     tls_port: int = 0
+    # The node's own process, which has children.
+    pid: int = 0
 
     @property
     def authorities(self) -> Path:
@@ -78,11 +80,17 @@ class Broker:
 
 @contextlib.contextmanager
 def serve(
-    definitions: str | None = None, *, queues: tuple[str, ...] = (), like: Place | None = None
+    definitions: str | None = None,
+    *,
+    queues: tuple[str, ...] = (),
+    like: Place | None = None,
+    number: int = 0,
+    metrics_port: int = 0,
 ) -> Iterator[Broker]:
     """A new node that runs until the end, with the definitions of a fleet, or with those of one machine.
 
-    With `like` it has the listeners of that host. Skips the test where RabbitMQ is not installed.
+    With `like` it has the listeners of that host. `number` tells the nodes of one process apart. At `metrics_port`, if
+    any, it serves its metrics. Skips the test where RabbitMQ is not installed.
     """
     try:
         programs = find_programs()
@@ -90,10 +98,15 @@ def serve(
         pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
         amqp_port, names_port, nodes_port, tls_port = ports.find_several(4)
-        listens = BrokerPorts(amqp=amqp_port, names=names_port, nodes=nodes_port)
+        listens = BrokerPorts(amqp=amqp_port, names=names_port, nodes=nodes_port, metrics=metrics_port)
         secrets = [Secret(f"only-for-tests-{number}") for number in range(4)]
         node = BrokerNode(
-            f"airfleet-test-{os.getpid()}", Path(name), programs.server, programs.names_server, listens, *secrets
+            f"airfleet-test-{os.getpid()}-{number}",
+            Path(name),
+            programs.server,
+            programs.names_server,
+            listens,
+            *secrets,
         )
         component = private_node.describe(node, queues)
         for file in component.files:
@@ -117,7 +130,7 @@ def serve(
                     seen=(Path(name) / f"{process.name}.log").read_text,
                 )
             # It listens when everything else has started.
-            yield Broker(node, env, tls_port)
+            yield Broker(node, env, tls_port, started[-1].pid)
         finally:
             for one in reversed(started):
                 one.terminate()

@@ -2,15 +2,16 @@
 
 make drill-alerts                               every part: about an hour and a half
 make drill-alerts ARGS="--parts broker tasks"   some parts; the others keep their rows in bench/results/alerts.json
-make drill-alerts ARGS="--parts tasks database --only DagImportErrors ReplicationLags --together"
+make drill-alerts ARGS="--parts servers"        servers of which a fleet has several, without Airflow: ten minutes
+make drill-alerts ARGS="--parts tasks queues --only DagImportErrors QueueStuck --together"
 
-An `airfleet up --monitor` with Celery, and then a fleet of three machines made here (part `hosts`), are broken in one
-way after another. Real Prometheus and Alertmanager evaluate airfleet's rules, with shorter `for` and windows
-(`quick_rules`). A mail server and an HTTP server take what arrives.
+An `airfleet up --monitor` with Celery, then servers of which a fleet has several (part `servers`), and then a fleet of
+three machines made here (part `hosts`), are broken in one way after another. Real Prometheus and Alertmanager evaluate
+airfleet's rules, with shorter `for` and windows (`quick_rules`). A mail server and an HTTP server take what arrives.
 `fired_s` and `arrived_s` are seconds from the break: until the alert fires in Prometheus, and until both receivers have
 it. `resolved_s` is the time from the heal until both know that it has ended. `arrived_as` is the alert that people got
 in its place, where the fault keeps the alert itself from arriving. `others` fired beside it. Needs root,
-RabbitMQ, HAProxy, and the exporters of nodes and of PostgreSQL.
+RabbitMQ, HAProxy, etcd, and the exporters of nodes and of PostgreSQL.
 """
 
 from __future__ import annotations
@@ -27,11 +28,21 @@ import yaml
 
 import support
 from airfleet.components.monitoring import rule_files
-from alert_drills import agents_work, hosts, hosts_bed, local_bed, processes, quick_rules, stores, work
+from alert_drills import (
+    hosts,
+    hosts_bed,
+    local_bed,
+    pairs,
+    processes,
+    quick_rules,
+    servers_bed,
+    stores,
+    work,
+)
 from alert_drills.bed import Bed
 from alert_drills.drill import Drill, Outcome, run_together
 
-HOSTS = "hosts"
+HOSTS, SERVERS = "hosts", "servers"
 PARTS: dict[str, tuple[tuple[Drill, ...], ...]] = {
     "tasks": work.TASKS,
     "queues": work.QUEUES,
@@ -42,9 +53,7 @@ PARTS: dict[str, tuple[tuple[Drill, ...], ...]] = {
     "database": stores.DATABASE,
     "machine": stores.MACHINE,
     "clock": processes.CLOCK,
-    "slow": stores.SLOW,
-    "traces": agents_work.TRACES,
-    "archive": agents_work.ARCHIVE,
+    SERVERS: pairs.PAIRS,
     HOSTS: hosts.HOSTS,
 }
 # The alert that fires always, and the alert about its absence, whose drill is that of both.
@@ -62,10 +71,11 @@ def main() -> None:
     # Whatever ends this process, what it has started ends first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     groups = {part: list(choose(part, chosen.only)) for part in chosen.parts}
-    local = [group for part, own in groups.items() if part != HOSTS for group in own]
+    local = [group for part, own in groups.items() if part not in (SERVERS, HOSTS) for group in own]
     if chosen.together:
         local = [[drill for group in local for drill in group]] if local else []
     run_all(local_bed.make, local)
+    run_all(servers_bed.make, groups.get(SERVERS, []))
     run_all(hosts_bed.make, groups.get(HOSTS, []))
 
 

@@ -29,7 +29,6 @@ from airfleet.runners.local import ports
 from airfleet.spec import load
 from alert_drills import project, quick_rules
 from alert_drills.bed import Bed
-from alert_drills.collector import IdleCollector
 from deadline import PATIENCE_S
 from fleets import Platform, end_everything
 from living import send
@@ -71,7 +70,6 @@ class LocalBed(Bed):
         self.platform = platform
         self.folder = folder
         self.service_port = service_port
-        self.collector = IdleCollector(ports.find_free())
         self.proxy_port = 0
         self.exporters: dict[str, subprocess.Popen[bytes]] = {}
         self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
@@ -258,14 +256,7 @@ def make(folder: Path) -> Iterator[LocalBed]:
     http.start()
     platform = Platform(folder / "project", ports.find_free())
     bed = LocalBed(platform, folder, mail, http, ports.find_free())
-    files = project.list_files(
-        api=platform.port,
-        mail=mail.port,
-        hook=f"{http.url}/hook",
-        service=bed.service_port,
-        collector=bed.collector.port,
-    )
-    bed.collector.start()
+    files = project.list_files(api=platform.port, mail=mail.port, hook=f"{http.url}/hook", service=bed.service_port)
     for name, text in files.items():
         path = platform.project / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,6 +280,5 @@ def make(folder: Path) -> Iterator[LocalBed]:
             process.kill()
         platform.airfleet("down", "--now", check=False)
         end_everything(platform)
-        bed.collector.stop()
         mail.stop()
         http.stop()

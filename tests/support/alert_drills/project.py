@@ -14,8 +14,6 @@ parallelism: {slots}
 ports: {{api: {api}}}
 slot_pools: {{{pool}: {{slots: 1}}}}
 breakers: {{partner: {{dag: calls, free_waits: 100}}}}
-tracing: {{endpoint: "http://127.0.0.1:{collector}"}}
-archive: {{retention: 1, every_hours: 1, budget: 1}}
 slas: {{promise: {{dag: holds, no_longer_than: 20s}}}}
 notifications:
   watchdog: 3m
@@ -88,13 +86,10 @@ for number in range({count}):
 """
 
 
-def list_files(*, api: int, mail: int, hook: str, service: int, collector: int) -> dict[str, str]:
-    """Return the texts of the project's files by path.
-
-    `service` is the port that the Dag `calls` calls; `collector` that to which traces go.
-    """
+def list_files(*, api: int, mail: int, hook: str, service: int) -> dict[str, str]:
+    """Return the texts of the project's files by path. `service` is the port that the Dag `calls` calls."""
     return {
-        "fleet.yaml": FLEET.format(slots=SLOTS, api=api, pool=POOL, mail=mail, hook=hook, collector=collector),
+        "fleet.yaml": FLEET.format(slots=SLOTS, api=api, pool=POOL, mail=mail, hook=hook),
         "dags/tasks.py": TASK_DAGS.format(tasks=TASKS, pool=POOL, service=service),
         "dags/one.py": MINUTE_DAGS.format(count=1, name="one"),
         "dags/many.py": MINUTE_DAGS.format(count=MANY, name="many"),

@@ -12,15 +12,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
-
 from airfleet.components.monitoring.rule_files import read_expiries
-from airfleet.runners.local import launch, ports
 from airfleet.workspace import certificate_authority
 from alert_drills.drill import Drill
 from alert_drills.local_bed import NODE, LocalBed, find
 from deadline import PATIENCE_S
-from servers import as_nobody
 
 BACKUP_AGE_S = 26 * 3600
 DISK_BYTES = 64 << 20
@@ -67,61 +63,12 @@ def fill_connections(bed: LocalBed) -> Iterator[None]:
         yield
 
 
-def hold_transaction(bed: LocalBed) -> Iterator[None]:
-    with bed.connect(autocommit=False) as connection:
-        connection.execute("SELECT txid_current()")
-        yield
-
-
 def hide_table(bed: LocalBed) -> Iterator[None]:
     bed.execute("ALTER TABLE airfleet.metric_counter RENAME TO metric_counter_away")
     try:
         yield
     finally:
         bed.execute("ALTER TABLE airfleet.metric_counter_away RENAME TO metric_counter")
-
-
-def pause_replica(bed: LocalBed) -> Iterator[None]:
-    port = bed.kept.enter_context(replica(bed))
-    with bed.connect(port=port, dbname="postgres") as connection:
-        connection.execute("SELECT pg_wal_replay_pause()")
-    yield
-    with bed.connect(port=port, dbname="postgres") as connection:
-        connection.execute("SELECT pg_wal_replay_resume()")
-
-
-@contextlib.contextmanager
-def replica(bed: LocalBed) -> Iterator[int]:
-    """Yield the port of a new replica of the platform's PostgreSQL."""
-    folder, port = bed.folder / "replica", ports.find_free()
-    bin_ = launch.find_postgres()
-    with bed.connect() as connection:
-        password, server_port = connection.info.password, connection.info.port
-    # As on hosts, where airfleet makes replicas: the agents see their lag.
-    bed.execute("GRANT pg_read_all_stats TO airflow")
-    folder.mkdir(mode=0o700)
-    shutil.chown(folder, "nobody")
-    environment = {**os.environ, "PGPASSWORD": password, "PGSSLMODE": "disable"}
-    words = ["-h", "127.0.0.1", "-p", str(server_port), "-U", "postgres", "-D", str(folder), "-R", "-X", "stream"]
-    user = {key: value for key, value in as_nobody().items() if key != "env"}
-    subprocess.run([str(bin_ / "pg_basebackup"), *words, "-c", "fast"], env=environment, check=True, cwd="/", **user)
-    options = ["-D", str(folder), "-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", "archive_mode=off"]
-    options += ["-c", f"max_connections={setting(bed, 'max_connections')}"]
-    with (bed.folder / "replica.log").open("ab") as log:
-        process = subprocess.Popen([str(bin_ / "postgres"), *options], stdout=log, stderr=log, cwd="/", **user)
-    try:
-        bed.wait(lambda: bed.query("airfleet_replication_lag_seconds") is not None, "a replica that streams")
-        yield port
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE_S)
-        shutil.rmtree(folder)
-
-
-def setting(bed: LocalBed, name: str) -> str:
-    with bed.connect() as connection:
-        [value] = connection.execute(f"SHOW {name}".encode()).fetchone() or ("",)
-        return str(value)
 
 
 def refuse_archive(bed: LocalBed) -> Iterator[None]:
@@ -247,36 +194,6 @@ def stop_node_exporter(bed: LocalBed) -> Iterator[None]:
         bed.start_exporter(NODE)
 
 
-def age_transactions(bed: LocalBed) -> Iterator[None]:
-    """Let the next transaction id be 1.1 billion ahead. Only `pg_resetwal` can do that, on a server that is stopped."""
-    data = bed.find_data()
-    ahead = 1_100_000_000 >> 20 << 20
-    snapshot = bed.platform.state.read_snapshot()
-    assert snapshot
-    server = psutil.Process(bed.platform.pid("postgres") or 0)
-    os.kill(snapshot.supervisor, signal.SIGSTOP)
-    try:
-        server.send_signal(signal.SIGINT)
-        bed.wait(lambda: not (data / "postmaster.pid").exists(), "the end of PostgreSQL")
-        words = [str(launch.find_postgres() / "pg_resetwal"), "-x", str(ahead), str(data)]
-        subprocess.run(words, check=True, cwd="/", **as_nobody())
-        # The state of the transactions of that segment: PostgreSQL reads it for the next id.
-        segment = data / "pg_xact" / f"{ahead >> 20:04X}"
-        segment.write_bytes(bytes(256 << 10))
-        shutil.chown(segment, *data.owner().split())
-    finally:
-        os.kill(snapshot.supervisor, signal.SIGCONT)
-    yield
-    # Autovacuum does that too, in its own time.
-    bed.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
-    with bed.connect() as connection:
-        names = [name for (name,) in connection.execute("SELECT datname FROM pg_database")]
-    for name in names:
-        with bed.connect(dbname=name) as connection:
-            connection.execute("VACUUM (FREEZE)")
-    bed.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS false")
-
-
 BROKER = (
     (Drill(("BrokerBlocked",), "the limit of RabbitMQ's memory was set below what it uses", block_broker),),
     (Drill(("BrokerDown",), "RabbitMQ was killed again and again", keep_broker_down),),
@@ -284,7 +201,6 @@ BROKER = (
 DATABASE = (
     (
         Drill(("DatabaseConnectionsExhausted",), "sessions took 94 % of the connections", fill_connections),
-        Drill(("ReplicationLags",), "the replay of a real replica was paused", pause_replica),
         Drill(("ArchiveFails",), "the folder of archived WAL got another owner", refuse_archive),
     ),
     (
@@ -312,14 +228,4 @@ MACHINE = (
         Drill(("BackupTooOld",), "the folder of the backups was moved away", hide_backups),
     ),
     (Drill(("HostDown",), "the node exporter of the host was stopped", stop_node_exporter),),
-)
-SLOW = (
-    (
-        Drill(
-            ("DatabaseLongTransaction",),
-            "a session kept a transaction open for more than a minute, which was the limit in place of half an hour",
-            hold_transaction,
-        ),
-    ),
-    (Drill(("DatabaseWraparoundNear",), "the next transaction id was set 1.1 billion ahead", age_transactions),),
 )
