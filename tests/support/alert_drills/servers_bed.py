@@ -147,6 +147,9 @@ class ServersBed(Bed):
         words = ["-D", str(self.folder / "replica"), "-p", str(self.replica_port), "-h", "127.0.0.1", "-k", ""]
         self.start("replica", [str(launch.find_postgres() / "postgres"), *words], **as_nobody())
 
+    def server_streams(self) -> bool:
+        return bool(self.server.query("SELECT FROM pg_stat_replication WHERE state = 'streaming'"))
+
     def stop(self, name: str) -> None:
         """Stop a server in order."""
         process = psutil.Process(self.processes[name])
@@ -192,6 +195,10 @@ def make(folder: Path) -> Iterator[ServersBed]:
         )
         bed.collector.start()
         stack.callback(bed.collector.stop)
+        # Before the agents: they would see that a replica is missing.
+        bed.copy_server()
+        bed.start_replica()
+        bed.wait(bed.server_streams, "a replica that streams")
         agents = dict(zip(HOSTS, ports.find_several(len(HOSTS)), strict=True))
         for host, port in agents.items():
             _start_agents(bed, host, port)
@@ -209,12 +216,10 @@ def make(folder: Path) -> Iterator[ServersBed]:
         jobs["patroni"] = [stack.enter_context(_serve_nothing()) for _ in HOSTS]
         _start_watchers(bed, jobs)
         bed.keep_archive()
-        bed.copy_server()
-        bed.start_replica()
         bed.watcher.start()
         targets = sum(map(len, jobs.values())) + 2
         bed.wait(lambda: bed.query("count(up == 1)") == targets, "every target")
-        bed.wait(lambda: bed.query("airfleet_replication_lag_bytes") is not None, "a replica that streams")
+        bed.wait(lambda: bed.query("airfleet_replication_lag_bytes") is not None, "the facts of the agents")
         yield bed
 
 
