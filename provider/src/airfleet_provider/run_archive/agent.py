@@ -271,7 +271,8 @@ def _find_month(one: Candidate) -> str:
 
 
 def _add(totals: ArchiveTotals, one: BatchManifest, done: deletion.Deleted) -> ArchiveTotals:
-    return ArchiveTotals(
+    return replace(
+        totals,
         batches=totals.batches + 1,
         runs=totals.runs + done.runs,
         task_instances=totals.task_instances + one.task_instances,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
@@ -47,7 +50,7 @@ def connect(dsn: str) -> Any:  # noqa: ANN401 - psycopg2 has no types
 
 def archive(server: servers.Server, folder: Path, budget_s: float) -> agent.ArchiveTotals:
     database = agent.ArchivedDatabase(functools.partial(connect, server.dsn), server.dsn)
-    totals = agent.archive(database, str(folder), BEFORE, budget_s=budget_s)
+    totals = agent.archive(database, str(folder), BEFORE, budget_s=budget_s, pause=0)
     command.note_end(None, left=totals.left)
     return totals
 
@@ -88,3 +91,13 @@ def test_the_agents_know_how_many_runs_wait_and_since_when_none_did(server: serv
     last = read(server)
     assert last["airfleet_archive_left_runs"] == 0
     assert last["airfleet_archive_complete_timestamp_seconds"] > first["airfleet_archive_complete_timestamp_seconds"]
+
+
+def test_what_is_left_is_known_too_when_a_batch_was_on_its_way_as_the_budget_ended(
+    server: servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = itertools.chain([0.0] * DAGS, itertools.repeat(1000.0))  # the start, and all but the last Dag
+    monkeypatch.setattr(agent, "time", SimpleNamespace(monotonic=lambda: next(moments), sleep=time.sleep))
+    totals = archive(server, tmp_path, budget_s=500)
+    assert (totals.batches, totals.is_stopped, totals.left) == (DAGS - 1, True, RUNS - 1)
+    assert read(server)["airfleet_archive_left_runs"] == RUNS - 1
