@@ -148,7 +148,7 @@ class ServersBed(Bed):
         self.start("replica", [str(launch.find_postgres() / "postgres"), *words], **as_nobody())
 
     def server_streams(self) -> bool:
-        return bool(self.server.query("SELECT FROM pg_stat_replication WHERE state = 'streaming'"))
+        return bool(self.server.query("SELECT pid FROM pg_stat_replication WHERE state = 'streaming'"))
 
     def stop(self, name: str) -> None:
         """Stop a server in order."""
