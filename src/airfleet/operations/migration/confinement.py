@@ -109,7 +109,7 @@ def _open_folders(python: Path, home: Path, project: Path, user: Mapping[str, An
         return ()
     wanted = [*json.loads(done.stdout), python.parent, ANOTHER_USER.parent, home.parent, project]
     needed = {Path(one).resolve() for one in wanted if Path(one).is_dir()}
-    closed = _keep_outermost({found for one in needed if (found := _find_closed(one))})
+    closed = _keep_outermost({found for one in needed if (found := _find_closed(one, user["user"]))})
     opened = _keep_outermost({one for one in needed if any(one.is_relative_to(outer) for outer in closed)})
     # A folder that is open as a whole is not closed, and a colon separates folders.
     if not closed or set(closed) & set(opened) or ":" in "".join(map(str, [*closed, *opened])):
@@ -129,10 +129,13 @@ def _keep_outermost(folders: Iterable[Path]) -> list[Path]:
     return found
 
 
-def _find_closed(folder: Path) -> Path | None:
-    """Return the outermost folder on the way that other users may not pass, or None."""
-    way = [*reversed(folder.parents), folder]
-    return next((one for one in way if not one.stat().st_mode & stat.S_IXOTH), None)
+def _find_closed(folder: Path, user: int) -> Path | None:
+    """Return the outermost folder on the way that a user may not pass, or None. Rights of groups do not count."""
+    for one in [*reversed(folder.parents), folder]:
+        found = one.stat()
+        if not found.st_mode & (stat.S_IXUSR if found.st_uid == user else stat.S_IXOTH):
+            return one
+    return None
 
 
 def _changes_user(one: ProcessConfinement) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.operations.backup.embedded.cluster import as_server_user
 from airfleet.operations.migration import confinement
 from airfleet.operations.migration.confinement import ProcessConfinement
 
@@ -91,8 +92,12 @@ def test_a_python_in_a_closed_folder_runs_as_another_user_who_sees_nothing_besid
     python = closed / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    home = place / "home"
-    home.mkdir()
+    # As the folder of a rehearsal is: only that user may enter it.
+    home = place / "rehearsal" / "home"
+    home.mkdir(parents=True)
+    other = as_server_user()
+    os.chown(home.parent, other["user"], other["group"])
+    home.parent.chmod(0o700)
     confined = confinement.confine(python, home, place)
     if confined.remains:
         pytest.skip(" ".join(confined.remains))

@@ -120,7 +120,7 @@ def test_runs_are_repeated_and_what_differs_is_named(place: Path, old: str, monk
         OutcomeDifference("XCom double[1].return_value", "5", "4"),
         OutcomeDifference("task publish", "success", "failed"),
     ], log
-    # The same interval, and another user than root.
+    # The same interval.
     assert count.what == "XCom count.return_value"
     assert json.loads(count.new or "") == {"rows": 3, "until": "2026-11-03", "who": json.loads(count.new or "")["who"]}
     assert run.old.outcome.unread == ("count.old",)
