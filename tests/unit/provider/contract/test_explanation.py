@@ -273,8 +273,8 @@ def test_a_breaker_is_named_as_what_keeps_a_scheduled_task(breaker: OpenBreaker,
             "crm: 30 starts a minute, place 12, about 24 s.",
         ),
         (
-            FullLimit("crm", None, 5, 5, 40, 1.0, "load", 0.0, 3),
-            "crm: 5 at once, place 3. 5 tasks of it are active",
+            FullLimit("crm", 60, 5, 5, 40, 1.0, "load", 0.0, 3),
+            "a minute and 5 at once, place 3. 5 tasks of it are active",
         ),
     ],
 )

@@ -16,10 +16,11 @@ def judge(facts: Facts, task: TaskFacts) -> Iterator[Cause]:
     for one in facts.limits:
         if one.task != task.task or one.place == 0:
             continue
-        until_s = reckon_wait(one)
+        is_full = one.at_once is not None and one.active >= one.at_once
+        # When an active task ends, nobody knows.
+        until_s = None if is_full else reckon_wait(one)
         about = f", about {words.between(facts.now, facts.now + timedelta(seconds=until_s))}" if until_s else ""
         place = f", place {one.place}{about}" if one.place else ""
-        is_full = one.at_once is not None and one.active >= one.at_once
         full = f" {wording.count(one.active, 'task')} of it {words.be(one.active)} active now." if is_full else ""
         yield Cause(
             Code.SERVICE_LIMIT,
