@@ -35,9 +35,9 @@ import psutil
 from airfleet.runners.local import ports
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.log_agent_config import LogAgentKey
+from airfleet_provider.contract.redaction import Redaction
 from airfleet_provider.log_agent.agent import LogAgent, Places
 from airfleet_provider.log_agent.positions import Positions
-from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter, name_day
 from airfleet_provider.log_index.store import LogQuery
 from support import RESULTS, say

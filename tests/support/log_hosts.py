@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from airfleet_provider.contract.redaction import Redaction
 from airfleet_provider.log_agent.agent import LogAgent, Places
 from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.positions import Positions
-from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
 from airfleet_provider.log_index.lines import Line, LineOrigin
 from airfleet_provider.log_index.store import Hit, LogQuery, LogStoreError, LogWriter

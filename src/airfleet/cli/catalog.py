@@ -28,23 +28,38 @@ def command() -> None:
     show_default=True,
     help="The folder to write; a new one, an empty one, or one of a build before.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["html", "datahub", "openmetadata"]),
+    default="html",
+    show_default=True,
+    help="Web pages, or the entities of another catalogue.",
+)
 @options.project_option
 @options.state
-def build_command(out: Path, project: Path, state: Path | None) -> None:
+def build_command(out: Path, form: str, project: Path, state: Path | None) -> None:
     """Write index.html, a page for each Dag and asset, and catalog.json.
 
     The pages need no server and no network: open index.html, or publish the folder. They show owners, descriptions,
     schedules, tags, SLAs, the last success, tasks and lineage, as they are now. Who sees the pages sees all Dags.
 
+    With `--format datahub` or `openmetadata`, it writes JSON files that these programs read, and no pages.
+
     \b
     Example:
       airfleet catalog build --out /srv/www/catalog
+      airfleet catalog build --format datahub --out entities
     """
     from airfleet.operations import explanation  # noqa: PLC0415 - `--help` needs none of it
-    from airfleet.operations.catalog import reading, site  # noqa: PLC0415
+    from airfleet.operations.catalog import entities, reading, site  # noqa: PLC0415
 
     catalog = reading.look(explanation.find_place(project, state))
-    site.write(catalog, out)
+    if form == "html":
+        site.write(catalog, out)
+        written = [out / "index.html"]
+    else:
+        written = [*site.write_entities(catalog, out, entities.EntityFormat(form))]
     dags = catalog.dags.values()
     tasks = sum(len(dag.tasks) for dag in dags)
     counted = (len(catalog.dags), "Dag"), (tasks, "task"), (len(catalog.graph.assets), "asset")
@@ -52,4 +67,4 @@ def build_command(out: Path, project: Path, state: Path | None) -> None:
     for missing, noun in lacking:
         if missing:
             click.echo(f"without {noun}: {wording.count(missing, 'Dag')}", err=True)
-    click.echo(f"{', '.join(wording.count(number, noun) for number, noun in counted)}: {out / 'index.html'}")
+    click.echo(f"{', '.join(wording.count(number, noun) for number, noun in counted)}: {', '.join(map(str, written))}")

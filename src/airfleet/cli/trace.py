@@ -12,12 +12,13 @@ import click
 
 from airfleet.cli import options
 from airfleet_provider.contract.run_trace import spans
-from airfleet_provider.contract.run_trace.spans import SpanPart, Trace, Try
+from airfleet_provider.contract.run_trace.spans import SpanPart, Trace, Try, UserSpan
 from airfleet_provider.contract.text import one_line
 
 NARROW, WIDE, LONGEST_NAME = 80, 160, 40
+MOST_USER_SPANS = 20
 SIGNS = {SpanPart.READY: "·", SpanPart.QUEUED: "-", SpanPart.RUNNING: "█"}
-SCALE = "· waits for a slot   - waits for a worker   █ runs   * on the critical path"
+SCALE = "· waits for a slot   - waits for a worker   █ runs   = code of a task   * on the critical path"
 
 
 @click.command("trace", short_help="Show where the time of a run went, and what decided when it ended.")
@@ -60,7 +61,8 @@ def list_lines(trace: Trace, most: int, width: int) -> Iterator[str]:
         yield "No task of it has begun."
         return
     names = {one: _shorten(one_line(one.name)) for one in shown}
-    left = max(map(len, names.values()))
+    named = [_name_user_span(*own) for one in shown for own in spans.list_user_spans(run, one)]
+    left = max(map(len, [*names.values(), *named]))
     room = max(20, width - left - 16)
     critical = set(trace.critical)
     for one in shown:
@@ -68,6 +70,7 @@ def list_lines(trace: Trace, most: int, width: int) -> Iterator[str]:
         begun = one.started or one.queued or one.scheduled
         took = (((one.ended or run.end) - begun).total_seconds()) if begun else 0.0
         yield f"{mark} {names[one]:<{left}} {_draw(trace, one, room)} {took:8.1f} s"
+        yield from _list_user_spans(trace, one, left, room)
     hidden = len({span.owner for span in trace.spans}) - len(shown)
     if hidden > 0:
         yield f"  {hidden} more tries: -n shows more"
@@ -80,6 +83,24 @@ def list_lines(trace: Trace, most: int, width: int) -> Iterator[str]:
     if said := spans.tell_wait(trace):
         yield one_line(said)
     yield SCALE
+
+
+def _list_user_spans(trace: Trace, owner: Try, left: int, room: int) -> Iterator[str]:
+    """Yield a line for each span of the code of a try, the first ones only if there are many."""
+    own = list(spans.list_user_spans(trace.run, owner))
+    for depth, one in own[:MOST_USER_SPANS]:
+        first, last = _find_place(trace, one.begin, room), _find_place(trace, one.end, room)
+        bar = f"{' ' * first}{'=' * max(1, last - first)}"[:room]
+        name = _name_user_span(depth, one)
+        said = ", ".join(f"{key}={value}" for key, value in one.attributes.items())
+        told = one_line(" ".join(filter(None, (f"{one.error}!" if one.error else "", said))), 200)
+        yield f"  {name:<{left}} |{bar:<{room}}| {one.seconds:8.1f} s{f'  {told}' if told else ''}"
+    if len(own) > MOST_USER_SPANS:
+        yield f"  {len(own) - MOST_USER_SPANS} more spans of its code: --json has all"
+
+
+def _name_user_span(depth: int, one: UserSpan) -> str:
+    return _shorten(one_line(f"{'  ' * min(depth, 5)}> {one.name}"))
 
 
 def _draw(trace: Trace, owner: Try, room: int) -> str:

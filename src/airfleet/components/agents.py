@@ -15,6 +15,7 @@ from airfleet.spec.secrets import Secret, find_login, list_accepted
 from airfleet_provider.contract import audit_log, environment, notification_policy
 from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.notification_policy import NotificationPolicy
+from airfleet_provider.contract.openlineage_policy import OpenLineagePolicy
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 NAME = "agents"
@@ -30,11 +31,22 @@ def describe(
     credentials: Credentials,
     notifications: NotificationPolicy,
     tracing: TracingPolicy | None = None,
+    openlineage: OpenLineagePolicy | None = None,
 ) -> Component:
     """Describe the agents of one machine. They serve metrics and their health on the loopback."""
     metrics = exporter.configure_one_machine(fleet, site)
     heads = site.state / "audit" / "heads.jsonl"
-    text = render(fleet, site, credentials, notifications, metrics, host=fleet.name, heads=heads, tracing=tracing)
+    text = render(
+        fleet,
+        site,
+        credentials,
+        notifications,
+        metrics,
+        host=fleet.name,
+        heads=heads,
+        tracing=tracing,
+        openlineage=openlineage,
+    )
     config = File(site.state / "agents.json", text)
     return Component(NAME, (describe_process(site, config.path),), files=(config,))
 
@@ -63,6 +75,7 @@ def render(
     tls: Mapping[str, object] | None = None,
     heads: Path | None = None,
     tracing: TracingPolicy | None = None,
+    openlineage: OpenLineagePolicy | None = None,
 ) -> Secret:
     """Return the configuration of the agents on a host, in JSON. It holds logins and secrets of receivers.
 
@@ -83,6 +96,7 @@ def render(
             **({"heads": str(heads)} if heads else {}),
         },
         **({AgentsKey.TRACING: replace(tracing, base_url=site.base_url).to_json()} if tracing else {}),
+        **({AgentsKey.OPENLINEAGE: openlineage.to_json()} if openlineage else {}),
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
 

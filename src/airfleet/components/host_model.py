@@ -15,6 +15,7 @@ from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.spec.topology import Host, Limits, Role
 from airfleet_provider.contract.notification_policy import NotificationPolicy
+from airfleet_provider.contract.openlineage_policy import OpenLineagePolicy
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 ETC = Path("/etc/airfleet")
@@ -200,6 +201,8 @@ class Objects:
     opensearch: Secret | None = None
     # The collector of traces, with the secrets in its headers.
     tracing: TracingPolicy | None = None
+    # The backends of OpenLineage, with their tokens.
+    openlineage: OpenLineagePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.notification_policy import NotificationPolicy
+from airfleet_provider.contract.openlineage_policy import OpenLineagePolicy
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 
@@ -45,6 +46,7 @@ def describe(
     drain_s: float,
     notifications: NotificationPolicy = NotificationPolicy(),  # noqa: B008 - frozen
     tracing: TracingPolicy | None = None,
+    openlineage: OpenLineagePolicy | None = None,
     monitor: MonitorNode | None = None,
 ) -> tuple[Component, ...]:
     """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""
@@ -68,7 +70,7 @@ def describe(
         dag_processor.describe(),
         triggerer.describe(),
         releaser.describe(),
-        agents.describe(fleet, site, credentials, notifications, tracing),
+        agents.describe(fleet, site, credentials, notifications, tracing, openlineage),
         *(
             (archiver.describe(fleet.archive, archiver.find_store(fleet.archive, site.state)),)
             if fleet.archive.every_hours

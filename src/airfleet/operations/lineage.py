@@ -12,9 +12,18 @@ from airfleet.errors import UsageError
 from airfleet.operations import explanation
 from airfleet.operations.explanation import ReadablePlatform
 from airfleet_provider.contract.lineage import reading
-from airfleet_provider.contract.lineage.graph import LineageGraph, NodeKey, NodeKind, PromiseStanding, RunRecord
+from airfleet_provider.contract.lineage.graph import (
+    ColumnKey,
+    LineageGraph,
+    NodeKey,
+    NodeKind,
+    PromiseStanding,
+    RunRecord,
+)
 
 CLOSEST = 3
+# Columns that a hint names if none is close.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,24 @@ def find_node(graph: LineageGraph, name: str) -> NodeKey:
         hint = f"one of {', '.join(near)}" if near else "`airfleet lineage` without a name lists the assets"
         raise UsageError(f"there is no asset and no Dag {name!r}", hint=hint)
     return found[0]
+
+
+def find_column(view: LineageView, name: str) -> ColumnKey:
+    """Return a column of the node that a view is about.
+
+    Raises:
+        UsageError: The node is a Dag, or no event named such a column.
+    """
+    if view.node.kind is not NodeKind.ASSET:
+        raise UsageError(f"{view.node.name} is a Dag, and a Dag has no columns", hint="name an asset")
+    known = view.graph.list_columns(view.node.name)
+    key = ColumnKey(view.node.name, name)
+    if key in known or view.graph.list_column_edges(key, down=True):
+        return key
+    names = [one.column for one in known]
+    near = difflib.get_close_matches(name, names, CLOSEST) or names[:MOST_NAMED]
+    hint = f"one of {', '.join(near)}" if near else "columns are known from events: `openlineage` in fleet.yaml"
+    raise UsageError(f"{view.node.name} has no known column {name!r}", hint=hint)
 
 
 def _find_nodes(graph: LineageGraph, name: str) -> list[NodeKey]:

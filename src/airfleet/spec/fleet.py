@@ -9,6 +9,7 @@ from typing import Literal
 from airfleet.spec.access import FleetAccess
 from airfleet.spec.machines import Machines
 from airfleet.spec.notifications import Notifications
+from airfleet.spec.openlineage import OpenLineage
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 from airfleet.spec.tracing import Tracing
@@ -245,6 +246,8 @@ class Fleet:
     logs: Logs = field(default_factory=Logs)
     # The collector of traces.
     tracing: Tracing | None = None
+    user_spans: bool = False
+    openlineage: OpenLineage | None = None
     machines: Machines | None = None
     hosts: tuple[Host, ...] = ()
     pools: tuple[WorkerPool, ...] = DEFAULT_POOLS

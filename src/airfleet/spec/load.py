@@ -21,6 +21,7 @@ from airfleet.spec.sections import (
     limits,
     machines,
     notifications,
+    openlineage,
     references,
     reporting,
     retries,
@@ -212,6 +213,10 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         ),
         logs=_logs(written.logs),
         tracing=tracing.convert(written.tracing, written.name or default_name) if written.tracing else None,
+        user_spans=written.user_spans,
+        openlineage=openlineage.convert(written.openlineage, written.name or default_name)
+        if written.openlineage
+        else None,
         dags=written.dags or ("releases" if hosts_of_file else "folder"),
         executor=written.executor,
         machines=machines.convert(written.machines) if written.machines else None,

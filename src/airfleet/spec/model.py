@@ -37,6 +37,7 @@ from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.machines import MachinesSection
 from airfleet.spec.sections.monitoring import MonitoringSection
 from airfleet.spec.sections.notifications import NotificationsSection
+from airfleet.spec.sections.openlineage import OpenLineageSection
 from airfleet.spec.sections.own_database import DatabaseSection
 from airfleet.spec.sections.references import (
     BY_REFERENCE,
@@ -245,6 +246,16 @@ class FleetFile(Section):
         description="The collector that gets a trace of each Dag run when it has ended.",
         examples=[{"endpoint": "https://collector.example.com:4318"}],
         json_schema_extra={"x-default": "traces go nowhere; `airfleet trace` shows them"},
+    )
+    user_spans: bool = Field(
+        default=False,
+        description="Keep the spans that code of tasks writes with `trace`, for `airfleet trace` and collectors.",
+    )
+    openlineage: OpenLineageSection | None = Field(
+        default=None,
+        description="Tasks write events of OpenLineage: tables and columns that they read and write. `{}` turns it on.",
+        examples=[{"backends": {"marquez": {"kind": "marquez", "url": "https://marquez.example.com:5000"}}}],
+        json_schema_extra={"x-default": "no event is written"},
     )
     notifications: NotificationsSection = Field(
         default=NotificationsSection(), description="Who is notified of alerts, when, and how."

@@ -16,6 +16,7 @@ from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret, resolve
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.notification_policy import NotificationPolicy
+from airfleet_provider.contract.openlineage_policy import OpenLineagePolicy
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 STATE_FOLDER = ".airfleet"
@@ -149,7 +150,12 @@ def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
         found += [(f"access.users.{name}.password", one.password) for name, one in fleet.access.users.items()]
     if fleet.tracing:
         found += [(f"tracing.headers.{name}", ref) for name, ref in fleet.tracing.secrets.items()]
+    if fleet.openlineage:
+        found += [(f"openlineage.backends.{name}.token", ref) for name, ref in fleet.openlineage.tokens.items()]
     yield from ((place, value) for place, value in found if isinstance(value, SecretRef))
+
+
+_ONE_LINE = "let its source give one line of ASCII"
 
 
 def resolve_notifications(fleet: Fleet, project: Path) -> NotificationPolicy:
@@ -173,8 +179,23 @@ def resolve_tracing(fleet: Fleet, project: Path) -> TracingPolicy | None:
     for name, value in policy.headers.items():
         if not value.isascii() or not value.isprintable():
             where = f"fleet.yaml: tracing.headers.{name}"
-            hint = "let its source give one line of ASCII"
-            raise UsageError("the secret has a character that no header may have", where=where, hint=hint)
+            raise UsageError("the secret has a character that no header may have", where=where, hint=_ONE_LINE)
+    return policy
+
+
+def resolve_openlineage(fleet: Fleet, project: Path) -> OpenLineagePolicy | None:
+    """Return which backends get events of OpenLineage, with their tokens, or None if no task writes any.
+
+    Raises:
+        UsageError: A secret cannot be fetched, or no header may have it.
+    """
+    if fleet.openlineage is None:
+        return None
+    policy = fleet.openlineage.fetch(_fetch_from(project))
+    for one in policy.backends:
+        if not one.token.isascii() or not (one.token or "-").isprintable():
+            where = f"fleet.yaml: openlineage.backends.{one.name}.token"
+            raise UsageError("the secret has a character that no header may have", where=where, hint=_ONE_LINE)
     return policy
 
 

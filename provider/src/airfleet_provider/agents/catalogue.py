@@ -12,6 +12,7 @@ from airfleet_provider.agent_loops.server import Handlers, Route
 from airfleet_provider.audit.loop import make_loop as make_audit_loop
 from airfleet_provider.breakers.loop import make_loop as make_breaker_loop
 from airfleet_provider.exporter.loops import Exporter
+from airfleet_provider.lineage_events.loop import make_loop as make_lineage_loop
 from airfleet_provider.notifications import loops as notifications
 from airfleet_provider.slas.loop import make_loop as make_sla_loop
 from airfleet_provider.slots.loop import make_loop as make_slot_loop
@@ -41,5 +42,6 @@ def assemble(config: Mapping[str, Any]) -> Work:
         make_slot_loop(config),
         make_audit_loop(config),
         make_trace_loop(config),
+        make_lineage_loop(config),
     )
     return Work(loops, exporter.make_routes, notifications.make_handlers(config))

@@ -28,3 +28,5 @@ class AgentsKey(StrEnum):
     AUDIT = "audit"
     # Where traces of ended runs go (`contract.tracing_policy`). It is not there if they go nowhere.
     TRACING = "tracing"
+    # Which backends get events of OpenLineage (`contract.openlineage_policy`). It is not there if no task writes any.
+    OPENLINEAGE = "openlineage"

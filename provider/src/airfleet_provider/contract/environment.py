@@ -20,8 +20,12 @@ LOG_STORE = "AIRFLEET_LOG_STORE"
 POOL = "AIRFLEET_POOL"
 # Set where systemd lets this worker make cgroups below the one of its unit.
 DELEGATED = "AIRFLEET_DELEGATED"
+# In a process of a task: how the names of its files of records begin, with their folder (`task_records`).
+RECORDS = "AIRFLEET_RECORDS"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
+# Set in processes of tasks if the spans of their code are wanted.
+SPANS = "AIRFLEET_SPANS"
 # The URL at which a worker of a pool that scales reports, and learns the number of its slots.
 SLOTS = "AIRFLEET_SLOTS"
 # The folder for a component's files that outlast its process, such as counts of fallbacks.

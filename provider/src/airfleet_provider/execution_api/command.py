@@ -13,8 +13,9 @@ from airfleet_provider.audit import execution_api as audit
 from airfleet_provider.breakers.api import BreakerRequests
 from airfleet_provider.compat.calls import config, execution_api, execution_lists, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
-from airfleet_provider.contract import breaker_rules, fallbacks, service_limits
+from airfleet_provider.contract import breaker_rules, fallbacks, service_limits, task_records
 from airfleet_provider.execution_api.fast_path import FLUSH_S, RUNNING, Bypass, FastPath, Rows
+from airfleet_provider.execution_api.record_reports import RecordReports, RecordStore
 from airfleet_provider.execution_api.task_checks import ListChecks
 from airfleet_provider.execution_api.usage_reports import UsageReports, UsageStore
 
@@ -42,7 +43,7 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
 
 
 def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an ASGI application
-    """Return an application that takes reports of usage, and answers requests about breakers and limits if any are."""
+    """Return an application that takes reports of usage, records of tasks, and requests about breakers and limits."""
     rules = breaker_rules.parse(config.read_setting(breaker_rules.SECTION, breaker_rules.KEY))
     limits = service_limits.parse(config.read_setting(service_limits.SECTION, service_limits.KEY))
 
@@ -56,6 +57,8 @@ def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an A
         by_name = {rule.name: rule for rule in rules}
         named = {one.name: one for one in limits}
         app = BreakerRequests(app, by_name, lambda: metadata_db.connect("airfleet breakers"), read_token, named)
+    if config.read_setting(task_records.SECTION, task_records.FOLDER_KEY):
+        app = RecordReports(app, RecordStore(lambda: metadata_db.connect("airfleet records")), read_token)
     return UsageReports(app, UsageStore(lambda: metadata_db.connect("airfleet usage")), read_token)
 
 

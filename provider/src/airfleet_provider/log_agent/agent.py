@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from airfleet_provider.contract.redaction import Redaction
 from airfleet_provider.log_agent import files
 from airfleet_provider.log_agent.discovery import LogTree
 from airfleet_provider.log_agent.files import LogFile
 from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.line_maker import LineMaker
 from airfleet_provider.log_agent.positions import FilePosition, Positions
-from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_agent.rota import Rota
 from airfleet_provider.log_index.lines import Line, LineOrigin, is_copy, show_moment
 from airfleet_provider.log_index.origins import find_component_origin, find_task_origin
@@ -303,11 +303,13 @@ class LogAgent:
         if status.st_size < log_file.position.offset:
             self._begin_again(log_file)
             return 0
-        if status.st_size == log_file.position.offset and log_file.path.endswith(ROTATED):
+        left = status.st_size - log_file.position.offset
+        log_file.ended = log_file.ended if left else int(self._wall() * 1e6)
+        if not left and log_file.path.endswith(ROTATED):
             # The next copy takes its place, and must not be taken for more of it.
             self._drop(log_file)
             self._positions.write([], [log_file.key])
-        return status.st_size - log_file.position.offset
+        return left
 
     def _drop(self, log_file: LogFile) -> None:
         self._files.pop(log_file.path, None)

@@ -18,12 +18,17 @@ HEAD = 256
 
 @dataclass(slots=True)
 class LogFile:
-    """A file that is read, its position, and what its last line said of its time and level."""
+    """A file that is read, its position, and what its last line said of its time and level.
+
+    `ended` is when the agent last saw that the file had no further byte, in microseconds since 1970; 0 if it did not.
+    What comes later was written later, whatever time it names.
+    """
 
     path: str
     position: FilePosition
     at: int = 0
     level: str = "info"
+    ended: int = 0
 
     @property
     def key(self) -> tuple[int, int]:

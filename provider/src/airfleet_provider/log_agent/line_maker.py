@@ -6,9 +6,9 @@ import json
 import logging
 from collections.abc import Callable
 
+from airfleet_provider.contract.redaction import Redaction
 from airfleet_provider.log_agent.files import LogFile
 from airfleet_provider.log_agent.journal import JournalEntry
-from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.lines import Line, LineOrigin, clean_text, read_line
 from airfleet_provider.log_index.store import LEFT_OUT
 
@@ -21,6 +21,8 @@ CUT = " … airfleet cut {} characters of this line"
 # Microseconds that a line may be ahead of the clock of this host. A moment after that is none: the line would be the
 # newest of every search for years.
 AHEAD_US = 86_400 * 1_000_000
+# Microseconds that a line of a try may name before the agent saw that it was not there yet.
+BEHIND_US = 60 * 1_000_000
 
 
 class LineMaker:
@@ -42,6 +44,9 @@ class LineMaker:
             read = read_line(text)
             now = int(self._wall() * 1e6)
             said = read.at if read.at is not None and read.at <= now + AHEAD_US else None
+            if said is not None and origin.dag and said < log_file.ended - BEHIND_US:
+                # A task wrote it into the log of a try, perhaps of another Dag, with a time of its choice.
+                said = now
             # A line without a time or a level of its own, such as one of a traceback, goes on with those before it.
             log_file.at = said or log_file.at or now
             log_file.level = read.level or log_file.level

@@ -20,12 +20,12 @@ from typing import Any
 from airfleet_provider.agent_loops.server import HttpAnswer, Server
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.log_agent_config import KEEP_DAYS, MOST_BYTES_PER_TRY, POSITIONS, LogAgentKey
+from airfleet_provider.contract.redaction import Redaction
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.log_agent import exposition
 from airfleet_provider.log_agent.agent import LogAgent, Places
 from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.positions import Positions
-from airfleet_provider.log_agent.redaction import Redaction
 from airfleet_provider.log_index.remote import Proof, RemoteLogWriter
 from airfleet_provider.log_index.store import LogStoreError, LogWriter
 

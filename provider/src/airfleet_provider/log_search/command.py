@@ -20,7 +20,8 @@ from airfleet_provider.log_index import signatures
 from airfleet_provider.log_index.lines import LEVELS, TASK, show_moment
 from airfleet_provider.log_index.signatures import ErrorGroup
 from airfleet_provider.log_index.store import FoundLines, Hit, LogQuery, LogReader, LogStoreError
-from airfleet_provider.log_search import readers
+from airfleet_provider.log_search import attempts, readers
+from airfleet_provider.log_search.attempts import AttemptKey, KnownAttempt
 from airfleet_provider.processes import command_line
 
 ERRORS = ("error", "critical")
@@ -104,8 +105,9 @@ def _search(arguments: argparse.Namespace, reader: LogReader) -> None:
     question = _make_question(arguments)
     answer = reader.search(question, arguments.most)
     write = _write_json if arguments.json else _write_text
+    known = {} if arguments.follow else _read_attempts(answer)
     for hit in answer.hits:
-        write(hit)
+        write(hit, attempts.find_doubt(hit.at, hit.origin, known))
     if answer.is_cut and not arguments.follow:
         command_line.say(f"these are the newest {arguments.most}; older ones match too: -n shows more")
     elif not answer.hits and not arguments.follow:
@@ -137,14 +139,26 @@ def follow(
         seen = {key: at for key, at in seen.items() if at >= late}
 
 
-def _write_json(hit: Hit) -> None:
+def _read_attempts(answer: FoundLines) -> Mapping[AttemptKey, KnownAttempt]:
+    """Return what the database has of the tries of lines. While it does not answer, no line is doubted."""
+    if not any(hit.origin.dag for hit in answer.hits):
+        return {}
+    try:
+        return attempts.read(metadata_db.connect("airfleet logs"), answer.hits)
+    except psycopg2.Error as error:
+        command_line.say(f"warning: the database does not answer, so no line is checked: {one_line(error)}")
+        return {}
+
+
+def _write_json(hit: Hit, doubt: str = "") -> None:
     # Only ASCII, as other characters may steer a terminal.
-    print(json.dumps(hit.to_json()), flush=True)
+    print(json.dumps({**hit.to_json(), **({"doubt": doubt} if doubt else {})}), flush=True)
 
 
-def _write_text(hit: Hit) -> None:
+def _write_text(hit: Hit, doubt: str = "") -> None:
     first, *others = hit.text.split("\n")
     head = f"{show_moment(hit.at)} {hit.level.upper():<8} {hit.origin.host} {name_origin(hit)}"
+    head += f" (doubtful: {doubt})" if doubt else ""
     print("\n".join([f"{head} | {one_line(first, LONGEST)}", *(f"    {one_line(one, LONGEST)}" for one in others)]))
 
 

@@ -6,15 +6,18 @@ import contextlib
 import os
 import socket
 import stat
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import Any
 
 from airflow.sdk.execution_time.coordinator import BaseCoordinator
 
+from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches import task_start
-from airfleet_provider.contract import directives, fallbacks
+from airfleet_provider.contract import directives, fallbacks, task_records
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable, wait_writable
+from airfleet_provider.task_records.handover import RecordHandover
 from airfleet_provider.task_runtime.usage import ChildrenWatch, UsageReporter
 
 
@@ -49,8 +52,13 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             "sentry_integration": sentry_integration,
             "subprocess_logs_to_stdout": subprocess_logs_to_stdout,
         }
+        folder = config.read_setting(task_records.SECTION, task_records.FOLDER_KEY)
+        has_spans = config.read_setting(task_records.SECTION, task_records.SPANS_KEY) == "True"
+        records = RecordHandover(client, folder, str(getattr(what, "id", "")), has_spans)
+        env = records.prepare()
         # If a later Airflow passes arguments that this class does not know, stock Airflow starts the task.
-        ends, answer, status = self._ask(bundle_info, os.fspath(dag_rel_path), what) if not kwargs else ([], {}, None)
+        asked = self._ask(bundle_info, os.fspath(dag_rel_path), what, env) if not kwargs else None
+        ends, answer, status = asked or ([], {}, None)
         if status is None or "pid" not in answer:
             for end in [*ends, *([status] if status else [])]:
                 end.close()
@@ -59,14 +67,17 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             is_asked_for = f"{directives.WARM_START} = " in reason
             self.starts.fell_back(f"{os.fspath(dag_rel_path)}: {reason}", expected=is_asked_for)
             reporter, children = UsageReporter(client), ChildrenWatch()
-            result = self.stock.execute_task(**given, **kwargs)
+            with _lend(env):
+                result = self.stock.execute_task(**given, **kwargs)
             reporter.report(children.measure().to_json(), result.exit_code)
+            records.finish()
             return result
         self.starts.took_fast()
         task_start.send_plainly(client)
         reporter = UsageReporter(client)
         code, state, used = task_start.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
         reporter.report(used or {}, code)
+        records.finish()
         return self.ExecutionResult(code, state)
 
     def _ask(
@@ -74,6 +85,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         bundle_info: Any,  # noqa: ANN401 - airflow's BundleInfo
         path: str,
         what: Any,  # noqa: ANN401 - airflow's TaskInstance
+        env: Mapping[str, str],
     ) -> tuple[list[socket.socket], dict[str, Any], socket.socket | None]:
         """Request a task from the zygote pool.
 
@@ -87,9 +99,10 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         pairs = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
         ours, theirs = fd_messages.pair()
         given = [*(pair[1] for pair in pairs), theirs]
-        order = {"bundle": bundle_info.name, "version": bundle_info.version, "path": path}
+        order: dict[str, Any] = {"bundle": bundle_info.name, "version": bundle_info.version, "path": path}
         # For the limits of the task (`task_limits`).
         order["task"] = [getattr(what, "dag_id", ""), getattr(what, "task_id", "")]
+        order["env"] = dict(env)
         answer: dict[str, Any] = {}
         try:
             # A pool that never reads must not block this task for ever.
@@ -107,6 +120,17 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             for one in given:
                 one.close()
         return [pair[0] for pair in pairs], answer, ours
+
+
+@contextlib.contextmanager
+def _lend(env: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the children of this process, and remove them again."""
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name in env:
+            os.environ.pop(name, None)
 
 
 def find_channel() -> socket.socket | None:

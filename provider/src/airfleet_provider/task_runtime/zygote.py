@@ -178,15 +178,16 @@ class Zygote:
             self.selector.unregister(self.control)
             self.is_kept = False
         elif len(descriptors) == fd_messages.TASK_DESCRIPTORS:
-            self._fork(descriptors, message.get("task"))
+            self._fork(descriptors, message.get("task"), message.get("env") or {})
 
-    def _fork(self, descriptors: list[int], name: object) -> None:
+    def _fork(self, descriptors: list[int], name: object, env: dict[str, str]) -> None:
         *streams, channel = descriptors
         confinement = self.limiter.confine(self.loaded.bag, name)
         kills = self.group.count_kills() if self.group else 0
         pid = os.fork()
         if pid == 0:
             oom_priority.offer(oom_priority.TASK)
+            os.environ.update(env)
             self._become_task(streams, channel, confinement)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)

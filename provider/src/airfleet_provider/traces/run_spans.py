@@ -87,7 +87,8 @@ class TracedRunRows:
 def list_spans(run: TracedRunRows, base_url: str = "") -> Iterator[SentSpan]:
     """Yield the spans of a run, the run's own first. Tries that were sent with an earlier trace are left out.
 
-    Nothing that a user may have put a secret into is in them: no `conf`, no parameters, no XComs, no log lines.
+    Nothing that a user may have put a secret into is in them: no `conf`, no parameters, no XComs, no log lines. Spans
+    that the code of tasks measures have what that code names.
     """
     traced = run.traced
     trace = spans.build(traced) if len(traced.tries) <= MOST_TRIES else None
@@ -172,9 +173,36 @@ def _list_try_spans(run: TracedRunRows, one: Try, root: str, base_url: str, *, i
     yield owner
     for part in parts:
         yield _make_part(owner, one, part.part.value, part.begin, part.end)
+    did_run = any(part.part is SpanPart.RUNNING for part in parts)
+    above = identity.name_try_span(one.id, SpanPart.RUNNING.value) if did_run else owner.span_id
+    yield from _list_user_spans(owner, traced, one, above)
     for number, away in enumerate(run.rescheduled.get(one.id, ())):
         if away.end > away.begin:
             yield _make_part(owner, one, RESCHEDULED, away.begin, away.end, number)
+
+
+def _list_user_spans(owner: SentSpan, run: TracedRun, one: Try, above: str) -> Iterator[SentSpan]:
+    """Yield what the code of a try measured, below its part `running`. What it says of itself is in `code.…`."""
+    path: list[str] = []
+    for depth, span in spans.list_user_spans(run, one):
+        span_id = identity.name_user_span(one.id, span.file, span.number)
+        path[depth:] = [span_id]
+        attributes: dict[str, Attribute] = {
+            f"code.{_cut(key)}": value if isinstance(value, bool | int) else _cut(str(value))
+            for key, value in span.attributes.items()
+        }
+        if span.error:
+            attributes["error.type"] = _cut(span.error)
+        yield SentSpan(
+            trace_id=owner.trace_id,
+            span_id=span_id,
+            parent_id=path[depth - 1] if depth else above,
+            name=_cut(span.name),
+            begin=span.begin,
+            end=span.end,
+            status=SpanStatus.ERROR if span.error else SpanStatus.UNSET,
+            attributes=attributes,
+        )
 
 
 def _make_part(owner: SentSpan, one: Try, part: str, begin: datetime, end: datetime, number: int = 0) -> SentSpan:

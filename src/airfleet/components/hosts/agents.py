@@ -48,6 +48,7 @@ def describe(place: Place) -> Part:
                 host=place.host.name,
                 tls=_describe_tls(place, *proof) if proof else None,
                 tracing=place.objects.tracing,
+                openlineage=place.objects.openlineage,
             )
         ),
         AGENTS_USER,

@@ -12,11 +12,13 @@ import importlib.resources
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from airfleet.errors import UsageError
-from airfleet.operations.catalog import picture
+from airfleet.operations.catalog import entities, picture
+from airfleet.operations.catalog.entities import EntityFormat
 from airfleet.operations.catalog.model import Catalog, CatalogDag, CatalogTask
 from airfleet.template import render_template
 from airfleet.workspace.file_lock import wait_and_hold
@@ -40,20 +42,37 @@ def write(catalog: Catalog, folder: Path) -> None:
     Raises:
         UsageError: The folder has files that are not of a catalogue, or cannot be written.
     """
+    with _hold(folder):
+        for name in FOLDERS.values():
+            (folder / name).mkdir(exist_ok=True)
+        written = set()
+        for name, text in list_files(catalog):
+            _replace(folder / name, text)
+            written.add(folder / name)
+        for path in (path for name in FOLDERS.values() for path in (folder / name).iterdir()):
+            if path not in written and path.is_file():
+                path.unlink()
+
+
+def write_entities(catalog: Catalog, folder: Path, form: EntityFormat) -> tuple[Path, ...]:
+    """Write the files of another program beside the pages, if there are any, and return them. Raises as `write`."""
+    with _hold(folder):
+        written = []
+        for name, text in entities.list_files(catalog, form):
+            _replace(folder / name, text)
+            written.append(folder / name)
+    return tuple(written)
+
+
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Keep other builds out of a folder. Raises UsageError if it has other files, or cannot be written."""
     try:
         if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
             raise UsageError("this folder has other files", where=str(folder), hint="name a new folder with --out")
         folder.mkdir(parents=True, exist_ok=True)
         with wait_and_hold(folder / MARK):
-            for name in FOLDERS.values():
-                (folder / name).mkdir(exist_ok=True)
-            written = set()
-            for name, text in list_files(catalog):
-                _replace(folder / name, text)
-                written.add(folder / name)
-            for path in (path for name in FOLDERS.values() for path in (folder / name).iterdir()):
-                if path not in written and path.is_file():
-                    path.unlink()
+            yield
     except OSError as error:
         raise UsageError(f"cannot write the catalogue: {error.strerror}", where=str(folder)) from None
 
@@ -123,6 +142,7 @@ def to_json(catalog: Catalog) -> dict[str, Any]:
             for one in catalog.assets
         ],
         "edges": [encoding.encode_edge(edge) for edge in graph.edges],
+        "columns": [encoding.encode_column_edge(edge) for edge in graph.columns],
     }
 
 
@@ -166,7 +186,7 @@ def _list_words(catalog: Catalog, node: NodeKey) -> str:
     """Return what a search finds a node by, in small letters."""
     if node.kind is NodeKind.ASSET:
         asset = catalog.graph.assets[node.name]
-        words = (asset.name, asset.uri, asset.group, *catalog.list_asset_owners(node.name))
+        words = (asset.name, asset.uri, asset.group, *asset.columns, *catalog.list_asset_owners(node.name))
     else:
         dag = catalog.dags[node.name]
         text = dag.doc[:LONGEST_TEXT]

@@ -30,6 +30,7 @@ from airfleet.workspace.project import (
     resolve_access,
     resolve_connection,
     resolve_notifications,
+    resolve_openlineage,
     resolve_tracing,
     resolve_value,
 )
@@ -157,6 +158,7 @@ def prepare(
         drain_s=drain_s,
         notifications=resolve_notifications(fleet, project),
         tracing=resolve_tracing(fleet, project),
+        openlineage=resolve_openlineage(fleet, project),
         monitor=own_monitor,
     )
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))

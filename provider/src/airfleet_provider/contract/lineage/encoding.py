@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from airfleet_provider.contract.lineage.graph import (
+    ColumnEdge,
     LineageEdge,
     LineageGraph,
     NodeKey,
@@ -34,6 +35,16 @@ def encode_edge(edge: LineageEdge) -> Json:
     }
 
 
+def encode_column_edge(edge: ColumnEdge) -> Json:
+    return {
+        "source": {"asset": edge.source.asset, "column": edge.source.column},
+        "target": {"asset": edge.target.asset, "column": edge.target.column},
+        "dag": edge.dag,
+        "task": edge.task,
+        "how": edge.how or None,
+    }
+
+
 def encode_asset(graph: LineageGraph, name: str) -> Json:
     """Return an asset with its last update and its promises."""
     asset, node = graph.assets[name], NodeKey(NodeKind.ASSET, name)
@@ -41,6 +52,7 @@ def encode_asset(graph: LineageGraph, name: str) -> Json:
         **encode_key(node),
         "uri": asset.uri,
         "group": asset.group,
+        "columns": list(asset.columns),
         "updated": encode_moment(asset.updated),
         "updated_by": {"dag": asset.by_dag, "task": asset.by_task, "run": asset.by_run} if asset.by_dag else None,
         "promises": [encode_promise(one) for one in graph.list_promises(node)],

@@ -22,8 +22,10 @@ class Relation(StrEnum):
 
     # A task declares the asset as its outlet.
     WRITES = "writes"
-    # A task made a recent event of the asset without declaring it.
+    # A task made a recent event of the asset, or wrote it by an event of OpenLineage, without declaring it.
     WROTE = "wrote"
+    # A task read it by an event of OpenLineage, without declaring it.
+    WAS_READ_BY = "was read by"
     # The asset is in the schedule of the Dag.
     STARTS = "starts"
     # A task declares the asset as its inlet.
@@ -32,6 +34,10 @@ class Relation(StrEnum):
     TRIGGERS = "triggers"
     # A task of the other Dag is a sensor that waits for this Dag.
     IS_AWAITED_BY = "is awaited by"
+
+
+# What was seen counts only beside what is declared.
+_DECLARED = {Relation.WROTE: Relation.WRITES, Relation.WAS_READ_BY: Relation.IS_READ_BY}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,6 +76,30 @@ class LineageAsset:
     by_dag: str = ""
     by_task: str = ""
     by_run: str = ""
+    # Names of columns, as the last event of OpenLineage has them that named any.
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ColumnKey:
+    """A column of an asset."""
+
+    asset: str
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.asset}.{self.column}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ColumnEdge:
+    """A task makes the target from the source. `how` is the kind of the transformation, such as DIRECT."""
+
+    source: ColumnKey
+    target: ColumnKey
+    dag: str
+    task: str
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +159,7 @@ class LineageGraph:
     assets: Mapping[str, LineageAsset] = field(default_factory=dict)
     edges: tuple[LineageEdge, ...] = ()
     promises: tuple[PromiseStanding, ...] = ()
+    columns: tuple[ColumnEdge, ...] = ()
 
     def has(self, node: NodeKey) -> bool:
         return node.name in (self.dags if node.kind is NodeKind.DAG else self.assets)
@@ -172,6 +203,39 @@ class LineageGraph:
         del found[node]
         return found
 
+    def list_column_edges(self, column: ColumnKey, *, down: bool) -> tuple[ColumnEdge, ...]:
+        """Return what is made from a column, or what it is made from."""
+        return (self._columns_below if down else self._columns_above).get(column, ())
+
+    def list_columns(self, asset: str) -> tuple[ColumnKey, ...]:
+        """Return the columns of an asset that are known: in the order of its schema, then those that edges name."""
+        own = self.assets[asset].columns if asset in self.assets else ()
+        named = sorted({one.target.column for one in self.columns if one.target.asset == asset} - set(own))
+        return tuple(ColumnKey(asset, one) for one in (*own, *named))
+
+    def walk_columns(self, column: ColumnKey, *, down: bool) -> Iterator[tuple[int, ColumnEdge, bool]]:
+        """Yield each edge after a column (or before it) with its depth, and whether its column was reached before."""
+        seen = {column}
+        left = [iter(self.list_column_edges(column, down=down))]
+        while left:
+            edge = next(left[-1], None)
+            if edge is None:
+                left.pop()
+                continue
+            near = edge.target if down else edge.source
+            yield len(left), edge, near in seen
+            if near not in seen:
+                seen.add(near)
+                left.append(iter(self.list_column_edges(near, down=down)))
+
+    @cached_property
+    def _columns_below(self) -> Mapping[ColumnKey, tuple[ColumnEdge, ...]]:
+        return _group_columns(self.columns, down=True)
+
+    @cached_property
+    def _columns_above(self) -> Mapping[ColumnKey, tuple[ColumnEdge, ...]]:
+        return _group_columns(self.columns, down=False)
+
     @cached_property
     def _below(self) -> Mapping[NodeKey, tuple[LineageEdge, ...]]:
         return _group(self.edges, down=True)
@@ -195,18 +259,25 @@ def _group(edges: Iterable[LineageEdge], *, down: bool) -> Mapping[NodeKey, tupl
     return {node: tuple(ones) for node, ones in found.items()}
 
 
+def _group_columns(edges: Iterable[ColumnEdge], *, down: bool) -> Mapping[ColumnKey, tuple[ColumnEdge, ...]]:
+    found: defaultdict[ColumnKey, list[ColumnEdge]] = defaultdict(list)
+    for edge in sorted(edges):
+        found[edge.source if down else edge.target].append(edge)
+    return {column: tuple(ones) for column, ones in found.items()}
+
+
 def make_edges(found: Iterable[tuple[NodeKey, NodeKey, Relation, str]]) -> tuple[LineageEdge, ...]:
     """Return edges from relations of single tasks: one for each pair and relation, with its tasks.
 
-    A task that wrote an asset and declares it is only among those that declare it. A Dag that an asset starts and whose
-    tasks read it has both edges.
+    A task that wrote or read an asset and declares it is only among those that declare it. A Dag that an asset starts
+    and whose tasks read it has both edges.
     """
     tasks: defaultdict[tuple[NodeKey, NodeKey, Relation], set[str]] = defaultdict(set)
     for source, target, relation, task in found:
         tasks[source, target, relation].add(task)
     for source, target, relation in tasks:
-        if relation is Relation.WROTE:
-            tasks[source, target, relation] -= tasks.get((source, target, Relation.WRITES), set())
+        if declared := _DECLARED.get(relation):
+            tasks[source, target, relation] -= tasks.get((source, target, declared), set())
     return tuple(
         LineageEdge(source, target, relation, tuple(sorted(names - {""})))
         for (source, target, relation), names in sorted(tasks.items())

@@ -10,7 +10,9 @@ from itertools import chain
 from typing import Any, LiteralString
 
 from airfleet_provider.contract.explanation.reading import Query
+from airfleet_provider.contract.lineage.datasets import DatasetNames
 from airfleet_provider.contract.lineage.graph import (
+    ColumnEdge,
     LineageAsset,
     LineageDag,
     LineageGraph,
@@ -28,6 +30,8 @@ SQL = Statements(__package__, "reading")
 
 # Of each asset, the tasks of so many of the last events count as its writers.
 MOST_EVENTS = 100
+# So many datasets and columns are read, those that were seen last.
+MOST_USES, MOST_COLUMN_USES = 20_000, 50_000
 # So many Dags are read with one statement, so that none comes near to the time-out of statements.
 MOST_DAGS = 50
 # The states of an instance of an SLA, the one that matters most first.
@@ -42,7 +46,7 @@ def read(query: Query, rules: Sequence[SlaRule]) -> LineageGraph:
     """Return all Dags and assets. `query` should run all statements in one snapshot; `rules` are those of fleet.yaml.
 
     A Dag that has left the live release is not in it, and an asset is in it if Airflow calls it active or a Dag of the
-    live release names it.
+    live release names it. What events of OpenLineage say is added: a dataset that is an asset of Airflow is that asset.
     """
     (clock,) = query(SQL["now"], {})
     dags = {row["dag_id"]: _make_dag(row) for row in query(SQL["dags"], {})}
@@ -55,8 +59,15 @@ def read(query: Query, rules: Sequence[SlaRule]) -> LineageGraph:
     ]
     named = {node.name for one in found for node in one[:2] if node.kind is NodeKind.ASSET}
     assets = {row["name"]: _make_asset(row) for row in rows if row["is_active"] or row["name"] in named}
+    columns: tuple[ColumnEdge, ...] = ()
+    if query(SQL["has_events"], {})[0]["found"]:
+        names_of = DatasetNames(assets)
+        found += [names_of.take(row) for row in query(SQL["uses"], {"most": MOST_USES}) if row["dag_id"] in dags]
+        assets.update(names_of.found)
+        columns = tuple(sorted(set(names_of.list_columns(query(SQL["columns"], {"most": MOST_COLUMN_USES})))))
     edges = make_edges(found)
-    return LineageGraph(clock["now"], dags, assets, edges, tuple(_read_promises(query, rules, dags, assets)))
+    promises = tuple(_read_promises(query, rules, dags, assets))
+    return LineageGraph(clock["now"], dags, assets, edges, promises, columns)
 
 
 def read_runs(query: Query, dags: Iterable[str]) -> Mapping[str, RunRecord]:

@@ -86,3 +86,18 @@ FROM (
     SELECT * FROM airfleet.sla_instance WHERE ended_at > now() - interval '2 days'
 ) AS one
 GROUP BY rule, kind, dag_id, task_id, asset
+
+-- name: has_events
+-- A database of an earlier version has no such table.
+SELECT to_regclass('airfleet.dataset_use') IS NOT NULL AS found
+
+-- name: uses
+-- What events of OpenLineage say that tasks read and wrote, the last seen first.
+SELECT u.dag_id, u.task_id, u.namespace, u.name, u.is_output, u.seen_at, u.run_id, u.columns
+FROM airfleet.dataset_use u JOIN dag d ON d.dag_id = u.dag_id AND NOT d.is_stale
+ORDER BY u.seen_at DESC LIMIT %(most)s
+
+-- name: columns
+SELECT u.dag_id, u.task_id, u.namespace, u.name, u.field, u.from_namespace, u.from_name, u.from_field, u.how
+FROM airfleet.column_use u JOIN dag d ON d.dag_id = u.dag_id AND NOT d.is_stale
+ORDER BY u.seen_at DESC LIMIT %(most)s

@@ -27,6 +27,11 @@ def name_try_span(try_id: str, part: str = "", number: int = 0) -> str:
     return _digest(16, "try span", try_id, part, number)
 
 
+def name_user_span(try_id: str, file: str, number: int) -> str:
+    """Return the id of a span that the code of a try measured. Each process of a try has a file of its own."""
+    return _digest(16, "user span", try_id, file, number)
+
+
 def _digest(digits: int, *words: object) -> str:
     # No user's word has the separator in it with another meaning: each word has its length before it.
     text = "".join(f"{len(str(word))}:{word}" for word in words)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from airfleet_provider.contract.explanation import reading
 from airfleet_provider.contract.explanation.reading import Query
-from airfleet_provider.contract.run_trace.spans import TracedRun, Try
+from airfleet_provider.contract.run_trace.spans import TracedRun, Try, UserSpan
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "reading")
 
 # A run with more tries is read in part.
 MOST_TRIES = 20_000
+# Spans of the code of its tasks.
+MOST_USER_SPANS = 5000
 
 
 def read(query: Query, dag: str, run: str) -> TracedRun | None:
@@ -36,4 +38,12 @@ def read(query: Query, dag: str, run: str) -> TracedRun | None:
         kind=one["kind"],
         created=one["created"],
         clear_number=one["clear_number"],
+        user_spans=_read_user_spans(query, dag, run),
     )
+
+
+def _read_user_spans(query: Query, dag: str, run: str) -> tuple[UserSpan, ...]:
+    if not query(SQL["has_user_spans"], {})[0]["found"]:
+        return ()
+    words = {"dag": dag, "run": run, "limit": MOST_USER_SPANS}
+    return tuple(UserSpan(**row) for row in query(SQL["user_spans"], words))

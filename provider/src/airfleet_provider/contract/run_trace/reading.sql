@@ -18,3 +18,19 @@ SELECT task_id, map_index, try_number, coalesce(state, ''), scheduled_dttm, queu
     task_instance_id::text
 FROM task_instance_history WHERE dag_id = %(dag)s AND run_id = %(run)s
 ORDER BY started NULLS LAST, scheduled NULLS LAST, task, map_index, number LIMIT %(limit)s
+
+-- name: has_user_spans
+-- A database of an earlier version has no such table.
+SELECT to_regclass('airfleet.user_span') IS NOT NULL AS found
+
+-- name: user_spans
+-- The spans that the code of the tries of a run measured, by the index of their instance.
+SELECT u.instance::text AS owner, u.file::text AS file, u.number, u.parent, u.name, u.error, u.began_at AS begin,
+    u.took_s AS seconds, u.attributes
+FROM (
+    SELECT id FROM task_instance WHERE dag_id = %(dag)s AND run_id = %(run)s
+    UNION ALL
+    SELECT task_instance_id FROM task_instance_history WHERE dag_id = %(dag)s AND run_id = %(run)s
+) AS t
+JOIN airfleet.user_span u ON u.instance = t.id
+ORDER BY u.began_at, u.file, u.number LIMIT %(limit)s

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from airfleet_provider.contract.run_trace import identity
@@ -73,6 +73,28 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
+class UserSpan:
+    """A span that the code of a try measured. `parent` is the number of another one of the same `file`, or 0.
+
+    `owner` is the id of the try. Its moments are by the clock of the host on which the task ran.
+    """
+
+    owner: str
+    file: str
+    number: int
+    parent: int
+    name: str
+    error: str
+    begin: datetime
+    seconds: float
+    attributes: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+
+    @property
+    def end(self) -> datetime:
+        return self.begin + timedelta(seconds=self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class TracedRun:
     """A run and its tries. `upstream` has for each task what it waits for; it is empty if that is not known."""
 
@@ -90,6 +112,7 @@ class TracedRun:
     created: datetime | None = None
     # How often tasks of the run were cleared.
     clear_number: int = 0
+    user_spans: Sequence[UserSpan] = ()
 
     @property
     def end(self) -> datetime:
@@ -263,6 +286,22 @@ def choose(trace: Trace, most: int) -> Sequence[Try]:
     return [one for key, one in tries.items() if key in chosen]
 
 
+def list_user_spans(run: TracedRun, owner: Try) -> Iterator[tuple[int, UserSpan]]:
+    """Yield the spans of the code of a try with their depths, each after the one that it is in."""
+    below: defaultdict[tuple[str, int], list[UserSpan]] = defaultdict(list)
+    own = [one for one in run.user_spans if one.owner == owner.id]
+    known = {(one.file, one.number) for one in own}
+    for one in own:
+        # A number that is not smaller is no parent, so there is no circle. One that was not kept leaves its children.
+        has_parent = one.parent < one.number and (one.file, one.parent) in known
+        below[one.file, one.parent if has_parent else 0].append(one)
+    left = [(0, one) for file in dict.fromkeys(one.file for one in own) for one in below[file, 0]][::-1]
+    while left:
+        depth, one = left.pop()
+        yield depth, one
+        left += [(depth + 1, child) for child in below[one.file, one.number]][::-1]
+
+
 def tell_wait(trace: Trace) -> str:
     """Return one sentence about the longest wait on the critical path, or "" if there was none."""
     wait = trace.wait
@@ -303,6 +342,21 @@ def to_json(trace: Trace) -> Mapping[str, object]:
                 "is_critical": one.owner in critical,
             }
             for one in trace.spans
+        ],
+        "user_spans": [
+            {
+                "task_id": owner.task,
+                "map_index": owner.map_index,
+                "try_number": owner.number,
+                "name": one.name,
+                "depth": depth,
+                "begin": one.begin.isoformat(),
+                "seconds": round(one.seconds, 6),
+                "error": one.error or None,
+                "attributes": dict(one.attributes),
+            }
+            for owner in (run.tries if run.user_spans else ())
+            for depth, one in list_user_spans(run, owner)
         ],
         "critical_path": [one.name for one in trace.critical],
         "running_s": round(trace.running_s, 3),

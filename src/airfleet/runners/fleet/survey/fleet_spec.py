@@ -22,6 +22,7 @@ from airfleet.workspace.project import (
     resolve_access,
     resolve_connection,
     resolve_notifications,
+    resolve_openlineage,
     resolve_tracing,
     resolve_value,
 )
@@ -111,6 +112,7 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
             access=resolve_access(fleet, project, folder),
             opensearch=_find_opensearch(fleet, project),
             tracing=resolve_tracing(fleet, project),
+            openlineage=resolve_openlineage(fleet, project),
         ),
         rotations=rotations,
         airflow=running.version,

@@ -1,0 +1,106 @@
+"""Events, deliveries and facts in the database.
+
+An event is read once: its facts, its deliveries and the mark that it was read are one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from airfleet_provider.contract.statements import Statements
+from airfleet_provider.lineage_events.facts import DONE, EventFacts
+
+SQL = Statements(__package__, "store")
+
+# An event that a backend refused so often is given up, and so is one that waits for so many seconds.
+MOST_REFUSALS, OLDEST_S = 5, 3 * 86_400.0
+# Rows of datasets and of columns that one task may have. What is beyond is not kept: a name may have a date in it.
+MOST_USES, MOST_COLUMN_USES = 1000, 20_000
+# The kinds of `airfleet.record_total`.
+READ, SENT, GIVEN_UP, UNKNOWN = "events read", "events sent", "events given up", "events of unknown attempts"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LineageEvent:
+    """An event that was not read, and the attempt that wrote it, as the database has it. Without a Dag, it is gone."""
+
+    number: int
+    body: str
+    dag: str
+    task: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    """An event that waits for a backend."""
+
+    number: int
+    failures: int
+    body: str
+
+
+def list_unread(connection: Connection[Row], most: int) -> list[LineageEvent]:
+    """Return the first events that were not read."""
+    return [
+        LineageEvent(row["number"], row["body"], row["dag"] or "", row["task"] or "", row["run"] or "")
+        for row in connection.execute(SQL["unread"], {"most": most})
+    ]
+
+
+def keep(connection: Connection[Row], event: LineageEvent, facts: EventFacts | None, backends: Sequence[str]) -> None:
+    """Write what an event says and who gets it, and that it was read. Run it in a transaction."""
+    if facts and facts.kind in DONE:
+        words: Mapping[str, Any] = {"dag": event.dag, "task": event.task, "run": event.run, "event": event.number}
+        uses = json.dumps([asdict(one) for one in facts.datasets])
+        connection.execute(SQL["keep_uses"], {**words, "uses": uses, "most": MOST_USES})
+        columns = json.dumps([asdict(one) for one in facts.columns])
+        connection.execute(SQL["keep_columns"], {**words, "columns": columns, "most": MOST_COLUMN_USES})
+    if backends:
+        connection.execute(SQL["deliver"], {"event": event.number, "backends": list(backends)})
+    connection.execute(SQL["read"], {"event": event.number})
+    count(connection, READ if facts else UNKNOWN, 1)
+
+
+def list_waiting(connection: Connection[Row], backend: str, most: int) -> list[WaitingEvent]:
+    """Return events that wait for a backend, those with the fewest failures first."""
+    rows = connection.execute(SQL["waiting"], {"backend": backend, "most": most})
+    return [WaitingEvent(row["event"], row["failures"], row["body"]) for row in rows]
+
+
+def settle(connection: Connection[Row], backend: str, events: Sequence[int]) -> None:
+    """Write that a backend has these events."""
+    connection.execute(SQL["settle"], {"backend": backend, "events": list(events)})
+    count(connection, SENT, len(events))
+
+
+def refuse(connection: Connection[Row], backend: str, event: int) -> bool:
+    """Write that a backend refused an event, and return whether it is given up."""
+    connection.execute(SQL["refuse"], {"backend": backend, "event": event})
+    words = {"backend": backend, "most": MOST_REFUSALS, "oldest_s": OLDEST_S}
+    given_up = len(connection.execute(SQL["give_up"], words).fetchall())
+    count(connection, GIVEN_UP, given_up)
+    return given_up > 0
+
+
+def prune(connection: Connection[Row], backends: Sequence[str], keep_days: int) -> int:
+    """Remove what is old, and deliveries that nobody waits for; return how many events were given up."""
+    connection.execute(SQL["forget_backends"], {"backends": list(backends)})
+    given_up = len(connection.execute(SQL["give_up_old"], {"oldest_s": OLDEST_S}).fetchall())
+    count(connection, GIVEN_UP, given_up)
+    for statement in (SQL["prune_events"], SQL["prune_uses"], SQL["prune_columns"], SQL["prune_spans"]):
+        connection.execute(statement, {"days": keep_days})
+    return given_up
+
+
+def count(connection: Connection[Row], kind: str, amount: int) -> None:
+    """Add to a total."""
+    if amount:
+        connection.execute(SQL["count"], {"kind": kind, "amount": amount})
