@@ -20,6 +20,7 @@ from airfleet.operations.migration.side_by_side import history, report, scratch
 from airfleet.operations.migration.side_by_side.outcomes import OutcomeDifference
 from airfleet.operations.migration.side_by_side.tables import compare_tables, parse_table
 from airfleet.runners.local.launch import find_postgres
+from command_line import invoke
 from deadline import PATIENCE_S, wait_until
 from shops import start_postgres
 
@@ -132,6 +133,23 @@ def test_runs_are_repeated_and_what_differs_is_named(place: Path, old: str, monk
     assert f"sales {RUN}: differs" in text
     assert "task publish: success there, failed here" in text
     assert json.loads(json.dumps(report.to_json(found)))["same"] is False
+
+
+def test_the_command_names_what_it_left_out_and_tables_that_differ(
+    place: Path, old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = place / "project"
+    (project / "dags").mkdir(parents=True)
+    (project / "fleet.yaml").write_text("name: sales\n")
+    for name in ("AIRFLOW_2_DATABASE", "OLD_TABLES", "NEW_TABLES"):
+        monkeypatch.setenv(name, old)
+    words = ["migrate", "rehearse", "--project", str(project), "--dag", "none"]
+    done = invoke(*words, "--table", "public.xcom", "--table", "public.none")
+    assert (done.exit_code, done.stdout) == (1, "left out: none: no successful run in the old database\n")
+    shown = invoke(*words, "--json")
+    assert json.loads(shown.stdout)["left_out"] == ["none: no successful run in the old database"]
+    assert "names no table" in str(invoke(*words, "--table", "xcom").exception)
+    assert "--table without a Dag" in str(invoke(*words[:-2], "--table", "public.xcom").exception)
 
 
 def test_a_dag_ends_with_the_command_that_runs_it(place: Path) -> None:
