@@ -29,6 +29,7 @@ def command() -> None:
       airfleet access list
       airfleet access plan && airfleet access apply
       airfleet access explain ann sales_daily
+      airfleet access test ann
       airfleet access unlock ann
     """
 
@@ -188,6 +189,57 @@ def explain_command(project: Path, state: Path | None, user: str, dag: str, as_j
     for use in found.uses:
         word = "may" if use.is_granted else "may not"
         click.echo(f"tasks of {found.dag} {word} use {use.kind} {use.name}: {one_line(use.why)}")
+
+
+@command.command("test")
+@options.project_option
+@options.state
+@click.option("--host", help="Of a fleet: the web host to run it on.  [default: each of them]")
+@click.argument("user", required=False, default="")
+@options.as_json
+def check_command(project: Path, state: Path | None, host: str | None, user: str, as_json: bool) -> None:
+    """Test the login by the directory or OpenID provider that fleet.yaml names, and find USER there.
+
+    It connects, verifies the certificate, logs in as the service account or client, and shows the groups of USER and
+    the roles that they give. It runs where users log in: on this machine, or on the web hosts of a fleet. It takes
+    what fleet.yaml says now, so that it can be used before an apply. It changes nothing, and needs no password of USER.
+
+    Exits with 1 if something is wrong. Each finding says what to do.
+
+    \b
+    Example:
+      airfleet access test
+      airfleet access test ann
+    """
+    from dataclasses import asdict
+
+    from airfleet.cli.console import mark
+    from airfleet.cli.environment import enter
+    from airfleet.errors import UsageError
+    from airfleet.operations import access_check
+    from airfleet.workspace.project import find_project, read_fleet
+
+    project = find_project(project)
+    fleet = read_fleet(project)
+    question = access_check.ask(fleet, project, user)
+    if fleet.hosts:
+        found = list(access_check.check_hosts(fleet, project, question, host))
+    elif host:
+        raise UsageError("--host is of a fleet", where=str(project), hint="fleet.yaml names no hosts")
+    else:
+        enter(project, fleet, state)
+        found = [access_check.check_here(question)]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        for one in found:
+            for step in one.steps:
+                place = f"{one.host}: " if one.host else ""
+                detail = f" ({step.detail})" if step.detail else ""
+                click.echo(f"{mark('ok' if step.is_done else 'error')}  {place}{step.what}{detail}")
+                if not step.is_done and step.hint:
+                    click.echo(f"      hint: {step.hint}")
+    raise SystemExit(0 if all(step.is_done for one in found for step in one.steps) else 1)
 
 
 @command.command("unlock")

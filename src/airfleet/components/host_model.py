@@ -197,6 +197,8 @@ class Objects:
     reporting: Secret | None = None
     # The users, roles and rules of fleet.yaml, with passwords.
     access: Secret | None = None
+    # Where users are who are not in fleet.yaml, with the secret of the service account or client.
+    directory: Secret | None = None
     # The URL of the OpenSearch that keeps the lines of logs, with its login.
     opensearch: Secret | None = None
     # The collector of traces, with the secrets in its headers.
@@ -251,8 +253,7 @@ class Place:
     @property
     def public_url(self) -> str:
         """Return the URL of the UI."""
-        edge = self.fleet.balancer or (self.addresses("balancer") or self.addresses("web"))[0]
-        return f"{'https' if self.fleet.tls else 'http'}://{edge}:{self.fleet.ports.api}"
+        return self.fleet.public_url
 
     def site(self, home: str) -> Site:
         """Return the paths, ports and addresses of Airflow's processes on this host."""

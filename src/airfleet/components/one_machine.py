@@ -43,6 +43,7 @@ def describe(
     variables: Mapping[str, object],
     versions: str,
     access: Secret | None = None,
+    directory: Secret | None = None,
     drain_s: float,
     notifications: NotificationPolicy = NotificationPolicy(),  # noqa: B008 - frozen
     tracing: TracingPolicy | None = None,
@@ -65,7 +66,7 @@ def describe(
             versions=versions,
             access=access,
         ),
-        api_server.describe(site),
+        api_server.describe(site, directory=directory),
         *_describe_tasks(fleet, site, credentials, drain_s=drain_s),
         dag_processor.describe(),
         triggerer.describe(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from airfleet.spec.access_login import AccessLogin
 from airfleet.spec.secret_ref import SecretRef
 from airfleet_provider.contract.access_plan import DesiredAccess, DesiredUser
 from airfleet_provider.contract.access_rules import AccessRules
@@ -24,13 +25,18 @@ class AccessUser:
 
 @dataclass(frozen=True, slots=True)
 class FleetAccess:
-    """The users, the roles of each group, the rules of each role, and the lists of what tasks may use."""
+    """The users, the roles of each group, the rules of each role, and the lists of what tasks may use.
+
+    `login` is where other users are, and `directory_groups` has the roles that each group there gives.
+    """
 
     users: Mapping[str, AccessUser] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rules: AccessRules = field(default_factory=AccessRules)
     prune: bool = False
     tasks: TaskLists = field(default_factory=TaskLists)
+    login: AccessLogin | None = None
+    directory_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def resolve(self, find_password: Callable[[str, AccessUser], str]) -> DesiredAccess:
         """Return what Airflow's users and roles must be. Each user has the roles of the user's groups, too."""
@@ -44,4 +50,5 @@ class FleetAccess:
             )
             for name, one in self.users.items()
         )
-        return DesiredAccess(users, self.rules, self.prune, self.tasks)
+        source = self.login.source.identity if self.login else ""
+        return DesiredAccess(users, self.rules, self.prune, self.tasks, source)

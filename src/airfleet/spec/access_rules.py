@@ -24,6 +24,14 @@ def find_violations(access: Mapping[str, Any]) -> Iterator[Violation]:
         cases[str(name).lower()] = str(name)
     for name, group in _map(access.get("groups")).items():
         yield from _unknown(("access", "groups", name, "roles"), _list(_map(group).get("roles")), roles, "role")
+        if _list(_map(group).get("directory")) and not access.get("login"):
+            what, hint = "no directory is named that has these groups", "write `login` under `access`"
+            yield Violation(("access", "groups", name, "directory"), what, hint)
+    if access.get("login") and not any(
+        _list(_map(one).get("directory")) for one in _map(access.get("groups")).values()
+    ):
+        hint = "write `directory: [NAME]` into a group under `access.groups`"
+        yield Violation(("access", "login"), "no group of the directory gives a role, so nobody there can log in", hint)
     for name, one in _map(access.get("users")).items():
         user = _map(one)
         yield from _unknown(("access", "users", name, "roles"), _list(user.get("roles")), roles, "role")

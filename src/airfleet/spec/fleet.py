@@ -282,6 +282,13 @@ class Fleet:
         """Return the hosts that keep the lease of apply: those of the database, or the schedulers if it is outside."""
         return self.with_role("database") or self.with_role("scheduler")
 
+    @property
+    def public_url(self) -> str:
+        """Return the URL of the UI of a fleet with hosts."""
+        hosts = self.with_role("balancer") or self.with_role("web")
+        edge = self.balancer or hosts[0].address
+        return f"{'https' if self.tls else 'http'}://{edge}:{self.ports.api}"
+
     def with_role(self, role: Role) -> tuple[Host, ...]:
         """Return the hosts that have a role, in the order of fleet.yaml."""
         return tuple(host for host in self.hosts if role in host.roles)

@@ -129,6 +129,35 @@ def resolve_access(fleet: Fleet, project: Path, folder: StateFolder) -> Secret |
     return Secret(fleet.access.resolve(find_password).to_text())
 
 
+def resolve_directory(fleet: Fleet, project: Path) -> Secret | None:
+    """Return where users are who are not in fleet.yaml, with the secret, in the form that web hosts read.
+
+    Raises:
+        UsageError: The secret cannot be fetched, or the file with certificates cannot be read.
+    """
+    access = fleet.access
+    if access is None or (login := access.login) is None:
+        return None
+    secret = resolve(login.secret, environ=os.environ, project=project, where=f"fleet.yaml: {login.where}").reveal()
+    if not secret.strip():
+        raise UsageError("the secret is empty", where=f"fleet.yaml: {login.where}", hint="let its source give one line")
+    authority = ""
+    if login.authority_file:
+        where = "fleet.yaml: access.login, authority"
+        try:
+            authority = (project / Path(login.authority_file).expanduser()).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            hint = "name a file with certificates in PEM"
+            raise UsageError(f"{login.authority_file} cannot be read: {error}", where=where, hint=hint) from None
+        if "BEGIN CERTIFICATE" not in authority:
+            raise UsageError(
+                f"{login.authority_file} has no certificate in PEM", where=where, hint="openssl x509 -in FILE"
+            )
+    local = frozenset(access.users)
+    groups = dict(access.directory_groups)
+    return Secret(login.complete(secret=secret, authority=authority, groups=groups, local=local).to_text())
+
+
 def name_password_file(user: str) -> str:
     """Return the name of the file of secrets with the password that airfleet made for a user."""
     return f"user_{user}"
@@ -148,6 +177,8 @@ def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
     found.append(("notifications.ping", fleet.notifications.ping_url))
     if fleet.access:
         found += [(f"access.users.{name}.password", one.password) for name, one in fleet.access.users.items()]
+        if fleet.access.login:
+            found.append((fleet.access.login.where, fleet.access.login.secret))
     if fleet.tracing:
         found += [(f"tracing.headers.{name}", ref) for name, ref in fleet.tracing.secrets.items()]
     if fleet.openlineage:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from airfleet.errors import SpecError
 from airfleet.spec import load
 from airfleet.spec.access import FleetAccess
+from airfleet.workspace.project import resolve_directory
 from airfleet_provider.contract.access_plan import DesiredAccess
+from airfleet_provider.contract.directory import Directory, DirectoryGroup
 from airfleet_provider.contract.task_lists import ListEntry
 
 TEXT = """
@@ -25,6 +29,14 @@ access:
     variables: {"sales_*": {}}
     xcoms: {"tag:team-a": {dags: [report]}}
 """
+
+
+OIDC = "{issuer: 'https://login.example.com', client: airflow, secret: {env: S}}"
+LDAP = (
+    "{urls: ['ldaps://ldap.example.com'], bind: {dn: 'cn=airflow,dc=x', password: {env: S}},"
+    " users: {base: 'ou=people,dc=x'}, groups: {base: 'ou=groups,dc=x'}}"
+)
+GIVEN = "  groups: {readers: {roles: [Viewer], directory: [readers, bi]}, operators: {roles: [Op], directory: [bi]}}"
 
 
 def parse(text: str) -> FleetAccess:
@@ -70,6 +82,13 @@ def test_a_user_has_the_roles_of_the_groups_too_and_all_survives_the_way_to_airf
         ("tasks: {xcoms: {'tag:': {}}}", "names no tag"),
         ("tasks: {xcoms: {a: {triggers: true}}}", "triggers"),
         ("groups: {a: {roles: [nobody]}}", "there is no role 'nobody'"),
+        ("groups: {a: {roles: [Op], directory: [b]}}", "no directory is named"),
+        (f"login: {{oidc: {OIDC}}}", "no group of the directory gives a role"),
+        (f"login: {{oidc: {OIDC.replace('https', 'http')}}}\n{GIVEN}", "is no issuer"),
+        (f"login: {{oidc: {OIDC.replace('{env: S}', 'hunter22')}}}\n{GIVEN}", "login.oidc.secret"),
+        (f"login: {{}}\n{GIVEN}", "exactly one of ldap and oidc"),
+        (f"login: {{ldap: {LDAP.replace('ldaps:', 'http:')}}}\n{GIVEN}", "no directory server"),
+        (f"login: {{ldap: {LDAP.replace('{env: S}', 'hunter22')}}}\n{GIVEN}", "login.ldap.bind.password"),
     ],
 )
 def test_mistakes_are_told(text: str, said: str) -> None:
@@ -77,3 +96,20 @@ def test_mistakes_are_told(text: str, said: str) -> None:
         parse(f"access:\n  {text}\n")
     assert said in str(caught.value)
     assert "hunter22" not in str(caught.value)
+
+
+@pytest.mark.parametrize("login", [f"ldap: {LDAP}", f"oidc: {OIDC}"])
+def test_a_directory_reaches_a_web_host_with_its_secret(
+    login: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S", "the secret")
+    fleet = load.parse(f"access:\n  login: {{{login}}}\n{GIVEN}\n", file="x", default_name="flights", cpus=8)
+    found = resolve_directory(fleet, tmp_path)
+    assert found
+    assert "the secret" not in repr(found)
+    directory = Directory.from_text(found.reveal())
+    assert directory.find_roles([DirectoryGroup("BI", "cn=BI, ou=groups,dc=x")]) == {"Viewer", "Op"}
+    assert "the secret" in found.reveal()
+    assert "the secret" not in repr(directory)
+    assert fleet.access
+    assert fleet.access.resolve(lambda *_: "").source == directory.source.identity

@@ -33,6 +33,8 @@ def uncommented(but: str) -> str:
     # A database of one's own goes neither with hosts nor with `databases`, and only several balancers share an address.
     # Machines are made by one driver, here by a command.
     text = re.sub(r"^  (vsphere|ec2):.*\n(?:    .*\n)*", "", text, flags=re.M)
+    # Users come from one place.
+    text = re.sub(r"^    ldap:.*\n(?:      .*\n)*", "", text, flags=re.M)
     return re.sub(r"^(database|balancer):.*\n(?: .*\n)*", "", text, flags=re.M)
 
 

@@ -2,8 +2,8 @@
 
 A token ends when the password of its user changes. FAB signs its cookies with a key that no worker has. Whoever
 may read a Dag may read which plugins there are, as Airflow's UI shows the pages of plugins to nobody else. And roles
-have rights on Dags by the rules of `access` in fleet.yaml (ADR 71). And service accounts log in with tokens of
-their own (ADR 87).
+have rights on Dags by the rules of `access` in fleet.yaml (ADR 71). Service accounts log in with tokens of their own
+(ADR 87). And somebody from a directory has a session as long as the directory confirms it (ADR 78).
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from airflow.providers.fab.auth_manager import fab_auth_manager
 from airflow.providers.fab.www.security.permissions import RESOURCE_DAG
 from jwt import InvalidTokenError
 
-from airfleet_provider.access import dag_rights, known_tokens, plugin_list
+from airfleet_provider.access import dag_rights, directory_file, directory_sweep, known_tokens, plugin_list
+from airfleet_provider.access.directory_store import DirectoryStore
 from airfleet_provider.access.known_tokens import KEPT_S
+from airfleet_provider.access.known_users import KnownUsers
 from airfleet_provider.audit import current_user
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches.cookie_key import replace_cookie_key
@@ -79,6 +81,8 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
     known_tokens = known_tokens.open_tokens()
     # The users of service accounts by the ids of their tokens.
     accounts = Cache(KEPT_S)
+    # Of a web host whose fleet.yaml names a directory or an OpenID provider.
+    known_users: KnownUsers | None = None
 
     def get_fastapi_app(self) -> Any:  # noqa: ANN401 - a FastAPI application
         """Return FAB's application, whose sign-in page signs its cookies with a key of its own.
@@ -90,8 +94,12 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
             UnfitAirflowError: FAB takes the key in another way.
         """
         replace_cookie_key(derive_cookie_key(config.read_setting("api_auth", "jwt_secret")))
+        directory = directory_file.read_directory()
         app = super().get_fastapi_app()
         self.flask_app.after_request(note_user)
+        if directory:
+            self.known_users = KnownUsers(directory, DirectoryStore(directory).read_known)
+            directory_sweep.start(directory)
         return app
 
     def is_authorized_view(self, *, access_view: AccessView, user: Any, **more: Any) -> bool:  # noqa: ANN401
@@ -159,4 +167,8 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
         if user.password == access_token.NO_PASSWORD:
             # The UI makes a token of Airflow's for whoever is logged in. It would outlast that of the service account.
             raise ValueError("a service account logs in with its own token alone")
+        if self.known_users and self.known_users.has_ended(int(token["sub"])):
+            raise ValueError(
+                "the directory has not confirmed the user for too long, or does not know the user any more"
+            )
         return user

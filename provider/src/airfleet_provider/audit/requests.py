@@ -41,10 +41,12 @@ READING = re.compile(
     # What workers report of their load, several times a minute. It is signed, and decides the number of slots alone.
     rf"|{re.escape(slot_rules.PATH)}(/.*)?"
 )
+# Where an OpenID provider sends a browser after a login.
+RETURN = re.compile(r"/auth/oauth-authorized/[^/]+")
 # GETs that change something: FAB's pages take some actions as links, and a logout is one.
 CHANGING_GETS = re.compile(
     r"/auth/(actions|permissions|resources|roles|users)/(action|delete)/.*"
-    r"|/auth/logout/?|/api/v2/auth/logout"
+    rf"|/auth/logout/?|/api/v2/auth/logout|{RETURN.pattern}"
 )
 LOGINS = re.compile(r"/auth/token(/cli)?/?|/auth/login/?|/auth/api/v1/security/login|/ui/auth/token")
 FORM = re.compile(r"/auth/login/?")
@@ -132,9 +134,9 @@ class AuditRules:
     def judge(self, path: str, status: int, *, is_known: bool) -> AuditOutcome:
         """Return what became of a request. `is_known` says that FAB's pages know the user after it.
 
-        The login page answers with a redirect in either case.
+        The login page answers with a redirect in either case, and so does the return from an OpenID provider.
         """
-        if status in REFUSED or (FORM.fullmatch(path) and not is_known):
+        if status in REFUSED or ((FORM.fullmatch(path) or RETURN.fullmatch(path)) and not is_known):
             return AuditOutcome.REFUSED
         return AuditOutcome.DONE if status < 400 else AuditOutcome.FAILED
 

@@ -40,17 +40,22 @@ class DesiredUser:
 
 @dataclass(frozen=True, slots=True)
 class DesiredAccess:
-    """All that fleet.yaml says about access. With `prune`, whatever it does not name loses its rights."""
+    """All that fleet.yaml says about access. With `prune`, whatever it does not name loses its rights.
+
+    `source` names the directory that has other users; they are neither named in fleet.yaml nor unknown.
+    """
 
     users: tuple[DesiredUser, ...] = ()
     rules: AccessRules = field(default_factory=AccessRules)
     prune: bool = False
     lists: TaskLists = field(default_factory=TaskLists)
+    source: str = ""
 
     def to_text(self) -> str:
         """Return it as JSON, with the passwords."""
         body = {
             "prune": self.prune,
+            "source": self.source,
             "rules": json.loads(self.rules.to_text()),
             "lists": json.loads(self.lists.to_text()),
             "users": {
@@ -74,18 +79,23 @@ class DesiredAccess:
             for name, one in body["users"].items()
         )
         rules = AccessRules.from_text(json.dumps(body["rules"]))
-        # A file that an earlier version wrote has no lists.
-        return cls(users, rules, bool(body["prune"]), TaskLists.from_text(json.dumps(body.get("lists", {}))))
+        # A file that an earlier version wrote has neither lists nor a source.
+        lists = TaskLists.from_text(json.dumps(body.get("lists", {})))
+        return cls(users, rules, bool(body["prune"]), lists, body.get("source", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class PresentUser:
-    """A user of Airflow. `name` is in lower case, as Airflow does not tell the cases apart."""
+    """A user of Airflow. `name` is in lower case, as Airflow does not tell the cases apart.
+
+    `source` names the directory that the user comes from, and is empty for a local user.
+    """
 
     name: str
     email: str
     roles: frozenset[str]
     is_active: bool = True
+    source: str = ""
     # A service account (ADR 87). fleet.yaml neither names nor ends it.
     is_service: bool = False
 
@@ -149,17 +159,28 @@ def make_plan(desired: DesiredAccess, present: PresentAccess) -> AccessPlan:
     strangers = sorted(
         name
         for name, one in present.users.items()
-        if name not in named and name != PLATFORM_ADMIN and not one.is_service and (one.is_active or one.roles)
+        if name not in named
+        and name != PLATFORM_ADMIN
+        and not one.is_service
+        and not one.source
+        and (one.is_active or one.roles)
+    )
+    former = sorted(
+        name
+        for name, one in present.users.items()
+        if name not in named and one.source not in ("", desired.source) and (one.is_active or one.roles)
     )
     roles = sorted(set(present.roles) - set(AIRFLOW_ROLES) - set(desired.rules.roles))
     for name in sorted(named):
         if name in present.users and present.users[name].is_service:
             raise AccessError(f"{name} is the name of a service account; give the user another one")
     _check_addresses(desired, present)
+    why = "comes from a directory that `access.login` does not name"
     changes = [
         *_plan_roles(desired, present),
         *_plan_users(desired, present),
         *(AccessChange(AccessKind.CHANGE_LIST, *one) for one in desired.lists.list_changes(present.lists)),
+        *(AccessChange(AccessKind.END_USER, name, why) for name in former),
     ]
     if desired.prune:
         changes += [AccessChange(AccessKind.END_USER, name, "fleet.yaml does not name it") for name in strangers]
@@ -195,6 +216,8 @@ def _plan_users(desired: DesiredAccess, present: PresentAccess) -> Iterator[Acce
             yield AccessChange(AccessKind.ADD_USER, user.name, f"roles {_list(user.roles)}, {user.email}")
             continue
         said = []
+        if have.source:
+            said.append("is a local user now, and not one of the directory")
         if not have.is_active:
             said.append("is active again")
         if have.roles != user.roles:
@@ -218,12 +241,12 @@ def _check_addresses(desired: DesiredAccess, present: PresentAccess) -> None:
 
 
 def _check_admins(desired: DesiredAccess, present: PresentAccess, *, ended: frozenset[str]) -> None:
-    """Whoever changes the rights of others must stay able to log in."""
+    """Whoever changes the rights of others must stay able to log in, also while no directory answers."""
     named = {one.name: one.roles for one in desired.users}
-    people = {name: one for name, one in present.users.items() if one.is_active and not one.is_service}
-    stay = {name: one.roles for name, one in people.items() if name not in ended}
+    local = {name: one for name, one in present.users.items() if not one.is_service and not one.source}
+    stay = {name: one.roles for name, one in local.items() if one.is_active and name not in ended}
     if not any(ADMIN_ROLE in roles for roles in {**stay, **named}.values()):
-        raise AccessError("no active user with the role Admin would be left")
+        raise AccessError("no active local user with the role Admin would be left")
 
 
 def describe_rules(rules: RoleRules) -> str:

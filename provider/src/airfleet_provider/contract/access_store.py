@@ -74,7 +74,12 @@ def read_present(query: ReadRows) -> PresentAccess:
             held.add((row["action"], row["resource"]))
     users = {
         row["name"]: PresentUser(
-            row["name"], row["email"], frozenset(row["roles"]), bool(row["is_active"]), bool(row["is_service"])
+            row["name"],
+            row["email"],
+            frozenset(row["roles"]),
+            bool(row["is_active"]),
+            row["source"],
+            bool(row["is_service"]),
         )
         for row in query(SQL["users"], {})
     }

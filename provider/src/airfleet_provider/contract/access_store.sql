@@ -10,7 +10,7 @@ SET rules = EXCLUDED.rules, lists = EXCLUDED.lists, passwords = EXCLUDED.passwor
 
 -- name: users
 -- A user has the roles of the groups of Airflow too, in which somebody may have put the user in the UI.
-SELECT lower(u.username) AS name, u.email, coalesce(u.active, false) AS is_active,
+SELECT lower(u.username) AS name, u.email, coalesce(u.active, false) AS is_active, coalesce(d.source, '') AS source,
     EXISTS (SELECT FROM airfleet.access_token t WHERE t.user_id = u.id) AS is_service,
     coalesce(array_agg(r.name ORDER BY r.name) FILTER (WHERE r.name IS NOT NULL), '{}') AS roles
 FROM ab_user u
@@ -20,7 +20,8 @@ LEFT JOIN (
     SELECT ug.user_id, gr.role_id FROM ab_user_group ug JOIN ab_group_role gr ON gr.group_id = ug.group_id
 ) AS held ON held.user_id = u.id
 LEFT JOIN ab_role r ON r.id = held.role_id
-GROUP BY u.id
+LEFT JOIN airfleet.directory_user d ON d.user_id = u.id
+GROUP BY u.id, d.source
 
 -- name: permissions
 SELECT r.name AS role, a.name AS action, v.name AS resource

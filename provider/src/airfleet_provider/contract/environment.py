@@ -8,6 +8,8 @@ ADDRESS = "AIRFLEET_ADDRESS"
 AGENTS = "AIRFLEET_AGENTS"
 # The file with the logins and keys that this process uses with Celery.
 CELERY = "AIRFLEET_CELERY"
+# The file that says where users are who are not in fleet.yaml (`directory`). Only an api-server has it.
+DIRECTORY = "AIRFLEET_DIRECTORY"
 # The file that exists while this worker is drained.
 DRAINED = "AIRFLEET_DRAINED"
 # The user of HAProxy on this host, and after a blank the addresses of this host from which it comes, with commas.

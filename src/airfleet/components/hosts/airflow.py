@@ -91,6 +91,8 @@ def describe_web(place: Place) -> Part:
                     # A request of a balancer comes from HAProxy of this host when TLS has ended.
                     proxy=api_server.LocalProxyUser(haproxy.USER, here) if balancers else None,
                     options=("--host", own) if own != site.listen else (),
+                    directory=place.objects.directory,
+                    folder=FOLDER,
                 ),
                 execution_api.describe(
                     replace(site, listen=hidden),
@@ -311,6 +313,7 @@ def _describe(
                 *(keys if process.name in CHECK_TOKENS else ()),
                 user,
                 *((session,) if process.name in NEED_SESSION else ()),
+                *_list_own_files(component),
             ),
             links.get(process.name),
         )
@@ -318,6 +321,7 @@ def _describe(
         for component in group
         for process in component.processes
     )
+    own = tuple(file for group in components.values() for one in group for file in _list_own_files(one))
     needs_session = any(
         process.name in NEED_SESSION
         for group in components.values()
@@ -332,10 +336,15 @@ def _describe(
             Folder(STATE, SERVER_USER, SERVER_USER, 0o750),
             Folder(LOG / HOME, SERVER_USER, SERVER_USER, 0o750),
         ),
-        files=(config, *keys, *asked, *((session,) if needs_session else ()), user, *links.values()),
+        files=(config, *keys, *asked, *((session,) if needs_session else ()), user, *links.values(), *own),
         services=services,
         ports=ports,
     )
+
+
+def _list_own_files(component: Component) -> tuple[HostFile, ...]:
+    """Return the files of a component as files of a host, which its services alone may read."""
+    return tuple(private(one.path, reveal(one.content), SERVER_USER) for one in component.files)
 
 
 def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, ...], link: HostFile | None) -> Service:

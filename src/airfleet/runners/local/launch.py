@@ -29,6 +29,7 @@ from airfleet.workspace.airflow_version import explain_lock
 from airfleet.workspace.project import (
     resolve_access,
     resolve_connection,
+    resolve_directory,
     resolve_notifications,
     resolve_openlineage,
     resolve_tracing,
@@ -155,6 +156,7 @@ def prepare(
         variables=variables,
         versions=describe_versions(),
         access=resolve_access(fleet, project, folder),
+        directory=resolve_directory(fleet, project),
         drain_s=drain_s,
         notifications=resolve_notifications(fleet, project),
         tracing=resolve_tracing(fleet, project),

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from airfleet.spec.access import AccessUser, FleetAccess
+from airfleet.spec.sections import access_login
+from airfleet.spec.sections.access_login import AccessLoginSection
 from airfleet.spec.sections.references import BY_REFERENCE, Reference
 from airfleet.spec.sections.section import Section, rule, shaped
 from airfleet_provider.contract.access_roles import AIRFLOW_ROLES, PLATFORM_ADMIN
@@ -126,7 +128,13 @@ class AccessGroupSection(Section):
     """Users with the same roles."""
 
     roles: Annotated[list[GivenRole], Field(min_length=1)] = Field(
-        description="The roles of each user of the group.", examples=[["team-a", "team-b"]]
+        description="The roles of each user of the group.", examples=[["team-a"]]
+    )
+    directory: list[Annotated[str, Field(min_length=1, max_length=1000)]] = Field(
+        default=[],
+        description="Groups of the directory (the name or the whole DN), or values of the groups claim, whose users "
+        "are in this group.",
+        examples=[["analysts", "cn=bi,ou=groups,dc=example,dc=com"]],
     )
 
 
@@ -184,7 +192,14 @@ class AccessSection(Section):
         default={}, description="Roles of your own by name.", examples=[{"team-a": {}}]
     )
     groups: dict[Annotated[str, Field(min_length=1)], AccessGroupSection] = Field(
-        default={}, description="Groups of users by name.", examples=[{"analysts": {"roles": ["team-a"]}}]
+        default={},
+        description="Groups of users by name.",
+        examples=[{"analysts": {"roles": ["team-a"], "directory": ["bi"]}}],
+    )
+    login: AccessLoginSection | None = Field(
+        default=None,
+        description="Where users are who are not in fleet.yaml.",
+        examples=[{"oidc": {"issuer": "https://login.example.com", "client": "airflow"}}],
     )
     tasks: AccessTasksSection = Field(
         default=AccessTasksSection(), description="Connections, variables and XComs that only some Dags may use."
@@ -212,7 +227,18 @@ def convert(written: AccessSection) -> FleetAccess:
         for name, one in written.roles.items()
     }
     groups = {name: tuple(dict.fromkeys(one.roles)) for name, one in written.groups.items()}
-    return FleetAccess(users, groups, AccessRules(rules), written.prune, _convert_tasks(written.tasks))
+    given = _list_directory_groups(written)
+    login = access_login.convert(written.login) if written.login else None
+    return FleetAccess(users, groups, AccessRules(rules), written.prune, _convert_tasks(written.tasks), login, given)
+
+
+def _list_directory_groups(written: AccessSection) -> dict[str, tuple[str, ...]]:
+    """Return the roles that each group of the directory gives, from all groups of fleet.yaml that name it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in written.groups.values():
+        for name in one.directory:
+            found[name] = tuple(dict.fromkeys((*found.get(name, ()), *one.roles)))
+    return found
 
 
 def _convert_tasks(written: AccessTasksSection) -> TaskLists:

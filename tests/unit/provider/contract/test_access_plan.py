@@ -9,6 +9,7 @@ import pytest
 from airfleet_provider.contract import access_roles
 from airfleet_provider.contract.access_plan import (
     AccessError,
+    AccessKind,
     DesiredAccess,
     DesiredUser,
     PresentAccess,
@@ -27,6 +28,8 @@ ROLES = {
     "team-b": access_roles.find_permissions(edits=False),
 }
 DONE = PresentAccess({"admin": ADMIN, "ann": PresentUser("ann", "ann@x", frozenset({"team-a"}))}, ROLES, RULES)
+
+WANTED = DesiredAccess((ANN,), RULES)
 
 
 def say(desired: DesiredAccess, present: PresentAccess) -> list[str]:
@@ -93,7 +96,7 @@ def test_the_last_administrator_keeps_the_role() -> None:
     out = {"admin": replace(ADMIN, is_active=False), "boss": boss}
     demoted = DesiredUser("boss", "boss@x", frozenset({"Viewer"}))
     for desired in (DesiredAccess((demoted,)), DesiredAccess((), prune=True)):
-        with pytest.raises(AccessError, match="no active user with the role Admin"):
+        with pytest.raises(AccessError, match="no active local user with the role Admin"):
             make_plan(desired, PresentAccess(out, ROLES))
     heir = DesiredUser("heir", "heir@x", frozenset({"Admin"}))
     assert say(DesiredAccess((demoted, heir)), PresentAccess(out, ROLES))
@@ -134,3 +137,30 @@ def test_a_list_that_changes_is_a_change_of_its_own() -> None:
         "change list connections db: no list (was a_*)"
     ]
     assert DesiredAccess.from_text(desired.to_text()) == desired
+
+
+def test_users_of_a_directory_are_neither_named_nor_unknown() -> None:
+    users = {**DONE.users, "dora": PresentUser("dora", "dora@x", frozenset({"Viewer"}), source="ldap ou=people")}
+    present = replace(DONE, users=users)
+    for prune in (False, True):
+        plan = make_plan(replace(WANTED, source="ldap ou=people", prune=prune), present)
+        assert "dora" not in plan.unknown_users
+        assert not [one for one in plan.changes if one.name == "dora"]
+    for source in ("", "oidc https://other"):
+        (change,) = make_plan(replace(WANTED, source=source), present).changes
+        assert (change.kind, change.name) == (AccessKind.END_USER, "dora")
+
+
+def test_the_last_administrator_is_a_local_user() -> None:
+    """While the directory is down, somebody must be able to log in."""
+    boss = PresentUser("boss", "boss@x", frozenset({"Admin"}), source="ldap ou=people")
+    users = {"admin": replace(ADMIN, is_active=False), "boss": boss}
+    with pytest.raises(AccessError, match="no active local user"):
+        make_plan(DesiredAccess(source="ldap ou=people"), PresentAccess(users))
+
+
+def test_a_user_of_the_directory_whom_fleet_yaml_names_becomes_a_local_one() -> None:
+    ann = replace(DONE.users["ann"], source="ldap ou=people")
+    present = replace(DONE, users={**DONE.users, "ann": ann})
+    (change,) = make_plan(replace(WANTED, source="ldap ou=people"), present).changes
+    assert change.what == "is a local user now, and not one of the directory"

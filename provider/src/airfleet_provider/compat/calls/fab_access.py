@@ -83,6 +83,8 @@ class FabAccess:
         found.roles = [self._find_role(name) for name in sorted(user.roles)]
         found.groups = []
         self._manager.session.flush()
+        # A user whom fleet.yaml names is a local one, also one who came from a directory before.
+        self.execute("DELETE FROM airfleet.directory_user WHERE user_id = %(user)s", {"user": found.id})
 
     def free_address(self, name: str) -> None:
         """Take the e-mail address from a user who gets another one, so that somebody else may have it before."""
@@ -93,7 +95,7 @@ class FabAccess:
         """Take all roles from a user, who cannot log in any more."""
         found = self._manager.find_user(name)
         found.active, found.roles, found.groups = False, [], []
-        self._manager.session.flush()
+        self.execute("UPDATE airfleet.directory_user SET is_ended = true WHERE user_id = %(user)s", {"user": found.id})
 
     def has_password(self, name: str, password: str) -> bool:
         """Return whether there is such a user, who can log in with the password."""
