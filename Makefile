@@ -144,7 +144,7 @@ bench-slots: dev-env  ## Change the slots of workers under tasks: keys of bench/
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/slots.py $(ARGS)
 
 bench-limits: dev-env  ## Run 500 tasks under a limit of a service: keys of bench/results/scale.json
-	PYTHONPATH=bench:tests/support $(BIN)/python bench/limits.py $(ARGS)
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/limit_load.py $(ARGS)
 
 bench-load: dev-env  ## Run the reference load faster and faster: bench/results/load.json
 	PYTHONPATH=bench $(BIN)/python bench/load.py $(ARGS)
