@@ -9,7 +9,8 @@ Their crons are at the full hour. A factor of 20 makes an hour three minutes, an
 The scheduler makes the runs itself: the bench moves the moment at which the crons of Dags are due.
 
 A step is the hour of midnight, the fullest, or the first `--seconds` of it, at one factor. It holds if p99 of ready ->
-running is below five seconds, no task failed, and all have ended before the next hour. The factor doubles until a step
+running is below five seconds, no task failed, and all have ended before the next hour. It is given up as soon as it
+cannot hold any more. The factor doubles until a step
 does not hold, or halves until one does; then the greatest one is found between both. `--spread` says over how many
 minutes of an hour the crons come: 0 is the full hour. Each is a climb of its own.
 
@@ -46,6 +47,7 @@ SQL = parse((Path(__file__).parent / "load.sql").read_text())
 SECONDS = Path(tempfile.gettempdir()) / "airfleet-bench-load" / "seconds"
 
 DAY_S, HOUR_S = 24 * 3600.0, 3600.0
+TASKS_A_RUN = 10
 HOURLY, DAILY = 200, 200
 # How many of the daily Dags run at each hour, from midnight on.
 NIGHT = (60, 20, 20, 20, 20, 20, 10, *(2 for _ in range(15)), 0, 0)
@@ -53,6 +55,8 @@ LIMIT_S = 5.0
 LEAST, CLOSE_ENOUGH = 0.25, 1.2
 # A step that has not ended so long after its last run became due does not hold, whatever comes.
 DRAIN_S = 300.0
+# After a step that was given up, the tasks that ran find that out, and end.
+SETTLE_S = 20.0
 
 Step = dict[str, Any]
 
@@ -111,12 +115,18 @@ def run_step(system: System, shape: Shape, factor: float) -> Step:
     last_due = time.time()
     while True:
         [(made, ended)] = ask(system, "count_runs", {"began": began - 1})
-        if ended >= len(planned) or time.time() - last_due > DRAIN_S:
+        [(late_tasks,)] = ask(system, "count_late", {"began": began - 1, "limit_s": LIMIT_S})
+        is_lost = late_tasks > len(planned) * TASKS_A_RUN / 100
+        if ended >= len(planned) or is_lost or time.time() - last_due > DRAIN_S:
             break
         system.crew.check()
         time.sleep(0.5)
     [(tasks, failed, p50, p99, late, busy_s, ended_at)] = ask(system, "measure", {"began": began - 1})
     took_s = (ended_at or time.time()) - began
+    if ended < len(planned):
+        left = ask(system, "abandon", {})
+        say(f"  {len(left)} tasks of the step are given up")
+        time.sleep(SETTLE_S)
     # The next hour begins then, or it would have begun if the step were not cut short.
     hour_s = max(HOUR_S / factor, took_s) if shape.spread_min == 0 else took_s
     in_time = ended >= len(planned) and (shape.spread_min > 0 or took_s <= HOUR_S / factor)
@@ -133,6 +143,7 @@ def run_step(system: System, shape: Shape, factor: float) -> Step:
         "took_s": round(took_s, 1),
         "utilisation": round((busy_s or 0) / shape.slots / hour_s, 3),
         "held": bool(in_time and not failed and p99 is not None and p99 < LIMIT_S),
+        # A step that cannot hold any more is given up: its p99 is so long at least.
         "in_time": in_time,
         "load": round(load, 1),
     }

@@ -38,11 +38,17 @@ class LimitAccount:
 
     @property
     def room(self) -> int:
-        """Return how many more task instances may start now."""
+        """Return how many more task instances may be queued now."""
+        rate = self.limit.starts_per_minute
+        # What waits in queues of workers for long would start in one moment.
+        return self.room_to_start if rate is None else min(self.room_to_start, rate - self.queued - len(self.granted))
+
+    @property
+    def room_to_start(self) -> int:
+        """Return how many more task instances may start now, however many are queued."""
         rooms = []
         if self.limit.starts_per_minute is not None:
-            # What waits in queues of workers for long would start in one moment.
-            rooms += [int(self.tokens), self.limit.starts_per_minute - self.queued - len(self.granted)]
+            rooms.append(int(self.tokens))
         if self.limit.at_once is not None:
             rooms.append(self.limit.at_once - self.active - len(self.granted))
         return max(0, min(rooms))
@@ -113,7 +119,7 @@ def choose(
     for name in sorted(accounts):
         for task in waiting.get(name, ()):
             keepers.setdefault(task, []).append(name)
-    rooms = Counter({name: account.room for name, account in accounts.items()})
+    rooms = Counter({name: max(0, account.room) for name, account in accounts.items()})
     able = {task: tuple(names) for task, names in keepers.items() if all(rooms[name] for name in names)}
     if not able:
         return
@@ -178,7 +184,7 @@ def begin_start(
 def _is_full(execute: Execute, account: LimitAccount, *, is_granted: bool) -> bool:
     rate = account.limit.starts_per_minute
     if not is_granted:
-        return account.room < 1
+        return account.room_to_start < 1
     if rate is None:
         return False
     [(started,)] = execute(SQL["count_started"], {"name": account.limit.name})

@@ -24,10 +24,11 @@ from airfleet_provider.contract.service_limits import ServiceLimit, list_service
 from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.slots import loop as slot_loop
 
+# A limit of one start a minute lets nothing more start while a test runs on a slow machine.
 RATE = ServiceLimit(BreakerRule("crm", dag="sales|one"), starts_per_minute=60)
-SLOW = ServiceLimit(BreakerRule("crm", dag="one"), starts_per_minute=1)
+SLOW = ServiceLimit(BreakerRule("crm", dag="sales|one"), starts_per_minute=1)
 SOME = ServiceLimit(BreakerRule("dwh", dag="sales|one"), at_once=3)
-USED = ServiceLimit(BreakerRule("api", connection="api_.*"), starts_per_minute=60)
+USED = ServiceLimit(BreakerRule("api", connection="api_.*"), starts_per_minute=1)
 DAG = """
 INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
     timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
@@ -55,7 +56,7 @@ class Service:
     """500 tasks of one Dag and three of another that call one service, and what works on its limits."""
 
     server: servers.Server
-    limits: tuple[ServiceLimit, ...] = (RATE,)
+    limits: tuple[ServiceLimit, ...] = (SLOW,)
     many: int = 500
     now: float = 0.0
     sales: list[str] = field(init=False)
@@ -129,22 +130,25 @@ class Service:
 
 
 def test_five_hundred_tasks_start_at_the_rate_and_burn_nothing(server: servers.Server) -> None:
-    service = Service(server)
-    began, started = service.read_clock(), 0
+    service = Service(server, limits=(RATE,))
+    began = last = service.read_clock()
+    started, due = 0, 0.0
     while service.now < 60:
         service.pass_time(1.5)
         found = service.loop()
         service.end(sorted(found))
         started += len(found)
-    # The time that the test itself took counts too.
-    passed = service.now + service.read_clock() - began
-    assert passed - 3 <= started <= passed + RATE.most_tokens
+        now = service.read_clock()
+        # The time that the test itself takes counts too. Longer pauses than three seconds let no more tokens come in.
+        due, last = due + min(1.5 + now - last, RATE.most_tokens), now
+    assert started <= service.now + last - began + RATE.most_tokens
+    assert started >= due - RATE.most_tokens
     assert server.query("SELECT DISTINCT try_number FROM task_instance") == [(1,)]
     assert service.read_status().waiting == 503 - started
 
 
 def test_a_dag_with_few_tasks_does_not_wait_for_one_with_many(server: servers.Server) -> None:
-    service = Service(server)
+    service = Service(server, limits=(RATE,))
     started: list[str] = []
     while len(started) < 7:
         service.pass_time(1.0)
@@ -154,7 +158,7 @@ def test_a_dag_with_few_tasks_does_not_wait_for_one_with_many(server: servers.Se
 
 def test_schedulers_that_decide_at_once_grant_no_more_than_one_would(server: servers.Server) -> None:
     service = Service(server)
-    service.loop()
+    service.end(sorted(service.loop()))
     service.pass_time(600)
     gates = [service.make_gate() for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
@@ -162,7 +166,7 @@ def test_schedulers_that_decide_at_once_grant_no_more_than_one_would(server: ser
     granted = server.query(
         "SELECT count(*), count(DISTINCT instance) FROM airfleet.service_grant WHERE outcome = 'open'"
     )
-    assert granted == [(int(RATE.most_tokens), int(RATE.most_tokens))]
+    assert granted == [(1, 1)]
 
 
 def test_what_a_killed_scheduler_granted_another_one_starts_and_no_token_is_lost(server: servers.Server) -> None:
@@ -173,8 +177,8 @@ def test_what_a_killed_scheduler_granted_another_one_starts_and_no_token_is_lost
     other = service.make_gate()
     assert service.loop(other) == granted
     service.end(sorted(granted))
-    service.pass_time(2.0)
-    assert len(service.see(other)) == 2, "the tokens that came in meanwhile"
+    service.pass_time(60.0)
+    assert len(service.see(other)) == 1, "the token that came in meanwhile"
 
 
 def test_a_grant_that_cannot_be_used_goes_to_another_task(server: servers.Server) -> None:
@@ -183,11 +187,11 @@ def test_a_grant_that_cannot_be_used_goes_to_another_task(server: servers.Server
     service.pass_time(11.0)
     found = service.see()
     assert stuck not in found
-    assert len(found) == int(RATE.most_tokens)
+    assert len(found) == 1
 
 
 def test_a_task_that_waits_again_needs_another_token(server: servers.Server) -> None:
-    service = Service(server, limits=(SLOW,), many=0)
+    service = Service(server, many=0)
     service.end(service.one[1:])
     assert service.loop() == {service.one[0]}
     service.end(service.one[:1], "scheduled")
@@ -232,8 +236,8 @@ def test_a_paused_dag_and_a_task_that_a_breaker_keeps_take_no_token(server: serv
     server.query("UPDATE dag SET is_paused = true WHERE dag_id = 'sales'")
     [found] = service.see()
     assert found in service.one
-    service.loop()
-    service.pass_time(5.0)
+    service.end(sorted(service.loop()))
+    service.pass_time(60.0)
     kept = [Held(frozenset({("one", "load")}), frozenset({service.one[2]}))]
     if found != service.one[2]:
         granted = service.see(kept=kept) - set(service.sales)
@@ -253,11 +257,11 @@ def test_a_task_that_the_scheduler_did_not_hold_takes_a_token_or_waits(server: s
     server.query(QUEUE, service.sales[:3])
     answers = [service.start(one) for one in service.sales[:3]]
     assert [one.wait_s is None for one in answers] == [True, False, False]
-    assert (answers[1].is_limit, answers[1].breaker, answers[1].why) == (True, "crm", "60 starts a minute")
+    assert (answers[1].is_limit, answers[1].breaker, answers[1].why) == (True, "crm", "1 start a minute")
 
 
 def test_tasks_that_waited_long_for_a_worker_do_not_start_in_one_moment(server: servers.Server) -> None:
-    service = Service(server)
+    service = Service(server, limits=(RATE,))
     queued: list[str] = []
     for _ in range(20):
         service.pass_time(5.0)
@@ -276,13 +280,13 @@ def test_the_tasks_of_a_connection_are_known_when_one_has_used_it(server: server
     assert len(service.see()) == 503
     service.reports().add_user(service.sales[0], "api_main")
     assert server.query("SELECT count(*) FROM airfleet.service_grant") == [(0,)], "to read a connection is no start"
-    service.pass_time(2.0)
+    service.now += 2.0
     assert len(service.see() - set(service.one)) == 1
     assert service.reports().answer(service.one[0], Starts((), ("api",))).wait_s is not None, "that one took the token"
 
 
 def test_a_task_of_another_dag_cannot_take_a_token(server: servers.Server) -> None:
-    service = Service(server, limits=(ServiceLimit(BreakerRule("crm", dag="sales"), starts_per_minute=60),))
+    service = Service(server, limits=(ServiceLimit(BreakerRule("crm", dag="sales"), starts_per_minute=1),))
     for one in service.one:
         assert service.start(one).wait_s is None
     assert server.query("SELECT count(*) FROM airfleet.service_grant") == [(0,)]
