@@ -34,6 +34,7 @@ def list_commands() -> list[CLICommand]:
         lazy_load_command,
     )
 
+    from airfleet_provider.access import outside_tasks  # noqa: PLC0415
     from airfleet_provider.audit import airflow_commands  # noqa: PLC0415
     from airfleet_provider.compat.calls.execution_api import list_options  # noqa: PLC0415
     from airfleet_provider.compat.patches.dag_processor import list_processor_options  # noqa: PLC0415
@@ -42,6 +43,7 @@ def list_commands() -> list[CLICommand]:
     if sys.argv[1:3] == ["db", "clean"]:
         narrow_cleanup()
     airflow_commands.register()
+    outside_tasks.register()
     releaser = ActionCommand(
         name="releaser",
         help="Parse and publish the requested releases, until stopped",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 UNITS = {"h": 3600, "d": 86_400, "w": 604_800}
 MOST_DAYS = 400
+SAYS = "airfleet: "
 
 
 @click.group("tokens", short_help="Tokens of service accounts, for CI and scripts.")
@@ -155,7 +156,9 @@ def _run(project: Path, state: Path | None, words: Sequence[str]) -> None:
     from airfleet.operations.explanation import find_place
     from airfleet_provider.contract.text import one_line
 
-    result = call_airfleet(find_place(project, state), "airflow", words=("airfleet", "access-token", *words))
+    result = call_airfleet(find_place(project, state), "airflow", "--own", words=("airfleet", "access-token", *words))
     if result.code:
-        lines = [one_line(line) for line in result.output.splitlines() if line.strip()][-3:]
-        raise AirfleetError(" / ".join(lines).removeprefix("airfleet: ") or f"exit code {result.code}")
+        lines = [one_line(line, 1000) for line in result.output.splitlines() if line.strip()]
+        # Airflow's own warnings come before what the command says.
+        own = [line.removeprefix(SAYS) for line in lines if line.startswith(SAYS)] or lines[-3:]
+        raise AirfleetError(" / ".join(own) or f"exit code {result.code}")

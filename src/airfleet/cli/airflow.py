@@ -28,8 +28,9 @@ from airfleet.workspace.project import find_project, find_state, read_fleet
 @options.project_option
 @options.state
 @click.option("--host", help="Of a fleet: the scheduler host to run it on.  [default: the first that answers]")
+@click.option("--own", is_flag=True, hidden=True, help="Another command of airfleet runs this one.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> None:
+def command(project: Path, state: Path | None, host: str | None, own: bool, arguments: tuple[str, ...]) -> None:
     """Run Airflow's own command line with the configuration of this platform.
 
     While the platform is up, its process that has imported Airflow already is forked, so the command starts at once.
@@ -44,7 +45,8 @@ def command(project: Path, state: Path | None, host: str | None, arguments: tupl
     """
     if warning := refusals.warn_of_secret(arguments):
         click.echo(f"warning: {warning}", err=True)
-    refusals.check(arguments, fleet=bool(read_fleet(find_project(project)).hosts))
+    if not own:
+        refusals.check(arguments, fleet=bool(read_fleet(find_project(project)).hosts))
     run_airflow(project, state, host, arguments)
 
 

@@ -25,7 +25,7 @@ access:
   groups:
     readers: {roles: [all, Viewer]}
   tasks:
-    connections: {sales_db: {dags: ["tag:team-a", "file:team_a/*"], triggers: true}}
+    connections: {sales_db: {dags: ["tag:team-a", "file:dags/team_a/*"], triggers: true}}
     variables: {"sales_*": {}}
     xcoms: {"tag:team-a": {dags: [report]}}
 """
@@ -52,7 +52,7 @@ def test_a_user_has_the_roles_of_the_groups_too_and_all_survives_the_way_to_airf
     assert desired.rules.roles["team-a"].read == ("tag:team-a", "sales_*")
     assert DesiredAccess.from_text(desired.to_text()) == desired
     assert "password of" not in repr(desired)
-    assert desired.lists.connections == {"sales_db": ListEntry(("tag:team-a", "file:team_a/*"), triggers=True)}
+    assert desired.lists.connections == {"sales_db": ListEntry(("tag:team-a", "file:dags/team_a/*"), triggers=True)}
     assert (desired.lists.variables, desired.lists.xcoms) == (
         {"sales_*": ListEntry()},
         {"tag:team-a": ListEntry(("report",))},
@@ -78,7 +78,8 @@ def test_a_user_has_the_roles_of_the_groups_too_and_all_survives_the_way_to_airf
         ("roles: {a: {dags: {read: ['Tag:x']}}}", "no pattern of Dag ids"),
         ("tasks: {connections: {'a b': {}}}", "a name, or a pattern"),
         ("tasks: {connections: {a: {dags: ['file:/etc/*']}}}", "no pattern of Dag files"),
-        ("tasks: {variables: {a: {dags: ['file:../x']}}}", "no pattern of Dag files"),
+        ("tasks: {variables: {a: {dags: ['file:dags/../x']}}}", "no pattern of Dag files"),
+        ("tasks: {variables: {a: {dags: ['file:team_a/*']}}}", "write file:dags/FOLDER/*"),
         ("tasks: {xcoms: {'tag:': {}}}", "names no tag"),
         ("tasks: {xcoms: {a: {triggers: true}}}", "triggers"),
         ("groups: {a: {roles: [nobody]}}", "there is no role 'nobody'"),

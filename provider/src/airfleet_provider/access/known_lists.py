@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import access_store
@@ -16,6 +17,7 @@ from airfleet_provider.processes.cache import Cache
 
 # A new Dag, a new tag and a changed list are known after so many seconds.
 KEPT_S = 3.0
+Value = TypeVar("Value")
 # A task instance has the same Dag for ever, so the Dags of so many are kept.
 MOST_INSTANCES = 10_000
 
@@ -43,6 +45,8 @@ class KnownLists:
         self._cache = Cache(KEPT_S, clock, keeps_error=lambda _: True, ages_from_question=True)
         self._dags: OrderedDict[str, str] = OrderedDict()
         self._guard = threading.Lock()
+        # What was decided by the lists that were read last.
+        self._decided: tuple[ListRights, dict[Hashable, Any]] = (ListRights(), {})
 
     def check(self, kind: ListKind, name: str, instance: str) -> None:
         """Return if a task instance may use a connection or a variable.
@@ -51,10 +55,11 @@ class KnownLists:
             RefusedReadError: It may not.
         """
         known = self._get()
-        if _is_free(known, kind, name):
+        if not known.lists or self._keep(known, (kind, name), lambda: _is_free(known, kind, name)):
             return
         dag = self._find(known, instance)
-        _require(known.lists.decide(kind, name, (dag,)), f"a task of the Dag {dag.id}", kind, name, dag.id)
+        decision = self._keep(known, (kind, name, dag.id), lambda: known.lists.decide(kind, name, (dag,)))
+        _require(decision, f"a task of the Dag {dag.id}", kind, name, dag.id)
 
     def check_xcoms(self, owner: str, instance: str, *, writes: bool) -> None:
         """Return if a task instance may use the XComs of a Dag.
@@ -64,10 +69,11 @@ class KnownLists:
         """
         known = self._get()
         target = known.find_dag(owner)
-        if not known.lists.find_xcoms(target):
+        if not known.lists.xcoms or not self._keep(known, (owner,), lambda: bool(known.lists.find_xcoms(target))):
             return
         dag = self._find(known, instance)
-        decision = known.lists.decide_xcoms(target, dag, writes=writes)
+        kept = (owner, dag.id, writes)
+        decision = self._keep(known, kept, lambda: known.lists.decide_xcoms(target, dag, writes=writes))
         _require(decision, f"a task of the Dag {dag.id}", ListKind.XCOM, owner, dag.id)
 
     def check_file(self, kind: ListKind, name: str, file: str) -> None:
@@ -100,19 +106,42 @@ class KnownLists:
             decision = ListDecision(is_granted, f"{shown} has no `triggers: true`")
         _require(decision, "a trigger", kind, name, "")
 
-    def check_xcoms_of_nobody(self, owner: str) -> None:
-        """Return if the XComs of a Dag are on no list: a trigger and a Dag file act for no Dag that is known.
+    def check_xcoms_of_file(self, owner: str, file: str, *, writes: bool) -> None:
+        """Return if the code of a Dag file may use the XComs of a Dag: if a Dag of the file may.
+
+        Raises:
+            RefusedReadError: It may not.
+        """
+        known = self._get()
+        target = known.find_dag(owner)
+        if known.lists.find_xcoms(target):
+            decisions = [known.lists.decide_xcoms(target, one, writes=writes) for one in known.list_file(file)]
+            decision = next((one for one in decisions if one.is_granted), decisions[0])
+            _require(decision, f"code of the Dag file {file}", ListKind.XCOM, owner, "")
+
+    def check_xcoms_of_trigger(self, owner: str) -> None:
+        """Return if the XComs of a Dag are on no list, as nobody knows of which Dag a trigger is.
 
         Raises:
             RefusedReadError: They are on one.
         """
         known = self._get()
         if fitting := known.lists.find_xcoms(known.find_dag(owner)):
-            why = f"access.tasks.xcoms.{next(iter(fitting))} limits them to tasks"
-            _require(ListDecision(False, why), "a trigger or Dag file", ListKind.XCOM, owner, "")
+            why = f"access.tasks.xcoms.{next(iter(fitting))} keeps them for tasks"
+            _require(ListDecision(False, why), "a trigger", ListKind.XCOM, owner, "")
 
     def _get(self) -> ListRights:
         return self._cache.get(None, self._read)
+
+    def _keep(self, known: ListRights, key: Hashable, decide: Callable[[], Value]) -> Value:
+        """Return what `decide` returns, of which the answer is kept until the lists are read again."""
+        decided = self._decided
+        if decided[0] is not known or len(decided[1]) > MOST_INSTANCES:
+            decided = self._decided = (known, {})
+        if key not in decided[1]:
+            decided[1][key] = decide()
+        found: Value = decided[1][key]
+        return found
 
     def _find(self, known: ListRights, instance: str) -> ListedDag:
         with self._guard:

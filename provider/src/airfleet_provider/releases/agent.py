@@ -6,6 +6,7 @@ If the releaser dies at any line, the next releaser repeats the unfinished deplo
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from airfleet_provider.access import outside_tasks
+from airfleet_provider.access.known_lists import open_lists
 from airfleet_provider.bundles import release_files
 from airfleet_provider.compat.calls import config, dag_publishing, metadata_db, parsing
 from airfleet_provider.contract import archive_store, release_archive, release_schema
@@ -349,7 +352,7 @@ def main() -> NoReturn:
     """Run the releaser; first wait until no other releaser of this platform holds the lock."""
     has_fab_roles = dag_publishing.prepare_publisher()
     parsing.seal_memory()
-    parser = Parser()
+    parser = Parser(check=functools.partial(outside_tasks.check_file, open_lists()))
     loops = folder_sync.find_loops(parser, has_fab_roles=has_fab_roles)
     if loops:
         parser.start()  # a folder is parsed at every start, so let the parser import Airflow in the background

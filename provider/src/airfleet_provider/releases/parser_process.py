@@ -45,6 +45,8 @@ class Parser:
 
     process: subprocess.Popen[bytes] | None = None
     channel: Connection | None = field(default=None)
+    # Returns if code of a Dag file may read a connection or variable, and raises PermissionError if not.
+    check: Callable[[str, str, bool, str], None] = lambda *_: None
 
     def parse(
         self,
@@ -108,13 +110,26 @@ class Parser:
                 told = json.loads(self._receive(silence_s))
                 answer = self._receive(silence_s) if told.get("answers") else None
             if "ask" in told:
-                found = parsing.look_up(told["ask"])
+                found = self._answer(told["ask"])
                 with _as_gone():
                     self._send(found)
             elif "item" in told:
                 yield fork_pool.ItemOutcome(told["item"], answer, told["error"], told["seconds"])
             else:
                 return
+
+    def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Look up what a Dag file reads, unless the file may not read it: then the answer says why.
+
+        The file is the one that the child names, which executes it. Files of one release can falsify each other.
+        """
+        kind = {"connection": "connections", "variable": "variables"}.get(str(question.get("kind")))
+        if kind is not None:
+            try:
+                self.check(kind, str(question.get("name")), False, str(question.get("file", "")))
+            except PermissionError as error:
+                return {"refused": str(error)}
+        return parsing.look_up(question)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         assert self.channel is not None  # noqa: S101 - it was started

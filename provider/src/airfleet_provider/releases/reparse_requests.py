@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from airfleet_provider.access import outside_tasks
+from airfleet_provider.access.known_lists import open_lists
 from airfleet_provider.compat.calls import metadata_db
-from airfleet_provider.compat.patches import dag_processor
+from airfleet_provider.compat.patches import dag_processor, listed_reads
 from airfleet_provider.contract import release_schema
 from airfleet_provider.database import run
 from airfleet_provider.releases import retention
@@ -62,5 +65,6 @@ def remove_folders() -> None:
 
 
 def run_command(arguments: object) -> None:
-    """`airflow airfleet dag-processor`."""
+    """`airflow airfleet dag-processor`. Its callbacks may use what a Dag of their file may use."""
+    listed_reads.limit_callbacks(functools.partial(outside_tasks.check_file, open_lists()))
     dag_processor.run_dag_processor(arguments, ReparseRequests())

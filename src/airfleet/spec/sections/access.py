@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -54,8 +55,8 @@ def _pattern(text: str) -> str:
 def _list_pattern(text: str) -> str:
     if not text.startswith(FILE):
         return _pattern(text)
-    if not (path := text.removeprefix(FILE)) or path.startswith("/") or ".." in path.split("/"):
-        hint = f"write {FILE}FOLDER/*, below the folder of the Dags, in which * stands for any text"
+    if not re.fullmatch(r"dags/[^\s\\]+", path := text.removeprefix(FILE)) or ".." in path.split("/"):
+        hint = f"write {FILE}dags/FOLDER/*, as the file lies in the project; * stands for any text"
         raise rule(f"{text!r} is no pattern of Dag files", hint)
     return text
 
@@ -143,8 +144,8 @@ class TaskListSection(Section):
 
     dags: list[ListPattern] = Field(
         default=[],
-        description="Patterns of Dag ids, `tag:NAME`, or `file:PATTERN` for files below the folder of Dags.",
-        examples=[["file:team_a/*", "tag:team-a"]],
+        description="Patterns of Dag ids, `tag:NAME`, or `file:PATTERN` for Dag files, as they lie in the project.",
+        examples=[["file:dags/team_a/*", "tag:team-a"]],
     )
     triggers: bool = Field(
         default=False,

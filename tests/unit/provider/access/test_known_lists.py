@@ -90,13 +90,13 @@ def test_a_dag_file_may_what_one_of_its_dags_may_and_triggers_what_is_open_to_th
     known.check_file(ListKind.VARIABLE, "key", "a/new.py")
     known.check_trigger(ListKind.VARIABLE, "key")
     known.check_trigger(ListKind.CONNECTION, "other")
-    known.check_xcoms_of_nobody("b")
+    known.check_xcoms_of_trigger("b")
     for refused in (
         lambda: known.check_file(ListKind.CONNECTION, "db", "b/x.py"),
         lambda: known.check_file(ListKind.CONNECTION, "db", "a/new.py"),
         lambda: known.check_trigger(ListKind.CONNECTION, "db"),
         lambda: known.check_trigger(ListKind.CONNECTION, "x/../db"),
-        lambda: known.check_xcoms_of_nobody("a"),
+        lambda: known.check_xcoms_of_trigger("a"),
     ):
         with pytest.raises(RefusedReadError):
             refused()

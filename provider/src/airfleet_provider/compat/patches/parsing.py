@@ -43,7 +43,7 @@ def _make_lookups(
     ask: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     on_lookup: Callable[[str, str], None],
 ) -> Sequence[Any]:
-    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied, ErrorType
     from airflow.sdk.execution_time import comms
 
     class Lookups:
@@ -53,11 +53,15 @@ def _make_lookups(
             match message:
                 case comms.GetVariable(key=key):
                     found = ask({"kind": "variable", "name": key})
+                    if "refused" in found:
+                        raise AirflowSecretsBackendAccessDenied(found["refused"])
                     if found:
                         return comms.VariableResult(key=key, value=found["value"])
                     return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND, detail={"key": key})
                 case comms.GetConnection(conn_id=name):
                     found = ask({"kind": "connection", "name": name})
+                    if "refused" in found:
+                        raise AirflowSecretsBackendAccessDenied(found["refused"])
                     if found:
                         return comms.ConnectionResult(**found)
                     return comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": name})
