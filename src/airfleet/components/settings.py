@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from airfleet.components import timeouts
+from airfleet.components import task_record_settings, timeouts
 from airfleet.components.model import Component, Credentials, File, Origin, Setting, Site
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
-from airfleet_provider.contract import breaker_rules, retry_rules, service_limits, task_limits, task_records
+from airfleet_provider.contract import breaker_rules, retry_rules, service_limits, task_limits
 
 # Airflow's name of a key that has no name.
 UNNAMED_KEY = "not-used"
@@ -75,7 +75,7 @@ def list_platform_settings(
         *executor,
         *list_runtime_settings(fleet.queues),
         *list_failure_settings(fleet),
-        *list_record_settings(fleet, site.state / "records"),
+        *task_record_settings.list_settings(fleet, site.state / "records"),
         Setting("core", "load_examples", "False", "a platform shows its own Dags only"),
         Setting("core", "dags_folder", str(site.project / "dags"), "tools that do not know bundles read it"),
         Setting(
@@ -181,44 +181,6 @@ def list_failure_settings(fleet: Fleet) -> tuple[Setting, ...]:
         Setting(service_limits.SECTION, service_limits.KEY, of_services, "fleet.yaml: limits"),
     )
     return tuple(one for one in found if one.value)
-
-
-def list_record_settings(fleet: Fleet, folder: Path) -> tuple[Setting, ...]:
-    """Return what lets tasks write records into a folder of their host: nothing, if nobody wants records."""
-    if fleet.openlineage is None and not fleet.user_spans:
-        return ()
-    found = [
-        Setting(task_records.SECTION, task_records.FOLDER_KEY, str(folder), "files that tasks write and that are read")
-    ]
-    if fleet.user_spans:
-        found.append(Setting(task_records.SECTION, task_records.SPANS_KEY, "True", "fleet.yaml: user_spans"))
-    if fleet.openlineage is not None:
-        policy = [{"scope": {}, "controls": {"emit_dag_events": False}, "locked": True}]
-        found += [
-            Setting("openlineage", "disabled", "False", "fleet.yaml: openlineage"),
-            Setting(
-                "openlineage",
-                "transport",
-                json.dumps({"type": "airfleet_provider.task_records.openlineage.RecordTransport"}),
-                "a task writes its events to a file of its host and waits for no backend",
-            ),
-            Setting("openlineage", "namespace", fleet.openlineage.namespace, "fleet.yaml: openlineage.namespace"),
-            Setting("openlineage", "disable_source_code", "True", "code of tasks may hold secrets"),
-            Setting(
-                "openlineage",
-                "execute_in_thread",
-                "True",
-                "with the default, each event forks the process of the task",
-            ),
-            Setting("openlineage", "execution_timeout", "5", "the default lets a task wait 10 s for an event"),
-            Setting(
-                "openlineage",
-                "emission_policy",
-                json.dumps(policy),
-                "the scheduler would start a process for the events of runs, which airfleet has in the database",
-            ),
-        ]
-    return tuple(found)
 
 
 CELERY_EXECUTOR = Setting(

@@ -303,13 +303,14 @@ class LogAgent:
         if status.st_size < log_file.position.offset:
             self._begin_again(log_file)
             return 0
-        left = status.st_size - log_file.position.offset
-        log_file.ended = log_file.ended if left else int(self._wall() * 1e6)
-        if not left and log_file.path.endswith(ROTATED):
+        if left := status.st_size - log_file.position.offset:
+            return left
+        log_file.ended = int(self._wall() * 1e6)
+        if log_file.path.endswith(ROTATED):
             # The next copy takes its place, and must not be taken for more of it.
             self._drop(log_file)
             self._positions.write([], [log_file.key])
-        return left
+        return 0
 
     def _drop(self, log_file: LogFile) -> None:
         self._files.pop(log_file.path, None)

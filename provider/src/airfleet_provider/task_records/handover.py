@@ -6,6 +6,7 @@ later attempt on this host hands it over. A record that is handed over twice is 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -88,12 +89,15 @@ class RecordHandover:
         path = Path(self.folder, name)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                content = os.pread(descriptor, task_records.MOST_FILE_BYTES + task_records.CUT_BYTES, 0)
+            finally:
+                os.close(descriptor)
         except OSError:
-            return True  # a link that a task made, or another supervisor was faster
-        try:
-            content = os.pread(descriptor, task_records.MOST_FILE_BYTES + task_records.CUT_BYTES, 0)
-        finally:
-            os.close(descriptor)
+            # Another supervisor was faster, or a task made a link, a pipe or a folder of this name.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return True
         if b"\n" in content:
             headers = {"Content-Type": "application/x-ndjson", "Airfleet-Instance": read[0], "Airfleet-File": read[1]}
             # `send` and not `request`: Airflow's client would repeat that for minutes.
@@ -105,6 +109,8 @@ class RecordHandover:
                 return False
             if answer.status_code == 404:
                 return False  # an API of an earlier version
+            if answer.status_code == 403 and read[0] == self.instance:
+                return True  # the token has ended: a later attempt of this host may speak for this one
             if answer.status_code >= 400:
                 log.warning("records of a task were refused: %d", answer.status_code)
         path.unlink(missing_ok=True)

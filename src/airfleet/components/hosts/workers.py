@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airfleet.components import celery, settings, slots
+from airfleet.components import celery, settings, slots, task_record_settings
 from airfleet.components.host_model import (
     ETC,
     LIB,
@@ -168,7 +168,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
         Setting(
             "dag_processor", "dag_bundle_storage_path", str(STATE / "bundles"), "the default is deleted at every boot"
         ),
-        *settings.list_record_settings(place.fleet, STATE / "records"),
+        *task_record_settings.list_settings(place.fleet, STATE / "records"),
         *airflow.list_celery_settings(place),
         *(setting for key, setting in said.items() if key not in PRIVATE),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 import uuid
@@ -354,6 +355,22 @@ def test_an_attempt_hands_over_only_its_own_records_and_those_of_its_host(
     platform.emit(victim, monkeypatch, make_event())
     platform.hand_over(neighbour, neighbour).finish()
     assert len(platform.query("SELECT * FROM airfleet.lineage_event")) == 1
+
+
+def test_what_a_task_puts_into_the_folder_keeps_no_other_record_back(
+    platform: LineagePlatform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    instance = platform.add_attempt()
+    platform.emit(instance, monkeypatch, make_event())
+    odd = [platform.folder / f"{instance}.{number:032x}.records" for number in range(3)]
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    odd[0].symlink_to(secret)
+    os.mkfifo(odd[1])
+    odd[2].mkdir()
+    platform.hand_over(instance).finish()
+    assert len(platform.query("SELECT * FROM airfleet.lineage_event")) == 1
+    assert secret.exists()
 
 
 @pytest.mark.parametrize("name", ["x" * 400, "\0odd", "\ud800", "é" * 300])
