@@ -43,6 +43,7 @@ class Broker:
     tls_port: int = 0
     # The node's own process, which has children.
     pid: int = 0
+    api_port: int = 0
 
     @property
     def authorities(self) -> Path:
@@ -86,18 +87,20 @@ def serve(
     like: Place | None = None,
     number: int = 0,
     metrics_port: int = 0,
+    is_managed: bool = False,
 ) -> Iterator[Broker]:
     """A new node that runs until the end, with the definitions of a fleet, or with those of one machine.
 
     With `like` it has the listeners of that host. `number` tells the nodes of one process apart. At `metrics_port`, if
-    any, it serves its metrics. Skips the test where RabbitMQ is not installed.
+    any, it serves its metrics. If it `is_managed`, it serves the management API. Skips the test where RabbitMQ is not
+    installed.
     """
     try:
         programs = find_programs()
     except AirfleetError as error:
         pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="airfleet-broker-", ignore_cleanup_errors=True) as name:
-        amqp_port, names_port, nodes_port, tls_port = ports.find_several(4)
+        amqp_port, names_port, nodes_port, tls_port, api_port = ports.find_several(5)
         listens = BrokerPorts(amqp=amqp_port, names=names_port, nodes=nodes_port, metrics=metrics_port)
         secrets = [Secret(f"only-for-tests-{number}") for number in range(4)]
         node = BrokerNode(
@@ -113,6 +116,10 @@ def serve(
             given = definitions if file.path.name == "definitions.json" else None
             file.path.write_text(reveal(file.content) if given is None else given)
             file.path.chmod(file.mode)
+        if is_managed:
+            (node.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+            with (node.folder / "rabbitmq.conf").open("a") as config:
+                config.write(f"\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {api_port}\n")
         if like:
             take_listeners(node, like, tls_port)
         started = []
@@ -130,7 +137,7 @@ def serve(
                     seen=(Path(name) / f"{process.name}.log").read_text,
                 )
             # It listens when everything else has started.
-            yield Broker(node, env, tls_port, started[-1].pid)
+            yield Broker(node, env, tls_port, started[-1].pid, api_port=api_port)
         finally:
             for one in reversed(started):
                 one.terminate()

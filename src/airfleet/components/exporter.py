@@ -20,7 +20,7 @@ def configure_one_machine(fleet: Fleet, site: Site) -> dict[str, object]:
     """Return the configuration on one machine. With LocalExecutor, a task may name any queue."""
     return {
         "version": __version__,
-        "queues": {"names": list(worker.list_queues(fleet)), "is_open": site.broker is None},
+        "queues": {"names": list(worker.list_queues(fleet)), "is_open": not site.has_broker},
         "workers": [{"pool": fleet.executor, "slots": fleet.parallelism}],
         "probes": [
             _probe("api-server", fleet.name, f"{site.api_url}{API_PATH}"),
@@ -56,7 +56,7 @@ def configure_host(place: Place) -> dict[str, object]:
         "hosts": {host.address: host.name for host in fleet.hosts},
         "probes": probes,
         # The agents reach the database through it, and ask it how its pools are.
-        "pooler": True,
+        "pooler": fleet.database is None,
         **({"authorities": str(AUTHORITIES)} if place.credentials.encryption.api.is_used else {}),
     }
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
-from airfleet.components.model import Credentials, OwnDatabase, Site, reveal
+from airfleet.components.model import Credentials, OwnBroker, OwnDatabase, Site, reveal
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
@@ -25,8 +25,8 @@ RUN = Path("/run/airfleet")
 OPT = Path("/opt/airfleet")
 # The certificates of the authorities that a host trusts.
 AUTHORITIES = ETC / "tls" / "ca.pem"
-# Those of a PostgreSQL that somebody else runs.
-DATABASE_AUTHORITIES = AUTHORITIES.with_name("database.pem")
+# Those of servers that somebody else runs.
+DATABASE_AUTHORITIES, BROKER_AUTHORITIES = (AUTHORITIES.with_name(f"{one}.pem") for one in ("database", "broker"))
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - a host behind NAT does not have its own address; the firewall protects it
 SERVER_USER, WORKER_USER = "airfleet", "airfleet-worker"
 # The agents hold the secrets of receivers, which the code of Dag files must not read. That code runs as SERVER_USER.
@@ -179,8 +179,9 @@ class FleetCredentials:
     cluster: ClusterLogins
     former_results: Secret | None = None
     former_pools: tuple[str, ...] = ()
-    # The metadata database on a server that somebody else runs, as the control machine sees it.
+    # Servers that somebody else runs, as the control machine sees them.
     database: OwnDatabase | None = None
+    broker: OwnBroker | None = None
 
 
 @dataclass(frozen=True, slots=True)

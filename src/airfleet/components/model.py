@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from airfleet.components.health import LOOPBACK, Health
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.secrets import Secret, find_login
 from airfleet_provider.contract import dead_peer
+from airfleet_provider.contract.own_broker import API_PORT, API_TLS_PORT, BrokerAddress
 
 # libpq's options against a host that lost its power and so does not even refuse a connection. A new connection fails
 # after 3 s, an open one after 11 s of silence.
@@ -194,6 +195,75 @@ class OwnDatabase:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnBroker:
+    """A virtual host of a RabbitMQ that somebody else runs. `management` is the URL of its API, with a login.
+
+    `authorities` is the text of the file `file`, in PEM; both are empty where those of the system count.
+    """
+
+    host: str
+    port: int
+    vhost: str
+    user: str
+    password: Secret
+    has_tls: bool
+    authorities: str = ""
+    file: str = ""
+    management: Secret | None = None
+
+    def at(self, authorities: Path) -> OwnBroker:
+        """Return the broker as a host sees it that has the certificates of the authorities in this file."""
+        return replace(self, file=str(authorities)) if self.authorities else self
+
+    @property
+    def address(self) -> BrokerAddress:
+        """Return what a client of AMQP needs."""
+        return BrokerAddress(
+            self.host, self.port, self.vhost, self.user, self.password.reveal(), self.has_tls, self.file
+        )
+
+    def find_api(self) -> tuple[str, int] | None:
+        """Return the host and the port of the management API, if it is given."""
+        if self.management is None:
+            return None
+        parts = urlsplit(self.management.reveal())
+        return parts.hostname or "", parts.port or (API_TLS_PORT if parts.scheme == "https" else API_PORT)
+
+    def url(self) -> Secret:
+        """Return the URL for Celery."""
+        login = ":".join(quote(word, safe="") for word in (self.user, self.password.reveal()))
+        scheme = "amqps" if self.has_tls else "amqp"
+        return Secret(f"{scheme}://{login}@{self.host}:{self.port}/{quote(self.vhost, safe='')}")
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideBroker:
+    """A RabbitMQ that somebody else runs, for a platform on one machine. Files of its clients are in `folder`."""
+
+    broker: OwnBroker
+    folder: Path
+    publisher: Secret
+    consumer: Secret
+    signing: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLink:
+    """What Celery's processes of one machine need of a broker: a URL for each side, and the key of the messages.
+
+    `server` is the component that runs the broker, or makes its queues.
+    """
+
+    server: Component
+    folder: Path
+    publisher: Secret
+    consumer: Secret
+    kind: str
+    signing: Secret
+    authorities: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """The paths and ports of the platform on one machine, and the addresses of what runs on other machines."""
 
@@ -206,6 +276,7 @@ class Site:
     execution_port: int
     database_port: int
     broker: BrokerNode | None = None
+    outside_broker: OutsideBroker | None = None
     listen: str = LOOPBACK
     database_hosts: tuple[str, ...] = (LOOPBACK,)
     public_url: str = ""
@@ -216,6 +287,11 @@ class Site:
     # Where the log agent serves its metrics and its health; 0 means that there is none.
     log_agent_port: int = 0
     own_database: OwnDatabase | None = None
+
+    @property
+    def has_broker(self) -> bool:
+        """Whether tasks go through a broker."""
+        return bool(self.broker or self.outside_broker)
 
     @property
     def api_url(self) -> str:

@@ -21,12 +21,12 @@ from airfleet.components import (
     triggerer,
     worker,
 )
-from airfleet.components.model import BrokerNode, Component, Credentials, File, Site
+from airfleet.components.model import BrokerLink, Component, Credentials, File, Site
 from airfleet.components.monitoring import private_servers
 from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.components.postgresql import embedded, result_database
 from airfleet.components.postgresql import own_database as own
-from airfleet.components.rabbitmq import private_node
+from airfleet.components.rabbitmq import own_broker, private_node
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.notification_policy import NotificationPolicy
@@ -95,16 +95,17 @@ def describe(
 
 
 def _describe_tasks(fleet: Fleet, site: Site, credentials: Credentials, *, drain_s: float) -> tuple[Component, ...]:
-    if site.broker is None:
+    link = _find_link(fleet, site)
+    if link is None:
         return (
             execution_api.describe(site, runners=scheduler.list_names(fleet)),
             scheduler.describe(fleet, drain_s=drain_s),
         )
     return (
-        private_node.describe(site.broker, worker.list_queues(fleet)),
+        link.server,
         execution_api.describe(site, runners=(worker.NAME,)),
-        scheduler.describe(fleet, drain_s=drain_s, link=_link_scheduler(fleet, site, credentials, site.broker)),
-        worker.describe(fleet, site, credentials, site.broker, drain_s=drain_s, url=_find_slots_url(fleet, site)),
+        scheduler.describe(fleet, drain_s=drain_s, link=_link_scheduler(fleet, site, credentials, link)),
+        worker.describe(fleet, site, credentials, link, drain_s=drain_s, url=_find_slots_url(fleet, site)),
     )
 
 
@@ -112,10 +113,16 @@ def _find_slots_url(fleet: Fleet, site: Site) -> str | None:
     return next((slots.find_url(site.api_url, one.pool, slots.ONE_HOST) for one in slots.list_rules(fleet)), None)
 
 
-def _link_scheduler(fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode) -> File:
+def _find_link(fleet: Fleet, site: Site) -> BrokerLink | None:
+    names = worker.list_queues(fleet)
+    if site.outside_broker:
+        return own_broker.link_one_machine(site, site.outside_broker, names)
+    return private_node.link(site.broker, names) if site.broker else None
+
+
+def _link_scheduler(fleet: Fleet, site: Site, credentials: Credentials, link: BrokerLink) -> File:
     assert credentials.results is not None  # noqa: S101 - made beside the broker
     names = worker.list_queues(fleet)
-    login, _ = private_node.list_logins(broker, names)
     dsn = site.dsn(result_database.DATABASE, result_database.READER, credentials.results.reader, driver="psycopg2")
-    text = celery.render_scheduler(private_node.url(broker, login), dsn, names, private_node.QUEUE_TYPE, broker.signing)
-    return File(broker.folder / "celery-scheduler.json", text)
+    text = celery.render_scheduler(link.publisher, dsn, names, link.kind, link.signing, link.authorities)
+    return File(link.folder / "celery-scheduler.json", text)

@@ -222,7 +222,7 @@ def limit_parallelism(fleet: Fleet) -> Setting:
 
 
 def _list_executor_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
-    if site.broker is None:
+    if not site.has_broker:
         return (
             limit_parallelism(fleet),
             Setting(

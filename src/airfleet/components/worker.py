@@ -6,9 +6,8 @@ from pathlib import Path
 
 from airfleet.components import celery
 from airfleet.components.health import ConsumerCheck
-from airfleet.components.model import BrokerNode, Component, Credentials, File, Process, Site
+from airfleet.components.model import BrokerLink, Component, Credentials, File, Process, Site
 from airfleet.components.postgresql import result_database
-from airfleet.components.rabbitmq import private_node
 from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract import environment
 
@@ -40,7 +39,7 @@ def list_queues(fleet: Fleet) -> tuple[str, ...]:
 
 
 def describe(
-    fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerNode, *, drain_s: float, url: str | None = None
+    fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerLink, *, drain_s: float, url: str | None = None
 ) -> Component:
     """Describe one worker with all slots of the fleet. At a stop, its tasks have `drain_s` seconds to finish.
 
@@ -48,9 +47,8 @@ def describe(
     """
     assert credentials.results is not None  # noqa: S101 - made beside the broker
     state, names = site.state, list_queues(fleet)
-    _, login = private_node.list_logins(broker, names)
     dsn = site.dsn(result_database.DATABASE, result_database.WRITER, credentials.results.writer, driver="psycopg2")
-    text = celery.render_worker(private_node.url(broker, login), dsn, names, private_node.QUEUE_TYPE, broker.signing)
+    text = celery.render_worker(broker.consumer, dsn, names, broker.kind, broker.signing, broker.authorities)
     link = File(broker.folder / "celery-worker.json", text)
     command = (
         *(
@@ -67,7 +65,7 @@ def describe(
     process = Process(
         name=NAME,
         commands=(command,),
-        health=ConsumerCheck(private_node.url(broker, login), QUEUE, unless=mark(state)),
+        health=ConsumerCheck(broker.consumer, QUEUE, mark(state), broker.authorities),
         after=("metadata", "rabbitmq"),
         stops_after=("scheduler",),
         preload=MODULES,

@@ -134,6 +134,7 @@ class Apply:
     def see_hosts(self) -> None:
         """Survey every host, also those that were removed from fleet.yaml, and compute the steps."""
         applied_hosts.check_primary(self._known, self._session.spec.fleet)
+        applied_hosts.check_outside(self._session.folder.root, self._session.spec.fleet)
         self._look()
 
     def check_own_servers(self) -> None:
@@ -161,6 +162,7 @@ class Apply:
             self._look()
         # A host is recorded before its first change, so that a later apply can stop it after its removal.
         self._remember(self._known)
+        applied_hosts.note_outside(self._session.folder.root, self._session.spec.fleet)
         airflow_version.keep(self._session.folder)
 
     def clear_removed_hosts(self) -> None:

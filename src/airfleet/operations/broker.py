@@ -8,11 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from airfleet.components import worker
 from airfleet.components.host_model import RABBITMQ_METRICS
+from airfleet.components.model import OwnBroker
 from airfleet.components.rabbitmq.server import VHOST
+from airfleet.errors import AirfleetError
+from airfleet.peers.sources import read_broker
 from airfleet.runners.fleet.survey.outside_health import read_consumers
+from airfleet.runners.fleet.survey.own_servers import count_consumers
 from airfleet.runners.fleet.transport import http_request
-from airfleet.runners.fleet.transport.connection import HostError
+from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import Host
@@ -33,13 +38,26 @@ _RESOURCES = {"memory": "memory_used_watermark", "disk": "free_disk_space_waterm
 
 
 def read_fleet(fleet: Fleet, project: Path) -> BrokerState:
-    """Return the state of a fleet's broker, from its metrics, over SSH."""
+    """Return the state of a fleet's broker over SSH: from its metrics, or from a broker of somebody else itself."""
+    if own := read_broker(fleet, project):
+        return _ask_own(own, fleet, project)
     with ExitStack() as stack:
         shells = [HostShell(host, project) for host in fleet.with_role("broker")]
         for shell in shells:
             stack.callback(shell.close)
         with ThreadPoolExecutor(max(1, len(shells))) as pool:
             return combine(pool.map(_ask, shells))
+
+
+def _ask_own(own: OwnBroker, fleet: Fleet, project: Path) -> BrokerState:
+    way = HostConnection(fleet.with_role("scheduler")[0], project)
+    try:
+        way.open()
+        return BrokerState(answers=True, consumers=count_consumers(own, fleet.queues, way))
+    except HostError as error:
+        return BrokerState(answers=False, why=error.what)
+    finally:
+        way.close()
 
 
 def _ask(shell: HostShell) -> tuple[str, str | None]:
@@ -83,6 +101,20 @@ def _list_alarms(text: str) -> Iterator[str]:
     for gauge in _GAUGE.finditer(text):
         if float(gauge["value"]) > 0:
             yield ALARMS.get(gauge["name"], gauge["name"])
+
+
+def read_outside(fleet: Fleet, project: Path) -> BrokerState:
+    """Return the state of the broker of somebody else that a platform on this machine uses."""
+    import amqp  # noqa: PLC0415 - only such a platform needs it here
+
+    from airfleet.peers import broker  # noqa: PLC0415
+
+    try:
+        own = read_broker(fleet, project)
+        consumers = broker.count_consumers(own, worker.list_queues(fleet)) if own else {}
+        return BrokerState(answers=True, consumers=consumers)
+    except (AirfleetError, amqp.AMQPError, OSError) as error:
+        return BrokerState(answers=False, why=str(error) or type(error).__name__)
 
 
 def read_here(folder: StateFolder) -> BrokerState:

@@ -147,9 +147,12 @@ def add_workers(place: ReadablePlatform, facts: Facts) -> Facts:
     platform, unread = facts.platform, facts.unread
     with ThreadPoolExecutor(1) as beside, ExitStack() as stack:
         here = find_state(place.project, place.state)
-        asked = beside.submit(
-            lambda: broker.read_fleet(place.fleet, place.project) if place.fleet.hosts else broker.read_here(here)
-        )
+        if place.fleet.hosts:
+            asked = beside.submit(broker.read_fleet, place.fleet, place.project)
+        elif place.fleet.broker:
+            asked = beside.submit(broker.read_outside, place.fleet, place.project)
+        else:
+            asked = beside.submit(broker.read_here, here)
         try:
             platform = replace(platform, workers=open_workers(stack, place)())
         except AirfleetError as error:

@@ -18,7 +18,7 @@ from airfleet.workspace.diagnosis import Diagnosis
 
 def diagnose(fleet: Fleet, project: Path, state: Path | None) -> Iterator[Diagnosis]:
     """Yield the findings about the servers that somebody else runs. They change nothing there."""
-    if fleet.database is None:
+    if fleet.database is None and fleet.broker is None:
         return
     with ExitStack() as stack:
         connections = []
@@ -39,9 +39,12 @@ def diagnose(fleet: Fleet, project: Path, state: Path | None) -> Iterator[Diagno
 
 def look(spec: FleetSpec, views: Iterable[HostView]) -> Iterator[HealthObservation]:
     """Yield the health of each server that somebody else runs: all that is wrong with it in one line."""
-    if spec.fleet.database is None:
+    if spec.fleet.database is None and spec.fleet.broker is None:
         return
     found = tuple(own_servers.examine(spec.fleet, spec.credentials, [view.connection for view in views]))
     wrong = [one for one in found if one.level == "error"]
-    detail = "; ".join(f"{one.subject}: {one.what}" for one in wrong) or "answers; somebody else runs it"
-    yield HealthObservation("database", not wrong, detail, Aspect.OUTSIDE)
+    named = {name: bool(source) for name, source in (("database", spec.fleet.database), ("broker", spec.fleet.broker))}
+    for name in (name for name, is_outside in named.items() if is_outside):
+        own = [one for one in wrong if one.subject not in named or one.subject == name]
+        detail = "; ".join(f"{one.subject}: {one.what}" for one in own) or "answers; somebody else runs it"
+        yield HealthObservation(name, not own, detail, Aspect.OUTSIDE)

@@ -53,6 +53,7 @@ def preview(project: Path, state: Path | None, *, accept_new_hosts: bool, notify
     primary_record.check_settled(folder)
     known = applied_hosts.read(folder.root)
     applied_hosts.check_primary(known, spec.fleet)
+    applied_hosts.check_outside(folder.root, spec.fleet)
     with ExitStack() as stack:
         removed, survey = look_at_all(spec, known, stack, notify)
         etcd_members.check_new_voters(spec.fleet, (*survey.views, *removed.views))

@@ -215,6 +215,18 @@ class Reporting:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerSource:
+    """A RabbitMQ that somebody else runs: references to its URL and to that of its management API.
+
+    `authorities` is a file with certificates, relative to the project.
+    """
+
+    url: SecretRef
+    management: SecretRef | None = None
+    authorities: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything that fleet.yaml says, with every default filled in. `promoted` comes from the state folder."""
 
@@ -261,6 +273,7 @@ class Fleet:
     promoted: Promoted = field(default_factory=Promoted)
     # The URL of a PostgreSQL that somebody else runs.
     database: SecretRef | None = None
+    broker: BrokerSource | None = None
     # The IPv4 address that the balancer hosts share.
     balancer: str | None = None
     reporting: Reporting | None = None

@@ -38,7 +38,7 @@ from airfleet.spec.sections.machines import MachinesSection
 from airfleet.spec.sections.monitoring import MonitoringSection
 from airfleet.spec.sections.notifications import NotificationsSection
 from airfleet.spec.sections.openlineage import OpenLineageSection
-from airfleet.spec.sections.own_database import DatabaseSection
+from airfleet.spec.sections.own_database import BrokerSection, DatabaseSection
 from airfleet.spec.sections.references import (
     BY_REFERENCE,
     REFERENCE,
@@ -274,6 +274,12 @@ class FleetFile(Section):
         default=None,
         description="A PostgreSQL of your own for the metadata database. No host then has the role `database`.",
         examples=[{"url": {"env": "AIRFLEET_DATABASE"}}],
+        json_schema_extra={"x-default": "airfleet runs one itself"},
+    )
+    broker: BrokerSection | None = Field(
+        default=None,
+        description="A RabbitMQ of your own. No host then has the role `broker`; one machine needs `executor: celery`.",
+        examples=[{"url": {"env": "AIRFLEET_BROKER"}}],
         json_schema_extra={"x-default": "airfleet runs one itself"},
     )
     reporting: ReportingSection | None = Field(

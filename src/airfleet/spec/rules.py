@@ -23,6 +23,9 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     if data.get("reporting") and not data.get("hosts"):
         hint = "remove this; on one machine, .airfleet/secrets/metadata_dsn has the URL of the metadata database"
         yield Violation(("reporting",), "only a fleet of hosts has a login for reports", hint)
+    if data.get("broker") and not data.get("hosts") and data.get("executor") != "celery":
+        hint = "add `executor: celery`, or remove this"
+        yield Violation(("broker",), "tasks go through a broker with Celery only", hint)
     yield from access_rules.find_violations(_map(data.get("access")))
     yield from _limits(_map(data.get("limits")), _map(data.get("breakers")))
     yield from _archive(data)

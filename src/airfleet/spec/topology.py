@@ -24,7 +24,7 @@ ROLE_WORDS: Mapping[Role, str] = {
     "logs": "keeps the lines of every host's logs and searches them",
 }
 # The roles whose servers somebody else may run, and the section of fleet.yaml that names such a server.
-OWN_SECTIONS: Mapping[Role, str] = {"database": "database"}
+OWN_SECTIONS: Mapping[Role, str] = {"database": "database", "broker": "broker"}
 DEFAULT_QUEUE = "default"
 BROKER_SIZES = (1, 3)
 # Each host sends its lines to each of the hosts that keep them.

@@ -14,6 +14,8 @@ from airfleet.spec.topology import Host, Ssh
 from airfleet.workspace.state_folder import build_record, write_file
 
 NAME = "hosts.json"
+# This file exists once a fleet has used a PostgreSQL that somebody else runs.
+OUTSIDE = "outside-database"
 
 
 def read(state: Path) -> tuple[Host, ...]:
@@ -64,10 +66,6 @@ def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
         what = f"the tables are on {stores[0].name} ({stores[0].address}), and `database` names another server"
         hint = f"once they are moved there (docs/guides/own-database.md): airfleet apply --forget {stores[0].name}"
         raise UsageError(what, where="fleet.yaml: database", hint=hint)
-    if stores == [] and not fleet.database and any("scheduler" in host.roles for host in known):
-        hint = "put `database` back; or begin anew with a state folder of its own, and move the tables with pg_dump"
-        what = f"{fleet.primary.name} would start an empty database; the tables are on a server that somebody else runs"
-        raise UsageError(what, where="fleet.yaml: hosts", hint=hint)
     promoted = [host for host in stores if host.name == fleet.promoted.primary]
     before = next(iter([*promoted, *stores]), None)
     after = fleet.primary
@@ -79,3 +77,22 @@ def check_primary(known: Iterable[Host], fleet: Fleet) -> None:
             what = f"{before.name} ({before.address}) is the primary of the database, and would leave the fleet"
             hint = f"with {before.name} in fleet.yaml as before: airfleet failover --database --to {after.name}"
         raise UsageError(what, where="fleet.yaml: hosts", hint=hint)
+
+
+def check_outside(state: Path, fleet: Fleet) -> None:
+    """Make sure that a fleet whose tables are on a server that somebody else runs goes on with that server.
+
+    Raises:
+        UsageError: fleet.yaml would begin with an empty database of its own.
+    """
+    mark = state / OUTSIDE
+    if mark.exists() and not fleet.database:
+        what = f"{fleet.primary.name} would start an empty database; the tables are on a server that somebody else runs"
+        hint = f"put `database` back; or begin anew: once their owner has kept what you need of them, remove {mark}"
+        raise UsageError(what, where="fleet.yaml: hosts", hint=hint)
+
+
+def note_outside(state: Path, fleet: Fleet) -> None:
+    """Record that the tables are on a server that somebody else runs, if they are."""
+    if fleet.database and not (state / OUTSIDE).exists():
+        write_file(state / OUTSIDE, "")

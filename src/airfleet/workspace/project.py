@@ -164,7 +164,7 @@ def name_password_file(user: str) -> str:
 
 
 def list_references(fleet: Fleet) -> Iterator[tuple[str, SecretRef]]:
-    """Yield each secret that a start on one machine fetches, with its place in fleet.yaml; not that of `database`."""
+    """Yield each secret that a start on one machine fetches, with its place. Those of servers are left out."""
     found: list[tuple[str, object]] = []
     for name, one in fleet.connections.items():
         found += [(f"connections.{name}.uri", one.uri), (f"connections.{name}.password", one.password)]

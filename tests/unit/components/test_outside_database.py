@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from airfleet.components import exporter
 from airfleet.components.host_model import DATABASE_AUTHORITIES, HostFile, Part, Stage
 from airfleet.components.hosts import host_parts, monitor
 from airfleet.components.model import OwnDatabase, reveal
@@ -87,3 +88,7 @@ def test_a_monitor_host_neither_scrapes_a_server_that_is_not_there_nor_waits_for
     targets = {job.name: job.targets for job in monitor.list_jobs(place)}
     assert (targets["postgres"], targets["patroni"], targets["etcd"]) == ((), (), ())
     assert "backup_age" not in rule_files.render_limits(place.fleet)
+
+
+def test_the_agents_look_for_no_pooler_in_front_of_it() -> None:
+    assert exporter.configure_host(place_with(DATABASE))["pooler"] is False

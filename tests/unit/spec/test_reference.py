@@ -30,12 +30,12 @@ def uncommented(but: str) -> str:
         if top not in ("connections", "notifications") or not re.match(rf" +({but}):", line):
             kept.append(line)
     text = "\n".join(kept)
-    # A database of one's own goes neither with hosts nor with `databases`, and only several balancers share an address.
-    # Machines are made by one driver, here by a command.
+    # Servers of one's own go neither with hosts of their roles nor with `databases`. Only several balancers share an
+    # address. Machines are made by one driver, here by a command.
     text = re.sub(r"^  (vsphere|ec2):.*\n(?:    .*\n)*", "", text, flags=re.M)
     # Users come from one place.
     text = re.sub(r"^    ldap:.*\n(?:      .*\n)*", "", text, flags=re.M)
-    return re.sub(r"^(database|balancer):.*\n(?: .*\n)*", "", text, flags=re.M)
+    return re.sub(r"^(database|broker|balancer):.*\n(?: .*\n)*", "", text, flags=re.M)
 
 
 def test_the_reference_parses_to_the_defaults() -> None:

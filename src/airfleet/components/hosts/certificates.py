@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airfleet.components.host_model import AUTHORITIES, DATABASE_AUTHORITIES, Folder, HostFile, Part, Place, private
+from airfleet.components.host_model import (
+    AUTHORITIES,
+    BROKER_AUTHORITIES,
+    DATABASE_AUTHORITIES,
+    Folder,
+    HostFile,
+    Part,
+    Place,
+    private,
+)
 
 # The files of a server, in its folder.
 CERTIFICATE, KEY = "host.pem", "host.key"
@@ -12,8 +21,8 @@ CERTIFICATE, KEY = "host.pem", "host.key"
 
 def describe(place: Place) -> Part:
     """The certificates of the authorities, which every client on the host reads; they are no secret."""
-    own = place.credentials.database
-    others = (HostFile(DATABASE_AUTHORITIES, own.authorities),) if own and own.authorities else ()
+    servers = ((DATABASE_AUTHORITIES, place.credentials.database), (BROKER_AUTHORITIES, place.credentials.broker))
+    others = (HostFile(path, own.authorities) for path, own in servers if own and own.authorities)
     return Part(
         name="certificates",
         folders=(Folder(AUTHORITIES.parent),),

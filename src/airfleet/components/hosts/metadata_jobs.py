@@ -11,6 +11,8 @@ from airfleet.components.host_model import SERVER_USER, Job, Part, Place, Stage
 from airfleet.components.hosts import airflow, database_urls
 from airfleet.components.model import File, reveal
 from airfleet.components.postgresql import own_server
+from airfleet.components.rabbitmq import own_broker
+from airfleet.components.rabbitmq.server import list_logins
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import Migration, MigrationKind
@@ -22,7 +24,15 @@ def describe(place: Place) -> Part:
     """The jobs of one scheduler host; only the first such host has any."""
     if place.host != place.fleet.with_role("scheduler")[0]:
         return Part(name="metadata")
-    return Part(name="metadata", jobs=(*own_server.list_jobs(place), _fill(place), *clean_up(place, runner.read_own())))
+    return Part(
+        name="metadata",
+        jobs=(
+            *own_server.list_jobs(place),
+            *own_broker.list_jobs(place, list_logins(place)),
+            _fill(place),
+            *clean_up(place, runner.read_own()),
+        ),
+    )
 
 
 def _fill(place: Place) -> Job:

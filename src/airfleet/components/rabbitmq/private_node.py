@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from airfleet.components.health import TcpCheck
-from airfleet.components.model import BrokerNode, Component, File, Process
+from airfleet.components.model import BrokerLink, BrokerNode, Component, File, Process
 from airfleet.components.rabbitmq import permissions
 from airfleet.spec.secrets import Secret
 from airfleet.template import render_template
@@ -77,3 +77,9 @@ def describe(node: BrokerNode, names: tuple[str, ...]) -> Component:
         File(node.folder / ".erlang.cookie", node.cookie),
     )
     return Component(name="rabbitmq", processes=(names_server, server), files=files)
+
+
+def link(node: BrokerNode, names: tuple[str, ...]) -> BrokerLink:
+    """Return what the scheduler and the worker need of a node with the queues `names`."""
+    publisher, consumer = (url(node, login) for login in list_logins(node, names))
+    return BrokerLink(describe(node, names), node.folder, publisher, consumer, QUEUE_TYPE, node.signing)

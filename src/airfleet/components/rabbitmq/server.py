@@ -29,7 +29,7 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import certificates
 from airfleet.components.model import DEAD_PEER
-from airfleet.components.rabbitmq import permissions
+from airfleet.components.rabbitmq import own_broker, permissions
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, by_login, find_login
 from airfleet.template import render_template
@@ -258,6 +258,8 @@ def _remove_former(env: Mapping[str, str]) -> Job:
 
 def url(place: Place, user: str, password: Secret) -> Secret:
     """Return the URLs of all nodes. Hosts have different orders, to spread clients. Celery changes to the next node."""
+    if own := own_broker.find(place):
+        return own_broker.url(own, user, password)
     nodes = place.addresses("broker")
     first = place.fleet.hosts.index(place.host) % len(nodes)
     ordered = nodes[first:] + nodes[:first]
@@ -268,4 +270,6 @@ def url(place: Place, user: str, password: Secret) -> Secret:
 
 def find_authorities(place: Place) -> Path | None:
     """Return the file of the authorities that clients of the brokers trust, or None while they connect without TLS."""
+    if own := own_broker.find(place):
+        return own_broker.find_authorities(own)
     return AUTHORITIES if place.credentials.encryption.broker.is_used else None

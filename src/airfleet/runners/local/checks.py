@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, LiteralString, assert_never
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import amqp
 import httpx
@@ -29,6 +29,7 @@ from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import BrokenFile
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.lease_schema import CandidateState
+from airfleet_provider.contract.own_broker import BrokerAddress
 
 TIMEOUT_S = 5.0
 # A line of a traceback that names a file of the project.
@@ -68,8 +69,8 @@ class Checker:
                         return CheckResult(True)
                 case ConsumerCheck(unless=Path() as mark) if mark.exists():
                     return CheckResult(True, "drained")
-                case ConsumerCheck(url, queue):
-                    return _check_consumers(url, queue)
+                case ConsumerCheck(url, queue, _, authorities):
+                    return _check_consumers(url, queue, authorities)
                 case HeartbeatCheck(job_type, max_age_s):
                     return self._check_heartbeat(job_type, max_age_s, started)
                 case CandidateCheck(name, max_age_s):
@@ -194,16 +195,18 @@ def describe_failure(trace: str) -> str:
     return f"{lines[-1]}{where}" if lines else "no message"
 
 
-def _check_consumers(url: Secret, queue: str) -> CheckResult:
+def _check_consumers(url: Secret, queue: str, authorities: Path | None) -> CheckResult:
     parts = urlsplit(url.reveal())
-    with amqp.Connection(
-        host=f"{parts.hostname}:{parts.port}",
-        userid=parts.username,
-        password=parts.password,
-        virtual_host=parts.path.removeprefix("/"),
-        connect_timeout=TIMEOUT_S,
-        read_timeout=TIMEOUT_S,
-    ) as connection:
+    address = BrokerAddress(
+        host=parts.hostname or "",
+        port=parts.port or 0,
+        vhost=unquote(parts.path.removeprefix("/")),
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        has_tls=parts.scheme == "amqps",
+        authorities=str(authorities or ""),
+    )
+    with amqp.Connection(**address.options(timeout_s=TIMEOUT_S)) as connection:
         try:
             found = connection.channel().queue_declare(queue, passive=True)
         except amqp.NotFound:

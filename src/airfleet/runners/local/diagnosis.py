@@ -15,9 +15,12 @@ import psutil
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 
+from airfleet.components import worker
 from airfleet.errors import AirfleetError
+from airfleet.peers import sources
 from airfleet.runners.local import environment, launch, ports, rabbitmq
 from airfleet.spec import load
+from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import resolve
 from airfleet.workspace import airflow_version, python_packages
 from airfleet.workspace.diagnosis import LEAST_FREE_BYTES, Diagnosis, Level
@@ -87,8 +90,22 @@ def _examine_own_database(project: Path, folder: StateFolder) -> Iterator[Diagno
 
 def _examine_broker(project: Path) -> Iterator[Diagnosis]:
     with suppress(AirfleetError):  # what is wrong with fleet.yaml is a finding of its own
-        if load.read(project, cpus=1).executor == "celery":
+        fleet = load.read(project, cpus=1)
+        if fleet.executor == "celery" and fleet.broker:
+            yield from _examine_outside_broker(fleet, project)
+        elif fleet.executor == "celery":
             yield _attempt("RabbitMQ", lambda: str(rabbitmq.find_programs().server))
+
+
+def _examine_outside_broker(fleet: Fleet, project: Path) -> Iterator[Diagnosis]:
+    from airfleet.peers import broker  # noqa: PLC0415 - other platforms need no check of a broker
+
+    try:
+        own = sources.read_broker(fleet, project)
+    except AirfleetError as error:
+        yield Diagnosis("error", broker.SUBJECT, error.what, error.hint)
+    else:
+        yield from broker.examine(own, worker.list_queues(fleet)) if own else ()
 
 
 def _examine_secrets(project: Path, folder: StateFolder) -> Iterator[Diagnosis]:

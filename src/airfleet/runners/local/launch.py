@@ -15,11 +15,13 @@ from pathlib import Path
 
 import bcrypt
 
-from airfleet.components import one_machine
-from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, OwnDatabase, Site
+from airfleet.components import one_machine, worker
+from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, OutsideBroker, OwnDatabase, Site
 from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.errors import AirfleetError
+from airfleet.peers import sources
+from airfleet.peers.findings import refuse
 from airfleet.runners.local import ports, prometheus
 from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USER
 from airfleet.runners.local.rabbitmq import find_programs
@@ -123,10 +125,11 @@ def prepare(
         return present_alone(name, rotations.notice(name, secret))
 
     credentials = folder.read_credentials(fleet.databases, present)
-    broker = None
+    broker = outside = None
     if fleet.executor == "celery":
         signing = present("signing_key", folder.keep_secret("signing_key"))
-        broker = _find_broker(folder, instance.instance, signing, own_broker)
+        outside = _find_outside_broker(fleet, project, folder, signing, warn)
+        broker = None if outside else _find_broker(folder, instance.instance, signing, own_broker)
         names = ("postgres_results_writer", "postgres_results_reader")
         logins = ResultLogins(*(present(name, folder.keep_secret(name)) for name in names))
         credentials = replace(credentials, results=logins)
@@ -143,6 +146,7 @@ def prepare(
         execution_port=execution,
         database_port=fleet.ports.database or database,
         broker=broker,
+        outside_broker=outside,
         agents_port=fleet.ports.metrics or free,
         # There are machines for which no wheel of the index is made.
         log_agent_port=logs if find_spec("tantivy") else 0,
@@ -182,6 +186,21 @@ def _find_own_database(fleet: Fleet, project: Path, instance: str, warn: Callabl
 def count_connections(fleet: Fleet) -> int:
     """Return how many connections a platform on one machine opens at most, without those of hooks of its tasks."""
     return 50 + fleet.parallelism
+
+
+def _find_outside_broker(
+    fleet: Fleet, project: Path, folder: StateFolder, signing: Secret, warn: Callable[[str], None]
+) -> OutsideBroker | None:
+    """Return the broker that somebody else runs, once it has passed all checks."""
+    own = sources.read_broker(fleet, project)
+    if own is None:
+        return None
+    from airfleet.peers import broker  # noqa: PLC0415 - other platforms need no check of a broker
+
+    refuse(broker.examine(own, worker.list_queues(fleet)), "this RabbitMQ", broker.WHERE, warn)
+    (folder.root / "rabbitmq").mkdir(mode=0o700, exist_ok=True)
+    logins = (folder.keep_secret("broker_publisher"), folder.keep_secret("broker_consumer"))
+    return OutsideBroker(own, folder.root / "rabbitmq", *logins, signing)
 
 
 def _find_broker(folder: StateFolder, instance: str, signing: Secret, own: BrokerPorts) -> BrokerNode:

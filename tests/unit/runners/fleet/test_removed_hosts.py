@@ -21,6 +21,7 @@ from airfleet.spec.topology import Promoted
 from airfleet.workspace import applied_hosts
 from clocks import MadeUpClock
 from converged_hosts import converged
+from own_servers import OUTSIDE
 from places import NINE, config_path, desired, parse
 from shells import MadeUpConnection
 
@@ -110,6 +111,23 @@ def test_the_database_does_not_move_to_an_empty_host_unseen() -> None:
         applied_hosts.check_primary(FLEET.hosts, moved)
     applied_hosts.check_primary(FLEET.hosts, FLEET)
     applied_hosts.check_primary((), moved)
+    # With the host of the data forgotten, as the hint says.
+    applied_hosts.check_primary([host for host in FLEET.hosts if host.name != "data1"], moved)
+
+
+def test_the_tables_do_not_change_between_a_database_host_and_a_server_of_somebody_else_unseen(tmp_path: Path) -> None:
+    outside = parse(OUTSIDE)
+    with pytest.raises(UsageError, match=r"the tables are on data1 .*, and `database` names another") as refusal:
+        applied_hosts.check_primary(FLEET.hosts, outside)
+    assert "airfleet apply --forget data1" in refusal.value.hint
+    applied_hosts.check_outside(tmp_path, FLEET)
+    applied_hosts.note_outside(tmp_path, FLEET)
+    applied_hosts.check_outside(tmp_path, FLEET)
+    applied_hosts.note_outside(tmp_path, outside)
+    applied_hosts.check_outside(tmp_path, outside)
+    with pytest.raises(UsageError, match="data1 would start an empty database") as refusal:
+        applied_hosts.check_outside(tmp_path, FLEET)
+    assert str(tmp_path) in refusal.value.hint
 
 
 def test_a_promoted_replica_is_where_the_data_is() -> None:

@@ -145,7 +145,8 @@ class Applier:
         bad = self._failed.keys() | self._absent
         scheduler = fleet.with_role("scheduler")[0].name
         database_failed = stage > Stage.STORES and not fleet.database and fleet.primary.name in bad
-        no_broker_left = stage > Stage.METADATA and {host.name for host in fleet.with_role("broker")} <= bad
+        brokers = {host.name for host in fleet.with_role("broker")}
+        no_broker_left = stage > Stage.METADATA and bool(brokers) and brokers <= bad
         no_schema = stage > Stage.METADATA and (
             (scheduler in self._failed and self._metadata_failed()) or (scheduler in self._absent and self._is_new())
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 from airfleet.components.host_model import FleetCredentials, Objects
 from airfleet.components.hosts import haproxy
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.fleet.transport import database_cluster, own_servers
+from airfleet.peers import sources
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret, resolve
@@ -97,7 +98,9 @@ def read_spec(project: Path, state: Path | None, *, accept_new_hosts: bool = Fal
         fleet=database_cluster.refresh(fleet, folder, project),
         project=project,
         credentials=replace(
-            credentials.read(folder, rotations, fleet), database=own_servers.read_database(fleet, project)
+            credentials.read(folder, rotations, fleet),
+            database=sources.read_database(fleet, project),
+            broker=sources.read_broker(fleet, project),
         ),
         objects=Objects(
             connections={key: resolve_connection(key, one, project) for key, one in fleet.connections.items()},

@@ -9,12 +9,13 @@ import enum
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airfleet.components.host_model import RABBITMQ_METRICS, Place
 from airfleet.components.rabbitmq.server import VHOST, find_metrics_address
 from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.survey import own_servers
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import http_request
 from airfleet.spec.fleet import Fleet
@@ -85,8 +86,29 @@ def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[HealthObservation, ..
         balancers = [by_name[host.name] for host in fleet.with_role("balancer") if host.name in by_name]
         seen.append(_look_at_address(fleet.balancer, balancers))
     brokers = [by_name[host.name] for host in fleet.with_role("broker") if host.name in by_name]
-    seen += _look_at_queues(fleet, brokers)
+    seen += _look_at_own_queues(fleet, by_name) if fleet.broker else _look_at_queues(fleet, brokers)
     return tuple(seen)
+
+
+def _look_at_own_queues(fleet: Fleet, views: Mapping[str, HostView]) -> Iterator[HealthObservation]:
+    """Yield the consumers of each queue at a RabbitMQ that somebody else runs, as a scheduler host reaches it."""
+    way = next((views[host.name] for host in fleet.with_role("scheduler") if host.name in views), None)
+    own = way.desired.place.credentials.broker if way else None
+    if way is None or own is None:
+        yield HealthObservation("broker", False, "no scheduler host answers, and the checks start there", Aspect.BROKER)
+        return
+    try:
+        counts = own_servers.count_consumers(own, fleet.queues, way.connection)
+    except AirfleetError as error:
+        yield HealthObservation("broker", False, error.what, Aspect.BROKER)
+        return
+    yield from _judge_counts(fleet, counts)
+
+
+def _judge_counts(fleet: Fleet, counts: Mapping[str, int]) -> Iterator[HealthObservation]:
+    for queue in fleet.queues:
+        count = counts.get(queue, 0)
+        yield HealthObservation(f"queue {queue}", count > 0, wording.count(count, "worker"), Aspect.QUEUE, queue)
 
 
 def _look_at_address(address: str, balancers: Iterable[HostView]) -> HealthObservation:
@@ -158,9 +180,7 @@ def _look_at_queues(fleet: Fleet, brokers: Sequence[HostView]) -> Iterator[Healt
             "broker", False, f"RabbitMQ of {', '.join(silent)} does not report its queues", Aspect.BROKER
         )
     if len(silent) < len(brokers):
-        for queue in fleet.queues:
-            count = counts.get(queue, 0)
-            yield HealthObservation(f"queue {queue}", count > 0, wording.count(count, "worker"), Aspect.QUEUE, queue)
+        yield from _judge_counts(fleet, counts)
 
 
 def ask_consumers(place: Place) -> str:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from airfleet.components.host_model import POSTGRES
-from airfleet.runners.fleet.transport import database_cluster, own_servers
+from airfleet.peers import sources
+from airfleet.runners.fleet.transport import database_cluster
 from airfleet.runners.fleet.transport.connection import HostConnection
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login
@@ -27,7 +28,7 @@ def open_database(fleet: Fleet, project: Path, state: Path | None) -> Iterator[S
     """
     folder = find_state(project, state)
     folder.create()
-    if own := own_servers.read_database(fleet, project):
+    if own := sources.read_database(fleet, project):
         connection = HostConnection(fleet.primary, project)
         connection.open()
         try:
