@@ -118,8 +118,10 @@ def test_a_python_that_only_root_can_run_is_said(place: Path) -> None:
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o700)
     confined = confinement.confine(python, place, place)
-    assert [str(python) in one and "as root" in one for one in confined.remains] == [True]
-    assert look(confined, place)[0] == "no"
+    assert [str(python) in one for one in confined.remains if "as root" in one] == [True]
+    # A container may forbid the namespace too, and then the report says that as well.
+    has_network = any("network" in one for one in confined.remains)
+    assert look(confined, place)[0] == ("yes" if has_network else "no")
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_no_reason_to_fail(place: Path) -> None:
