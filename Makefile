@@ -42,7 +42,14 @@ test: dev-env  ## Run all checks and tests
 	@tools/oidc || echo "make test: so the tests with an OpenID provider are skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check docs test-services test-orders ARGS=
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-local test-machines
+
+# Side by side: a fleet of machines waits while systemd and apt work, and leaves the cores to the platforms.
+.PHONY: test-local test-machines
+test-local: dev-env  ## Run the tests that start a platform on this machine, and those of examples/flights
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
+
+test-machines: dev-env  ## Run the tests on machines made here, without those that take minutes
 	$(BIN)/pytest tests/hosts $(ARGS)
 
 # In a process of its own: its packages have the names of those of examples/flights.
