@@ -19,7 +19,7 @@ READS = frozenset(
     {
         *("init", "status", "top", "explain", "trace", "logs search", "logs show", "errors", "doctor", "test", "plan"),
         *("release check", "release diff", "release list", "release show", "workers list"),
-        *("scale explain", "scale simulate", "usage"),
+        *("scale explain", "scale simulate", "usage", "sbom"),
         *("db archive list", "db archive query", "db backups", "alerts list", "sla list", "sla report", "sla show"),
         *(
             "incident",
@@ -32,7 +32,7 @@ READS = frozenset(
             "export kubernetes",
         ),
         *("machines export terraform", "machines inventory", "machines user-data", "migrate rehearse"),
-        *("access explain", "access list", "access plan", "access tokens list"),
+        *("access explain", "access list", "access plan", "access test", "access tokens list"),
         *("breaker list", "limit list"),
         *("audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }
