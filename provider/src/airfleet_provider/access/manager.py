@@ -19,7 +19,7 @@ from airflow.providers.fab.auth_manager import fab_auth_manager
 from airflow.providers.fab.www.security.permissions import RESOURCE_DAG
 from jwt import InvalidTokenError
 
-from airfleet_provider.access import dag_rights, directory_file, directory_sweep, known_tokens, plugin_list
+from airfleet_provider.access import dag_rights, directory_file, known_tokens, plugin_list
 from airfleet_provider.access.directory_store import DirectoryStore
 from airfleet_provider.access.known_tokens import KEPT_S
 from airfleet_provider.access.known_users import KnownUsers
@@ -98,6 +98,9 @@ class FabAuthManager(fab_auth_manager.FabAuthManager):  # type: ignore[misc]  # 
         app = super().get_fastapi_app()
         self.flask_app.after_request(note_user)
         if directory:
+            # Few platforms have a directory, and its client takes time and memory to import.
+            from airfleet_provider.access import directory_sweep  # noqa: PLC0415
+
             self.known_users = KnownUsers(directory, DirectoryStore(directory).read_known)
             directory_sweep.start(directory)
         return app
