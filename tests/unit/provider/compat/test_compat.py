@@ -128,7 +128,7 @@ def test_the_provider_is_described_as_airflow_wants_it() -> None:
         [
             "access",
             *("admin", "archive", "care", "dag-processor", "execution-api", "logs", "migrate", "patches", "releaser"),
-            *("scheduler", "sla"),
+            *("scheduler", "sla", "access-token"),
         ],
     )
 
