@@ -83,6 +83,9 @@ class TaskLists:
     def find(self, kind: ListKind, name: str) -> Mapping[str, ListEntry]:
         """Return the entries that fit a connection or variable; cases of letters count as one, as in the environment.
 
+        If none fits the name as it is, those count that fit what a secrets back end may make of it: Azure's reads `_`
+        as `-`, and Parameter Store takes what follows a colon as the version of a value.
+
         Raises:
             ValueError: There are entries, and the name may mean another name to a secrets back end.
         """
@@ -92,7 +95,12 @@ class TaskLists:
         if _AMBIGUOUS.search(name):
             raise ValueError("a name with %, ?, #, \\, an empty part or dots as a part is refused while lists exist")
         folded = _fold(name)
-        return {key: one for key, one in entries.items() if fnmatchcase(folded, _fold(key))}
+        if found := {key: one for key, one in entries.items() if fnmatchcase(folded, _fold(key))}:
+            return found
+        readings = {_join(folded), _join(folded.partition(":")[0])}
+        return {
+            key: one for key, one in entries.items() if any(fnmatchcase(text, _join(_fold(key))) for text in readings)
+        }
 
     def find_xcoms(self, owner: ListedDag) -> Mapping[str, ListEntry]:
         """Return the entries that fit the Dag that XComs belong to. All fit a Dag that the database does not know."""
@@ -177,3 +185,7 @@ def _decide(kind: ListKind, fitting: Mapping[str, ListEntry], dags: Collection[L
 def _fold(name: str) -> str:
     # The environment's back end reads a name in upper case, also of letters that have no lower case of their own.
     return name.upper().casefold()
+
+
+def _join(folded: str) -> str:
+    return folded.replace("-", "_")

@@ -46,6 +46,20 @@ def test_a_name_that_a_back_end_may_read_as_another_is_refused(name: str) -> Non
     assert not may(ListKind.VARIABLE, name, A)
 
 
+@pytest.mark.parametrize("name", ["sales-db", "SALES-DB", "sales_db:3", "sales-db:latest"])
+def test_what_a_back_end_reads_as_a_listed_name_is_on_the_list(name: str) -> None:
+    """Azure's Key Vault has `-` for `_`, and Parameter Store gives a version of a value for what follows a colon."""
+    lists = TaskLists(connections={"sales_db": ListEntry(("tag:a",))}, variables={"a-b": ListEntry(("tag:a",))})
+    assert [may(ListKind.CONNECTION, name, one, lists) for one in (A, REPORT)] == [True, False]
+    assert [may(ListKind.VARIABLE, "a_b", one, lists) for one in (A, REPORT)] == [True, False]
+
+
+def test_an_entry_that_fits_a_name_as_it_is_goes_before_one_that_fits_another_reading() -> None:
+    lists = TaskLists(connections={"a_db": ListEntry(("tag:a",)), "a-db": ListEntry(("report",))})
+    assert [may(ListKind.CONNECTION, "a_db", one, lists) for one in (A, REPORT)] == [True, False]
+    assert [may(ListKind.CONNECTION, "a-db", one, lists) for one in (A, REPORT)] == [False, True]
+
+
 def test_plain_names_of_folders_and_dots_stay_possible() -> None:
     for name in ("team/db", "db.main", "v1.2/key", "..."):
         assert may(ListKind.VARIABLE, name, REPORT), name
