@@ -17,6 +17,7 @@ from airfleet_provider.contract.access_plan import (
     AccessPlan,
     DesiredAccess,
     DesiredUser,
+    find_displaced,
     make_plan,
 )
 from airfleet_provider.contract.access_roles import EDITING, READING, find_permissions
@@ -73,6 +74,8 @@ def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:
         for one in desired.users:
             if (before := present.users.get(one.name)) and before.email != one.email:
                 access.free_address(one.name)
+        for name in sorted(find_displaced(desired, present)):
+            access.free_address(name)
         for change in plan.changes:
             _make(access, change, desired, by_name)
         fresh = [

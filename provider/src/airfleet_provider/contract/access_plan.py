@@ -229,15 +229,27 @@ def _plan_users(desired: DesiredAccess, present: PresentAccess) -> Iterator[Acce
 
 
 def _check_addresses(desired: DesiredAccess, present: PresentAccess) -> None:
-    """Airflow lets users log in with their address, so no two users may have one."""
+    """Airflow lets users log in with their address, so no two users may have one. Users of a directory lose theirs."""
     named = {one.name for one in desired.users}
-    taken = {one.email.lower(): name for name, one in present.users.items() if name not in named}
+    taken = {one.email.lower(): name for name, one in present.users.items() if name not in named and not one.source}
     for user in desired.users:
         if other := taken.get(user.email.lower()):
             raise AccessError(
                 f"{user.name} has the e-mail address {user.email}, which is that of the user {one_line(other)}; to use"
                 " it again, give that user another address in the UI first"
             )
+
+
+def find_displaced(desired: DesiredAccess, present: PresentAccess) -> frozenset[str]:
+    """Return the users of a directory who have the e-mail address of a user of fleet.yaml.
+
+    Some directories let people write their own address, and nobody may keep fleet.yaml from being applied by that.
+    """
+    wanted = {one.email.lower() for one in desired.users}
+    named = {one.name for one in desired.users}
+    return frozenset(
+        name for name, one in present.users.items() if one.source and name not in named and one.email.lower() in wanted
+    )
 
 
 def _check_admins(desired: DesiredAccess, present: PresentAccess, *, ended: frozenset[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ class FakeAirflow:
         self.roles[name] = frozenset(permissions)
 
     def free_address(self, name: str) -> None:
-        self._write(PresentUser(name, f"moved-{name}", self.users[name].roles))
+        self._write(replace(self.users[name], email=f"moved-{name}"))
 
     def write_user(self, user: DesiredUser) -> None:
         self._write(PresentUser(user.name, user.email, user.roles))
@@ -151,3 +152,11 @@ def test_an_address_goes_from_one_user_to_another_in_one_step(airflow: FakeAirfl
         "ann": "bob@x",
         "bob": "ann@x",
     }
+
+
+def test_somebody_of_a_directory_with_the_address_of_a_new_user_stops_nothing(airflow: FakeAirflow) -> None:
+    """Some directories let people write their own address."""
+    airflow.users["eve"] = PresentUser("eve", "ANN@x", frozenset({"team-a"}), source="ldap ou=people")
+    access_apply.apply(airflow, DesiredAccess((ANN,), RULES, source="ldap ou=people"))  # type: ignore[arg-type]
+    assert airflow.users["ann"].email == "ann@x"
+    assert (airflow.users["eve"].email, airflow.users["eve"].roles) == ("moved-eve", frozenset({"team-a"}))
