@@ -145,9 +145,9 @@ class LdapSession:
         if not names:
             return None
         first, last = _text(values, "givenName"), _text(values, "sn") or _text(values, "cn")
-        user = DirectoryUser(
-            names[0].lower(), _find_subject(entry), _text(values, "mail"), first, last, self._find_groups(entry, name)
-        )
+        # Servers compare values of memberUid letter by letter: it is the name of the entry that counts.
+        groups = self._find_groups(entry, names[0])
+        user = DirectoryUser(names[0].lower(), _find_subject(entry), _text(values, "mail"), first, last, groups)
         return str(entry["dn"]), user
 
     def count_users(self) -> int:

@@ -125,7 +125,9 @@ class DirectoryGroup:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return all of its names."""
+        """Return all of its names. Whoever may make a group could name it by the DN of another one."""
+        if self.dn and "=" in self.name:
+            return (self.dn,)
         return (self.name, self.dn) if self.dn else (self.name,)
 
 
