@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,12 +167,18 @@ def check_side_by_side(old: Side, new: Side, folder: Path) -> None:
     assert found.is_same, list(side_by_side.list_lines(found))
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that every user can enter. Every pytest that starts closes the folder above its own."""
+    with tempfile.TemporaryDirectory(prefix="airfleet-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 def test_a_dag_with_a_history_goes_to_airflow_3_and_back(tmp_path: Path) -> None:
     if not OLD.exists():
         pytest.skip("no Airflow 2 here: tools/airflow-2 makes it")
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
     start = datetime.now(UTC).replace(second=0, microsecond=0) - MINUTE * HISTORY
     with start_postgres(tmp_path) as port:
         old = Side(OLD, tmp_path / "old", port, "old")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -162,17 +163,18 @@ def test_a_voter_that_restarts_finds_those_that_do_not_run_yet() -> None:
 class SurveyedSession:
     """The session of an apply whose survey found these hosts."""
 
-    def __init__(self, fleet: Fleet, views: tuple[HostView, ...]) -> None:
+    def __init__(self, fleet: Fleet, views: tuple[HostView, ...], state: Path) -> None:
         self.spec = SimpleNamespace(fleet=fleet)
+        self.folder = SimpleNamespace(root=state)
         self._views = views
 
     def survey_all(self, _: object) -> tuple[RemovedHosts, Survey]:
         return RemovedHosts(), Survey(self._views, ())
 
 
-def test_an_apply_refuses_before_its_first_change() -> None:
+def test_an_apply_refuses_before_its_first_change(tmp_path: Path) -> None:
     fleet, views = see_all(NOW, ("db1", "db3", "db4", "app1"), list_members(*VOTERS))
-    session: Any = SurveyedSession(fleet, views)
+    session: Any = SurveyedSession(fleet, views, tmp_path)
     apply = Apply(session, (), source=PackageSource(is_offline=False), report=lambda _: None)
     with pytest.raises(UsageError, match="db3 and db4"):
         apply.see_hosts()

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,17 @@ ATTACKER = pwd.getpwnam("nobody")
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder of root's that every user can pass. Every pytest that starts closes the folder above its own."""
+    with tempfile.TemporaryDirectory(prefix="airfleet-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
+@pytest.fixture
 def theirs(tmp_path: Path) -> Path:
-    """A folder of a user with fewer rights, below folders of root's."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to(tempfile.gettempdir()) and folder != Path(tempfile.gettempdir()):
-            folder.chmod(0o711)
+    """A folder of a user with fewer rights, below a folder of root's."""
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o700)
     os.chown(folder, ATTACKER.pw_uid, ATTACKER.pw_gid)
@@ -209,9 +216,6 @@ def test_old_words_of_commands_are_removed_with_the_rights_of_those_who_may_name
     for path in (planted, *planted.parents):
         if path.is_relative_to(tmp_path / "words"):
             os.chown(path, user.pw_uid, user.pw_gid)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to(tempfile.gettempdir()) and folder != Path(tempfile.gettempdir()):
-            folder.chmod(0o711)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "systemctl").write_text("#!/bin/sh\necho not-found\n")
     (tmp_path / "bin" / "systemctl").chmod(0o755)
