@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from airfleet.spec.fleet import Fleet
+from airfleet.workspace import rotation
 from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.access_roles import ADMIN_ROLE
 
 OLD_DAYS = 365
+# Files beside the secrets that no new value takes the place of. Without the ledger of rotations nobody knows what the
+# hosts use, and it has the keys of former backups.
+NO_SECRETS = (rotation.NAME, rotation.COPY, "identity", "metadata_dsn", "directory.json")
 MOST_ADMINS = 3
 # Settings of Airflow that let somebody in, or show secrets, when they have another value.
 SETTINGS = {
@@ -47,15 +51,14 @@ def _judge_secrets(folder: StateFolder, now: float) -> Iterator[Diagnosis]:
     open_ = [one for one in files if one.stat().st_mode & 0o077]
     for one in open_:
         yield Diagnosis("error", "secrets", f"other users may read {one}", f"chmod 600 '{one}'")
-    own = [one for one in files if one.parent == folder.secrets]
+    own = [one for one in files if one.parent == folder.secrets and one.name not in NO_SECRETS]
     old = [one for one in own if now - one.stat().st_mtime > OLD_DAYS * 86400]
     if old:
         days = int((now - min(one.stat().st_mtime for one in old)) / 86400)
         names = ", ".join(one.name for one in old[:5]) + (" …" if len(old) > 5 else "")
         what = f"{wording.count(len(old), 'secret')} older than {OLD_DAYS} days, the oldest of {days}: {names}"
-        yield Diagnosis(
-            "warning", "secrets", what, "remove its file, then airfleet apply, or airfleet up, makes another one"
-        )
+        hint = "remove its file, then airfleet apply; on one machine, airfleet down, then airfleet up"
+        yield Diagnosis("warning", "secrets", what, hint)
     if not open_ and not old:
         yield Diagnosis("ok", "secrets", f"{wording.count(len(files), 'file')}, which only their owner may read")
 

@@ -91,6 +91,16 @@ def test_secrets_of_this_machine_that_others_may_read_or_that_are_old_are_told(t
     assert later == ["1 secret older than 365 days, the oldest of 400: jwt_secret"]
 
 
+@pytest.mark.parametrize("name", ["rotations.json", "rotations-copy.json", "identity", "metadata_dsn"])
+def test_nobody_is_told_to_remove_what_no_new_value_takes_the_place_of(tmp_path: Path, name: str) -> None:
+    folder = make(tmp_path)
+    kept = folder.secrets / name
+    kept.write_text("x")
+    kept.chmod(0o600)
+    found = own.examine(parse("name: x\n"), tmp_path, folder, now=kept.stat().st_mtime + 400 * 86400)
+    assert [one.level for one in found if one.subject == "secrets"] == ["ok"]
+
+
 @pytest.mark.parametrize(
     ("text", "subject", "what"),
     [
