@@ -31,7 +31,7 @@ from airfleet.spec.sections import (
     tracing,
 )
 from airfleet.spec.sections.logs import LogsSection
-from airfleet.spec.sections.references import Reference
+from airfleet.spec.sections.references import BY_REFERENCE, Reference
 from airfleet.spec.yaml_document import Violation
 
 FILE = "fleet.yaml"
@@ -169,8 +169,10 @@ def _mismatch_hint(path: yaml_document.Path, expected: str, value: object) -> st
             hint = "write true or false, without quotes"
         case str() if expected.startswith("a whole number") and re.fullmatch(r"-?\d+", value):
             hint = "write it without quotes"
-        case str() if expected == "a list":
+        case str() if expected.startswith("a list"):
             hint = "write it as a list: [one, two]"
+        case str() if expected == "a reference":
+            hint = BY_REFERENCE
         case str() if expected == "off, warning or error":
             hint = _near(value, ["off", "warning", "error"], "levels")
         case str() if path[0] == "connections" and len(path) == 2:

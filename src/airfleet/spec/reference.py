@@ -115,6 +115,9 @@ def _inside(node: Node, part: str | int) -> Iterator[Node]:
         yield node["properties"][part]
     elif "properties" not in node:
         yield from node.get("patternProperties", {}).values()
+        # A map whose keys may be any text.
+        if isinstance(every := node.get("additionalProperties"), dict):
+            yield every
 
 
 def _range(node: Node) -> str:

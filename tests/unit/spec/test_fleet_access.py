@@ -90,6 +90,9 @@ def test_a_user_has_the_roles_of_the_groups_too_and_all_survives_the_way_to_airf
         (f"login: {{}}\n{GIVEN}", "exactly one of ldap and oidc"),
         (f"login: {{ldap: {LDAP.replace('ldaps:', 'http:')}}}\n{GIVEN}", "no directory server"),
         (f"login: {{ldap: {LDAP.replace('{env: S}', 'hunter22')}}}\n{GIVEN}", "login.ldap.bind.password"),
+        (f"login: {{ldap: {LDAP.replace('{env: S}', 'hunter22')}}}\n{GIVEN}", "hint: write where it comes from: {env"),
+        (f"login: {{ldap: {LDAP}}}\n  groups: {{a: {{roles: [Op], directory: b}}}}", "expected a list, found text"),
+        ("tasks: {xcoms: {a: {dag: [b]}}}", "did you mean 'dags'?"),
     ],
 )
 def test_mistakes_are_told(text: str, said: str) -> None:
