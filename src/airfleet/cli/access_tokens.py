@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 UNITS = {"h": 3600, "d": 86_400, "w": 604_800}
 MOST_DAYS = 400
-SAYS = "airfleet: "
+SAYS, HINT = "airfleet: ", "hint: "
 
 
 @click.group("tokens", short_help="Tokens of service accounts, for CI and scripts.")
@@ -161,4 +161,5 @@ def _run(project: Path, state: Path | None, words: Sequence[str]) -> None:
         lines = [one_line(line, 1000) for line in result.output.splitlines() if line.strip()]
         # Airflow's own warnings come before what the command says.
         own = [line.removeprefix(SAYS) for line in lines if line.startswith(SAYS)] or lines[-3:]
-        raise AirfleetError(" / ".join(own) or f"exit code {result.code}")
+        hint = next((line.removeprefix(HINT) for line in lines if line.startswith(HINT)), "")
+        raise AirfleetError(" / ".join(own) or f"exit code {result.code}", hint=hint)

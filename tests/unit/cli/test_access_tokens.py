@@ -23,7 +23,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
 
     def call(_: object, *verb: str, words: Sequence[str], said: list[Sequence[str]] = words) -> AirflowResult:
         said.append((*verb, *words))
-        return AirflowResult(1 if "taken" in words else 0, "noise\nairfleet: taken has a token already")
+        told = "noise\nairfleet: taken has a token already\n\nhint: choose another name"
+        return AirflowResult(1 if "taken" in words else 0, told)
 
     monkeypatch.setattr(run, "call_airfleet", call)
     monkeypatch.setattr(explanation, "find_place", lambda *_: None)
@@ -45,7 +46,7 @@ def test_a_token_that_was_not_made_is_not_printed(sent: list[Sequence[str]]) -> 
     result = invoke("access", "tokens", "create", "taken", "--role", "Op")
     assert result.exit_code
     assert "aft_" not in result.output
-    assert str(result.exception).strip() == "taken has a token already"
+    assert str(result.exception).strip() == "taken has a token already\n\nhint: choose another name"
 
 
 @pytest.mark.parametrize("name", ["admin", "CI", "-x", "a b", ""])
