@@ -104,7 +104,7 @@ def read_url(url: str) -> Metadata:
     if kind not in ("postgresql", "postgres"):
         hint = "PostgreSQL and SQLite are read; leave the database out, or copy its tables into one of them"
         raise UsageError(f"a database of the kind {kind or 'unknown'} is not read", hint=hint)
-    return _read_postgresql(check_url(f"postgresql://{url.partition('://')[2]}"))
+    return _read_postgresql(find_postgresql(url))
 
 
 def read_dump(path: Path) -> Metadata:
@@ -144,10 +144,23 @@ _TABLE_COLUMNS = (
 
 # No message has a part of the URL, as a password that is not encoded may be in any part.
 _NO_URL = "this is no URL of PostgreSQL or SQLite"
+_NO_POSTGRESQL = "this is no URL of PostgreSQL, the only database that this command reads"
 _FORM = "postgresql://login:password@host:5432/database; in the password, write % as %25, @ as %40, / as %2F"
 
 
-def check_url(url: str) -> str:
+def find_postgresql(url: str) -> str:
+    """Return the URL for libpq of a URL for Airflow, such as postgresql+psycopg2://….
+
+    Raises:
+        UsageError: It names another kind of database, or none.
+    """
+    scheme, sep, rest = url.partition("://")
+    if not sep or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise UsageError(_NO_POSTGRESQL, hint=_FORM)
+    return _check_url(f"postgresql://{rest}")
+
+
+def _check_url(url: str) -> str:
     """Return the URL if no part of its password is taken for another part of it. Raises UsageError."""
     try:
         words = conninfo_to_dict(url)
@@ -173,7 +186,7 @@ def _read_postgresql(url: str) -> Metadata:
 
             return _collect(read)
     except psycopg.Error as error:
-        # The message of a failed connection names host, port and user. check_url has made sure that they are these.
+        # The message of a failed connection names host, port and user. _check_url has made sure that they are these.
         raise AirfleetError(f"the database cannot be read: {_first_line(error)}") from None
 
 

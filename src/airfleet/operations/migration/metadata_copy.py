@@ -158,8 +158,15 @@ def _run(command: Sequence[str | Path], dsn: str = "", *, hint: str = "") -> str
         check=False,
     )
     if done.returncode:
-        raise AirfleetError(f"{program} failed: {_last(done.stderr)}", hint=hint)
+        raise AirfleetError(f"{program} failed: {_find_error(program, done.stderr)}", hint=hint)
     return done.stdout
+
+
+def _find_error(program: str, text: str) -> str:
+    """Return the line in which a program of PostgreSQL says what is wrong: lines after it say what to look at."""
+    start = f"{program}: error: "
+    said = next((line for line in text.splitlines() if line.startswith(start)), "")
+    return make_printable(said.removeprefix(start).strip()) or _last(text)
 
 
 def _last(text: str) -> str:

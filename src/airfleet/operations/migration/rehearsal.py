@@ -20,7 +20,7 @@ from airfleet.errors import AirfleetError
 from airfleet.operations.backup.embedded.cluster import Cluster, remove
 from airfleet.operations.migration import airflow_without_pickle, confinement, metadata_copy, run_conf
 from airfleet.operations.migration.confinement import ProcessConfinement
-from airfleet.operations.migration.metadata import check_url
+from airfleet.operations.migration.metadata import find_postgresql
 from airfleet.operations.migration.run_conf import DroppedConf
 from airfleet.operations.migration.text import make_printable
 from airfleet.spec.secrets import Secret
@@ -74,7 +74,7 @@ def rehearse(
         UsageError: The URL is not one of PostgreSQL.
         AirfleetError: The database cannot be read, or the upgrade fails. Its last lines are in the error.
     """
-    source = check_url(f"postgresql://{url.partition('://')[2]}")
+    source = find_postgresql(url)
     # Another rehearsal would remove the database of this one.
     with file_lock.wait_and_hold(state / f"{FOLDER}.lock"):
         return _rehearse(source, state / FOLDER, binaries, python, environment, tell)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.migration import airflow_without_pickle, metadata_copy
+from airfleet.operations.migration.metadata import find_postgresql
 from airfleet.operations.migration.run_conf import LARGEST_PICKLE, is_plain
 from airfleet.operations.migration.text import make_printable
 
@@ -32,6 +34,30 @@ def fill_with_one_list(times: int) -> bytes:
     for _ in range(times):
         value = [value, value]
     return pickle.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "url", ["old-db", "mysql://airflow:hunter22@old-db/airflow", "sqlite:////airflow.db", "://x", ""]
+)
+def test_a_url_of_another_database_is_not_taken_for_one_of_postgresql(url: str) -> None:
+    with pytest.raises(UsageError, match="no URL of PostgreSQL") as caught:
+        find_postgresql(url)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_a_url_as_airflow_has_it_is_one_of_postgresql() -> None:
+    assert find_postgresql("postgresql+psycopg2://a:b@db/airflow") == "postgresql://a:b@db/airflow"
+    assert find_postgresql("postgres://db/airflow") == "postgresql://db/airflow"
+
+
+def test_a_program_that_failed_is_quoted_with_what_is_wrong_and_not_with_its_advice(tmp_path: Path) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text(
+        "#!/bin/sh\nprintf 'pg_dump: error: it refused\\n\\tIs the server running there?\\n' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    with pytest.raises(AirfleetError, match=r"pg_dump failed: it refused$"):
+        metadata_copy._run([program])
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from airfleet.errors import AirfleetError
 from airfleet.operations.migration.cutover.platform import PlatformDatabase, Queries
-from airfleet.operations.migration.metadata import check_url
+from airfleet.operations.migration.metadata import find_postgresql
 from airfleet_provider.contract.statements import Statements
 
 SQL = Statements(__package__, "airflow_2")
@@ -25,7 +25,7 @@ def open_platform(url: str) -> Iterator[PlatformDatabase]:
         UsageError: The URL is not one of PostgreSQL.
         AirfleetError: The database does not answer, or is not one of Airflow 2.10 or 2.11.
     """
-    whole = check_url(f"postgresql://{url.partition('://')[2]}")
+    whole = find_postgresql(url)
     try:
         with psycopg.connect(whole, connect_timeout=CONNECT_S, autocommit=True, row_factory=dict_row) as connection:
             columns = connection.execute(

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from airfleet.errors import AirfleetError
-from airfleet.operations.migration.metadata import CONNECT_S, STATEMENT_MS, check_url, find_tables
+from airfleet.operations.migration.metadata import CONNECT_S, STATEMENT_MS, find_postgresql, find_tables
 from airfleet.operations.migration.run_conf import PlainUnpickler, is_plain
 from airfleet.operations.migration.side_by_side.outcomes import FormerRun, collect
 from airfleet.operations.migration.text import make_printable
@@ -34,7 +34,7 @@ def read_runs(url: str, dags: Sequence[str], number: int) -> tuple[list[FormerRu
         UsageError: The URL is not one of PostgreSQL.
         AirfleetError: The database cannot be read, or is not one of Airflow 2.
     """
-    source = check_url(f"postgresql://{url.partition('://')[2]}")
+    source = find_postgresql(url)
     # A policy of rows would call functions of the old database with the rights of the login.
     options = f"-c default_transaction_read_only=on -c statement_timeout={STATEMENT_MS} -c row_security=off"
     runs: list[FormerRun] = []

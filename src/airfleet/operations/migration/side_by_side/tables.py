@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.migration.metadata import CONNECT_S, check_url
+from airfleet.operations.migration.metadata import CONNECT_S, find_postgresql
 from airfleet.operations.migration.side_by_side.outcomes import OutcomeDifference
 from airfleet.operations.migration.text import make_printable
 from airfleet_provider.contract.statements import Statements
@@ -79,7 +79,7 @@ def _read(url: str, tables: Sequence[NamedTable]) -> list[TableDigest | None]:
         "extra_float_digits": "1",
         "bytea_output": "hex",
     }
-    source = check_url(f"postgresql://{url.partition('://')[2]}")
+    source = find_postgresql(url)
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     try:
         with psycopg.connect(source, connect_timeout=CONNECT_S, options=options) as connection:
