@@ -1,6 +1,7 @@
 """Where supervisors hand over what tasks wrote: in front of the API of tasks (ADR 79).
 
-An answer of 204 says that the records are in the database. Then the supervisor removes its file.
+An answer of 204 says that the records are in the database. Then the supervisor removes its file. It does so after 410
+too: the records are of an attempt of another host, or of one that nobody knows any more.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ class RecordStore:
     connection: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, sender: str, instance: str, file: str, records: list[TaskRecord]) -> bool:
-        """Write the records of a file, each once however often it comes, and return whether the sender may.
+    def add(self, sender: str, instance: str, file: str, records: list[TaskRecord]) -> int:
+        """Write the records of a file, each once however often it comes, and return the status of the answer.
 
         An attempt hands over its own records, and those of attempts that ran on its host: their supervisor may be dead.
         Raises whatever psycopg2 raises.
@@ -102,8 +103,9 @@ class RecordStore:
                 with self.connection.cursor() as cursor:
                     if sender != instance:
                         cursor.execute(SQL["is_neighbour"], words)
-                        if cursor.fetchone() is None:
-                            return False
+                        found = cursor.fetchone()
+                        if found is None or not found[0]:
+                            return 403 if found is None else 410
                     # One statement, so that a file is written whole or not at all.
                     given = {**words, "events": json.dumps(events), "spans": json.dumps(spans), "cut": cut}
                     cursor.execute(SQL["add"], {**given, "most": MOST_SPANS})
@@ -112,7 +114,7 @@ class RecordStore:
                 if connection is not None:
                     connection.close()
                 raise
-        return True
+        return 204
 
 
 def _read_span(record: TaskRecord) -> Mapping[str, Any] | None:
@@ -162,7 +164,7 @@ class RecordReports:
         self._waiting += 1
         try:
             given = (sender, instance, file, list(task_records.decode((body or b"")[:BODY_BYTES])))
-            is_taken = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._store.add(*given))
+            status = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._store.add(*given))
         except Exception as error:
             if (said := f"{type(error).__name__}: {error}") != self._said:  # once for each outage
                 log.warning("Records of tasks wait for the database: %s", said)
@@ -172,4 +174,4 @@ class RecordReports:
         finally:
             self._waiting -= 1
         self._said = ""
-        return 204 if is_taken else 403
+        return status

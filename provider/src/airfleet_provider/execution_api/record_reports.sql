@@ -1,13 +1,19 @@
 -- The statements of record_reports.py. `%(name)s` is a parameter.
 
 -- name: is_neighbour
--- Whether two attempts were started on the same host, as the API of tasks has written it down.
-SELECT 1 FROM public.task_instance s
-WHERE s.id = %(sender)s::uuid AND s.hostname <> '' AND s.hostname IN (
+-- Whether two attempts were started on the same host, as the API of tasks has written it down; no row if it does not
+-- know the sender. That one has ended, so it is in the history if it is to be tried again.
+SELECT s.hostname IN (
     SELECT hostname FROM public.task_instance WHERE id = %(instance)s::uuid
     UNION ALL
     SELECT hostname FROM public.task_instance_history WHERE task_instance_id = %(instance)s::uuid
 )
+FROM (
+    SELECT hostname FROM public.task_instance WHERE id = %(sender)s::uuid
+    UNION ALL
+    SELECT hostname FROM public.task_instance_history WHERE task_instance_id = %(sender)s::uuid
+) AS s
+WHERE s.hostname <> ''
 
 -- name: add
 -- Events and spans of one file: both or none. The key leaves out what is there.

@@ -1,17 +1,21 @@
 """Hands the records of attempts over to the API of tasks, once each attempt has ended. It never raises.
 
 A file is removed when the API has written its records to the database. If that fails, it stays, and the supervisor of a
-later attempt on this host hands it over. A record that is handed over twice is the same record.
+later attempt on this host hands it over. A record that is handed over twice is the same record. A file that a process
+may still write to is locked by that process, and is not removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,19 @@ ANSWER_S = 2.0
 MOST_LEFT, LEFT_S = 3, 120.0
 # Files that are kept while nothing takes them. The oldest go first.
 MOST_FILES, OLDEST_S = 2000, 3 * 86_400.0
+# What the API answers once the records are in the database, and where they never will be. After any other answer the
+# file stays: 403 says that the token has ended, 404 that the API is of an earlier version.
+TAKEN, REFUSED = range(200, 300), frozenset({410, 413, 422})
+
+
+class FileOutcome(Enum):
+    """What has become of a file."""
+
+    DONE = auto()
+    # A process may still write to it.
+    OPEN = auto()
+    # The API takes nothing now.
+    LATER = auto()
 
 
 @dataclass(slots=True)
@@ -57,7 +74,7 @@ class RecordHandover:
             names = sorted(one.name for one in Path(self.folder).iterdir())
             own = [name for name in names if name.startswith(f"{self.instance}.")]
             for name in own:
-                if not self._hand_over(name):
+                if self._hand_over(name) is FileOutcome.LATER:
                     return
             self._finish_others([name for name in names if name not in own])
         except Exception as error:
@@ -77,41 +94,70 @@ class RecordHandover:
             Path(self.folder, name).unlink(missing_ok=True)
         if drop:
             log.warning("%d files of records of tasks were removed: nothing took them for too long", len(drop))
-        for name in [one for one in oldest if ages[one] > LEFT_S and one not in drop][:MOST_LEFT]:
-            if not self._hand_over(name):
+        taken = 0
+        for name in [one for one in oldest if ages[one] > LEFT_S and one not in drop]:
+            outcome = self._hand_over(name)
+            taken += outcome is FileOutcome.DONE
+            if outcome is FileOutcome.LATER or taken == MOST_LEFT:
                 return
 
-    def _hand_over(self, name: str) -> bool:
-        """Hand over a file, and return whether another one may follow."""
+    def _hand_over(self, name: str) -> FileOutcome:
+        """Hand over a file. One of an attempt that still runs is left to the supervisor of that attempt."""
         read = task_records.read_name(name)
         if read is None:
-            return True
+            return FileOutcome.DONE
         path = Path(self.folder, name)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                content = os.pread(descriptor, task_records.MOST_FILE_BYTES + task_records.CUT_BYTES, 0)
-            finally:
-                os.close(descriptor)
+            file = open(path, "rb", buffering=0, opener=_open_plainly)  # noqa: SIM115 - only an error of this is caught
         except OSError:
-            # Another supervisor was faster, or a task made a link, a pipe or a folder of this name.
-            with contextlib.suppress(OSError):
-                path.unlink()
-            return True
-        if b"\n" in content:
-            headers = {"Content-Type": "application/x-ndjson", "Airfleet-Instance": read[0], "Airfleet-File": read[1]}
-            # `send` and not `request`: Airflow's client would repeat that for minutes.
-            request = self.client.build_request(
-                "PUT", task_records.REPORT_TO, content=content, headers=headers, timeout=ANSWER_S
-            )
-            answer = self.client.send(request)
-            if answer.status_code >= 500:
-                return False
-            if answer.status_code == 404:
-                return False  # an API of an earlier version
-            if answer.status_code == 403 and read[0] == self.instance:
-                return True  # the token has ended: a later attempt of this host may speak for this one
-            if answer.status_code >= 400:
-                log.warning("records of a task were refused: %d", answer.status_code)
-        path.unlink(missing_ok=True)
+            _remove_odd(path)
+            return FileOutcome.DONE
+        with file:
+            is_written = _is_locked(file.fileno())
+            if is_written and read[0] != self.instance:
+                return FileOutcome.OPEN
+            try:
+                content = os.pread(file.fileno(), task_records.MOST_FILE_BYTES + task_records.CUT_BYTES, 0)
+            except OSError:
+                _remove_odd(path)
+                return FileOutcome.DONE
+            if b"\n" in content and not self._send(read, content):
+                return FileOutcome.LATER
+            if is_written:
+                return FileOutcome.OPEN
+            path.unlink(missing_ok=True)
+        return FileOutcome.DONE
+
+    def _send(self, read: tuple[str, str], content: bytes) -> bool:
+        """Send records, and return whether the API wants them no more: it has them, or refuses them for ever."""
+        headers = {"Content-Type": "application/x-ndjson", "Airfleet-Instance": read[0], "Airfleet-File": read[1]}
+        # `send` and not `request`: Airflow's client would repeat that for minutes.
+        request = self.client.build_request(
+            "PUT", task_records.REPORT_TO, content=content, headers=headers, timeout=ANSWER_S
+        )
+        status = self.client.send(request).status_code
+        if status in REFUSED:
+            log.warning("records of a task were refused: %d", status)
+        return status in TAKEN or status in REFUSED
+
+
+def _open_plainly(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _remove_odd(path: Path) -> None:
+    """Remove a link or a pipe that a task made. A file stays, as it may be read later; perhaps it is gone already."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Return whether a process still has the file open for its records. If not, keep other supervisors away."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    except OSError:  # a file system without locks
+        return False
+    return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
 import threading
@@ -49,6 +51,9 @@ class RecordWriter:
             path = task_records.name_file(prefix, secrets.token_hex(16))
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             self._process, self._size, self._is_full = os.getpid(), 0, False
+            # It ends with this process, however that ends. Until then, nobody takes the file away.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         if self._is_full:
             return False
         is_large = len(line) > task_records.MOST_RECORD_BYTES

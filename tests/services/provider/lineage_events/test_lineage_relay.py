@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,13 +39,14 @@ from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.openlineage_policy import BackendKind, LineageBackend, OpenLineagePolicy
-from airfleet_provider.contract.task_records import REPORTED_AT
+from airfleet_provider.contract.task_records import REPORTED_AT, RecordKind
 from airfleet_provider.execution_api.record_reports import RecordReports, RecordStore
 from airfleet_provider.lineage_events import loop, store
 from airfleet_provider.lineage_events.backends import LineageReceiver
 from airfleet_provider.lineage_events.loop import LineageLoop
 from airfleet_provider.task_records import handover
 from airfleet_provider.task_records.handover import RecordHandover
+from airfleet_provider.task_records.writer import RecordWriter
 from servers import serve_own
 
 TRANSPORT = {"type": "airfleet_provider.task_records.openlineage.RecordTransport"}
@@ -185,11 +186,23 @@ class LineagePlatform:
         return RecordHandover(TaskApiClient(self.dsn, own), str(self.folder), own, wall=lambda: time.time() + 3600)
 
     def emit(self, instance: str, monkeypatch: pytest.MonkeyPatch, event: RunEvent) -> None:
-        """Write an event as the process of a task does, by OpenLineage's own client."""
+        """Write an event as the process of a task does, by OpenLineage's own client. The process has ended then."""
         for name, value in self.hand_over(instance).prepare().items():
             monkeypatch.setenv(name, value)
-        OpenLineageClient(config={"transport": dict(TRANSPORT)}).emit(event)
+        run_in_child(lambda: OpenLineageClient(config={"transport": dict(TRANSPORT)}).emit(event))
         monkeypatch.delenv(environment.RECORDS)
+
+
+def run_in_child(work: Callable[[], object]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.fixture(scope="module")
@@ -354,6 +367,45 @@ def test_an_attempt_hands_over_only_its_own_records_and_those_of_its_host(
     assert not platform.query("SELECT * FROM airfleet.lineage_event"), "another host speaks for it"
     platform.emit(victim, monkeypatch, make_event())
     platform.hand_over(neighbour, neighbour).finish()
+    assert len(platform.query("SELECT * FROM airfleet.lineage_event")) == 1
+
+
+def test_a_task_that_works_for_long_keeps_its_file_until_it_has_ended(platform: LineagePlatform) -> None:
+    """An attempt that ends meanwhile on the same host hands over what is left, and a quiet file is not left."""
+    running = [platform.add_attempt(task=f"long{number}") for number in range(4)]
+    writers = [RecordWriter(platform.hand_over(one).prepare()) for one in running]
+    for writer in writers:
+        assert writer.write(RecordKind.OPENLINEAGE, {"at": "the start"})
+    left, other = platform.add_attempt(task="left"), platform.add_attempt(task="short")
+    leave_records(platform, left)
+    platform.hand_over(other).finish()
+    [found] = platform.query("SELECT instance::text FROM airfleet.lineage_event")
+    assert found["instance"] == left, "what runs keeps nothing back that was left"
+    assert writers[0].write(RecordKind.OPENLINEAGE, {"at": "the end"})
+    platform.hand_over(running[0]).finish()
+    platform.hand_over(running[0]).finish()
+    rows = platform.query("SELECT body FROM airfleet.lineage_event WHERE instance = %s ORDER BY place", running[0])
+    assert [json.loads(one["body"])["at"] for one in rows] == ["the start", "the end"]
+
+
+def leave_records(platform: LineagePlatform, instance: str) -> Path:
+    """Leave a file of an attempt whose processes have all died."""
+    environ = platform.hand_over(instance).prepare()
+    run_in_child(lambda: RecordWriter(environ).write(RecordKind.OPENLINEAGE, {"at": "the end"}))
+    [path] = platform.folder.glob(f"{instance}.*")
+    return path
+
+
+def test_an_attempt_that_failed_and_is_tried_again_loses_nothing_of_its_neighbours(platform: LineagePlatform) -> None:
+    left, sender = platform.add_attempt(task="left"), platform.add_attempt(task="again")
+    path = leave_records(platform, left)
+    platform.query("DELETE FROM task_instance WHERE id = %s", sender)
+    platform.hand_over(sender).finish()
+    assert path.exists(), "nobody knows the sender"
+    # Airflow gives the next try another id, before the supervisor of this one ends.
+    platform.query("INSERT INTO task_instance_history VALUES (%s, 'sales', 'r1', 'again', 'w1')", sender)
+    platform.hand_over(sender).finish()
+    assert not path.exists()
     assert len(platform.query("SELECT * FROM airfleet.lineage_event")) == 1
 
 
