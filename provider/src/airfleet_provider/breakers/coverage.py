@@ -69,10 +69,11 @@ class Coverage:
 
     def _read_tags(self, dags: Collection[str], query: Query) -> None:
         now = self.clock()
-        if now - self.tags_at < TAGS_S and self.tags.keys() >= set(dags):
-            return
-        read = {dag: list(tags) for dag, tags in query(SQL["list_tags"], {"dags": sorted(dags)})}
-        self.tags = {dag: read.get(dag, ()) for dag in dags}
-        self.tags_at = now
-        self.known.clear()
-        self.named.clear()
+        if now - self.tags_at >= TAGS_S:
+            self.tags, self.tags_at = {}, now
+            self.known.clear()
+            self.named.clear()
+        if missing := sorted(set(dags) - self.tags.keys()):
+            self.tags |= dict.fromkeys(missing, ()) | {
+                dag: list(tags) for dag, tags in query(SQL["list_tags"], {"dags": missing})
+            }

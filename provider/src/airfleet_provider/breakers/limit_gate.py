@@ -49,6 +49,10 @@ class LimitGate:
     # What the last transaction has found: the instances that may start, by limit, and when it is worth to look again.
     granted: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
     look_at: float = float("-inf")
+    # Until when nothing is looked for, whatever has changed.
+    rests_until: float = float("-inf")
+    # Until when the database is not asked, as it has just failed.
+    fails_until: float = float("-inf")
     pruned_at: float = float("-inf")
     noted: set[str] = field(default_factory=set)
     held: Sequence[Held] = ()
@@ -65,13 +69,17 @@ class LimitGate:
         If the database does not answer in time, the tasks that were held last are held for half a minute more.
         """
         now = self.clock()
-        try:
-            self.held, self.held_at = self._work(now, kept), now
-        except Exception as error:
-            log.warning("The limits of services cannot be read: %s: %s", type(error).__name__, error)
-            self._hang_up()
-            if now - self.held_at > HOLD_BLINDLY_S:
-                self.held = ()
+        if now >= self.fails_until:
+            try:
+                self.held, self.held_at = self._work(now, kept), now
+                return self.held
+            except Exception as error:
+                log.warning("The limits of services cannot be read: %s: %s", type(error).__name__, error)
+                self._hang_up()
+                # A statement may have taken until its limit. Not each loop of the scheduler should.
+                self.fails_until = self.clock() + REST * (self.clock() - now)
+        if now - self.held_at > HOLD_BLINDLY_S:
+            self.held = ()
         return self.held
 
     def _work(self, now: float, kept: Sequence[Held]) -> Sequence[Held]:
@@ -85,7 +93,8 @@ class LimitGate:
                 self.noted.update(name for (name,) in execute(SQL["list_noted"], {}) if name in self.by_name)
         waiting = {name: tasks for name, tasks in found.items() if tasks}
         names = waiting.keys() | self.noted
-        if now >= self.look_at or any(tasks != self.seen.get(name) for name, tasks in waiting.items()):
+        has_changed = any(tasks != self.seen.get(name) for name, tasks in waiting.items())
+        if now >= self.look_at or (has_changed and now >= self.rests_until):
             if names:
                 self._look(now, sorted(names), waiting, counts, kept)
             self._prune(now)
@@ -124,6 +133,7 @@ class LimitGate:
         soon = [0.0 if one.limit.at_once else one.wait_s for name, one in accounts.items() if name in waiting]
         rest_s = REST * (self.clock() - now)
         self.look_at = now + max(LOOK_AGAIN_S, rest_s, min([WRITE_EVERY_S, *soon]))
+        self.rests_until = now + rest_s
 
     def _prune(self, now: float) -> None:
         if now - self.pruned_at > PRUNE_EVERY_S:

@@ -129,6 +129,8 @@ def choose(
         "dags": [dag for dag, _ in able],
         "tasks": [task for _, task in able],
         "sets": [numbers[names] for names in able.values()],
+        "set_numbers": [number for names, number in numbers.items() for _ in names],
+        "set_names": [name for names in numbers for name in names],
         "names": list(accounts),
         "most": max(rooms.values()),
         "granted": sorted({one for account in accounts.values() for one in account.granted}),

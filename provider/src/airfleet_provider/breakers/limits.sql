@@ -45,16 +45,34 @@ GROUP BY 1, 2
 -- name: list_candidates
 -- The instances that may start next, with the number of the set of limits that each is under. Of the Dags that wait, the
 -- one with the fewest starts in the last minute comes first, so that no Dag waits for all tasks of another one; within a
--- Dag, the order is Airflow's. Those that got a grant and could not start come last, probes of a breaker first.
+-- Dag, the order is Airflow's. Tasks that got a grant and could not start come last, probes of a breaker first.
 WITH pair AS (
     SELECT * FROM unnest(%(dags)s::text[], %(tasks)s::text[], %(sets)s::int[]) AS p (dag_id, task_id, keepers)
-), served AS (
-    SELECT dag_id, count(*) AS starts FROM airfleet.service_grant
+), starts AS (
+    SELECT dag_id, limit_name, count(*) AS starts FROM airfleet.service_grant
     WHERE limit_name = ANY(%(names)s) AND outcome <> 'expired' AND granted_at > clock_timestamp() - interval '1 minute'
-    GROUP BY dag_id
+    GROUP BY dag_id, limit_name
+), served AS (
+    -- By the limits of the set alone, and of these the one with the fewest: with what a Dag starts at another service,
+    -- it loses no turn here.
+    SELECT s.keepers, d.dag_id, min(coalesce(starts.starts, 0)) AS starts
+    FROM unnest(%(set_numbers)s::int[], %(set_names)s::text[]) AS s (keepers, limit_name)
+    CROSS JOIN (SELECT DISTINCT dag_id FROM starts) AS d
+    LEFT JOIN starts ON starts.dag_id = d.dag_id AND starts.limit_name = s.limit_name
+    GROUP BY s.keepers, d.dag_id
 ), missed AS (
     SELECT DISTINCT instance FROM airfleet.service_grant
     WHERE limit_name = ANY(%(names)s) AND outcome = 'expired' AND granted_at > clock_timestamp() - interval '1 minute'
+), full_task AS (
+    -- A task whose last grant came to nothing may have a limit of its own, which is in no table. Its other instances
+    -- could not start either, and would get all grants one after the other.
+    SELECT dag_id, task_id FROM (
+        SELECT DISTINCT ON (t.dag_id, t.task_id) t.dag_id, t.task_id, g.outcome
+        FROM airfleet.service_grant g JOIN task_instance t ON t.id = g.instance
+        WHERE g.limit_name = ANY(%(names)s) AND g.outcome <> 'open'
+            AND g.granted_at > clock_timestamp() - interval '1 minute'
+        ORDER BY t.dag_id, t.task_id, g.id DESC
+    ) AS last WHERE outcome = 'expired'
 ), busy AS (
     SELECT dag_id, run_id, count(*) AS tasks FROM task_instance WHERE state IN ('queued', 'running') GROUP BY 1, 2
 ), room AS (
@@ -65,7 +83,7 @@ WITH pair AS (
     GROUP BY p.pool, p.slots
 ), fitting AS (
     SELECT t.id, t.dag_id, t.task_id, pair.keepers, t.priority_weight, r.logical_date, t.map_index,
-        t.id::text = ANY(%(probes)s::text[]) AS is_probe, missed.instance IS NOT NULL AS is_missed,
+        t.id::text = ANY(%(probes)s::text[]) AS is_probe, (missed.instance IS NOT NULL)::int * 2 + (full_task.dag_id IS NOT NULL)::int AS misses,
         d.max_active_tasks - coalesce(busy.tasks, 0) AS run_room,
         row_number() OVER (
             PARTITION BY t.dag_id, t.run_id ORDER BY -t.priority_weight, t.map_index
@@ -77,23 +95,24 @@ WITH pair AS (
     JOIN room ON room.pool = t.pool AND room.is_free
     LEFT JOIN busy ON busy.dag_id = t.dag_id AND busy.run_id = t.run_id
     LEFT JOIN missed ON missed.instance = t.id
+    LEFT JOIN full_task ON full_task.dag_id = t.dag_id AND full_task.task_id = t.task_id
     WHERE t.state = 'scheduled' AND t.next_method IS NULL AND t.id <> ALL(%(granted)s::uuid[])
         AND ((t.dag_id, t.task_id) NOT IN (SELECT * FROM unnest(%(kept_dags)s::text[], %(kept_tasks)s::text[]))
             OR t.id::text = ANY(%(probes)s::text[]))
 ), queue AS (
     SELECT f.*, coalesce(served.starts, 0) + row_number() OVER (
-        PARTITION BY f.keepers, f.dag_id ORDER BY is_missed, -priority_weight, logical_date, map_index
+        PARTITION BY f.keepers, f.dag_id ORDER BY misses, -priority_weight, logical_date, map_index
     ) AS turn
-    FROM fitting f LEFT JOIN served ON served.dag_id = f.dag_id
+    FROM fitting f LEFT JOIN served ON served.dag_id = f.dag_id AND served.keepers = f.keepers
     WHERE f.turn_in_run <= f.run_room
 )
 SELECT id::text, dag_id, task_id, keepers FROM (
     SELECT *, row_number() OVER (
-        PARTITION BY keepers ORDER BY is_missed, NOT is_probe, turn, -priority_weight, logical_date, map_index
+        PARTITION BY keepers ORDER BY misses, NOT is_probe, turn, -priority_weight, logical_date, map_index
     ) AS place FROM queue
 ) AS placed
 WHERE place <= %(most)s
-ORDER BY is_missed, NOT is_probe, turn, -priority_weight, logical_date, map_index
+ORDER BY misses, NOT is_probe, turn, -priority_weight, logical_date, map_index
 
 -- name: grant
 INSERT INTO airfleet.service_grant (limit_name, dag_id, instance, queued_before)

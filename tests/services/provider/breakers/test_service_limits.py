@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import psycopg
 import psycopg2
@@ -13,124 +11,18 @@ import pytest
 from psycopg.rows import dict_row
 
 import servers
-from airfleet_provider.breakers.limit_gate import LimitGate
-from airfleet_provider.breakers.messages import GateAnswer, Starts
-from airfleet_provider.breakers.reports import Reports
+from airfleet_provider.breakers.messages import Starts
 from airfleet_provider.compat.patches.held_tasks import Held
-from airfleet_provider.contract import limit_list
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.explanation import reading
 from airfleet_provider.contract.service_limits import ServiceLimit, list_services
 from airfleet_provider.exporter.breaker_waits import BreakerWaits
 from airfleet_provider.slots import loop as slot_loop
-
-# A limit of one start a minute lets nothing more start while a test runs on a slow machine.
-RATE = ServiceLimit(BreakerRule("crm", dag="sales|one"), starts_per_minute=60)
-SLOW = ServiceLimit(BreakerRule("crm", dag="sales|one"), starts_per_minute=1)
-SOME = ServiceLimit(BreakerRule("dwh", dag="sales|one"), at_once=3)
-USED = ServiceLimit(BreakerRule("api", connection="api_.*"), starts_per_minute=1)
-DAG = """
-INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
-    timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
-    has_task_concurrency_limits, fail_fast, has_import_errors)
-SELECT n, false, false, false, 'b', '', false, true, '{}', 1000, 0, false, false, false FROM unnest(%s::text[]) n
-"""
-RUN = """
-INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, logical_date, created_at, updated_at, clear_number,
-    context_carrier, span_status)
-SELECT n, 'r', 'running', 'manual', now(), now(), now(), now(), 0, '{}', 'ended' FROM unnest(%s::text[]) n
-"""
-TASKS = """
-INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
-    queue, priority_weight, hostname, span_status, executor_config)
-SELECT gen_random_uuid(), %s, 'r', 'load', n, 'scheduled', 1, 1, 'default_pool', 1, 'default', 1, 'w', 'ended',
-    ''::bytea
-FROM generate_series(1, %s) n RETURNING id::text
-"""
-POOL = "INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('default_pool', 1000, false)"
-QUEUE = "UPDATE task_instance SET state = 'queued', queued_dttm = clock_timestamp() WHERE id = ANY(%s::uuid[])"
-
-
-@dataclass(slots=True)
-class Service:
-    """500 tasks of one Dag and three of another that call one service, and what works on its limits."""
-
-    server: servers.Server
-    limits: tuple[ServiceLimit, ...] = (SLOW,)
-    many: int = 500
-    now: float = 0.0
-    sales: list[str] = field(init=False)
-    one: list[str] = field(init=False)
-    gate: LimitGate = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.server.query("ALTER ROLE postgres SET session_replication_role = replica")
-        tables = "task_instance, dag_run, dag_tag, dag, slot_pool"
-        own = "airfleet.service_limit, airfleet.service_grant, airfleet.breaker, airfleet.breaker_task"
-        self.server.query(f"TRUNCATE {tables}, {own} CASCADE")
-        self.server.query(POOL)
-        self.server.query(DAG, ["sales", "one"])
-        self.server.query(RUN, ["sales", "one"])
-        self.sales = [one for (one,) in self.server.query(TASKS, "sales", self.many)]
-        self.one = [one for (one,) in self.server.query(TASKS, "one", 3)]
-        self.gate = self.make_gate()
-
-    def make_gate(self) -> LimitGate:
-        return LimitGate(self.limits, self.connect, lambda: self.now)
-
-    def connect(self) -> object:
-        connection = psycopg2.connect(self.server.dsn)
-        connection.autocommit = True
-        return connection
-
-    def reports(self) -> Reports:
-        return Reports({}, self.connect, limits={one.name: one for one in self.limits})
-
-    def pass_time(self, seconds: float) -> None:
-        """Let time pass, in the database too."""
-        self.now += seconds
-        self.server.query(
-            "UPDATE airfleet.service_limit SET refilled_at = refilled_at - make_interval(secs => %s)", seconds
-        )
-        self.server.query(
-            "UPDATE airfleet.service_grant SET granted_at = granted_at - i, started_at = started_at - i"
-            " FROM make_interval(secs => %s) AS i",
-            seconds,
-        )
-
-    def see(self, gate: LimitGate | None = None, kept: Sequence[Held] = ()) -> set[str]:
-        """Return the scheduled instances that the scheduler finds: those that are not held."""
-        held = (gate or self.gate).find_held(kept)
-        rows = self.server.query("SELECT id::text, dag_id, task_id FROM task_instance WHERE state = 'scheduled'")
-        return {one for one, dag, task in rows if all((dag, task) not in h.tasks or one in h.exempt for h in held)}
-
-    def loop(self, gate: LimitGate | None = None) -> set[str]:
-        """Do what a loop of a scheduler does: queue what it finds."""
-        found = self.see(gate)
-        self.server.query(QUEUE, sorted(found))
-        return found
-
-    def end(self, instances: Sequence[str], state: str = "success") -> None:
-        self.server.query("UPDATE task_instance SET state = %s WHERE id = ANY(%s::uuid[])", state, list(instances))
-
-    def start(self, instance: str, names: tuple[str, ...] = ("crm",)) -> GateAnswer:
-        return self.reports().answer(instance, Starts(names))
-
-    def read_clock(self) -> float:
-        [(now,)] = self.server.query("SELECT extract(epoch FROM clock_timestamp())::float8")
-        return float(now)
-
-    def read_status(self) -> limit_list.LimitStatus:
-        def query(statement: str, _: object) -> list[dict[str, object]]:
-            names = ("name", "waiting", "active", "held_until", "starts")
-            return [dict(zip(names, row, strict=True)) for row in self.server.query(statement)]
-
-        [found] = limit_list.list_limits(query, self.limits)
-        return found
+from limited_service import QUEUE, RATE, SOME, USED, LimitedService
 
 
 def test_five_hundred_tasks_start_at_the_rate_and_burn_nothing(server: servers.Server) -> None:
-    service = Service(server, limits=(RATE,))
+    service = LimitedService(server, limits=(RATE,))
     began = last = service.read_clock()
     started, due = 0, 0.0
     while service.now < 60:
@@ -148,7 +40,7 @@ def test_five_hundred_tasks_start_at_the_rate_and_burn_nothing(server: servers.S
 
 
 def test_a_dag_with_few_tasks_does_not_wait_for_one_with_many(server: servers.Server) -> None:
-    service = Service(server, limits=(RATE,))
+    service = LimitedService(server, limits=(RATE,))
     started: list[str] = []
     while len(started) < 7:
         service.pass_time(1.0)
@@ -157,7 +49,7 @@ def test_a_dag_with_few_tasks_does_not_wait_for_one_with_many(server: servers.Se
 
 
 def test_schedulers_that_decide_at_once_grant_no_more_than_one_would(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     service.end(sorted(service.loop()))
     service.pass_time(600)
     gates = [service.make_gate() for _ in range(6)]
@@ -170,7 +62,7 @@ def test_schedulers_that_decide_at_once_grant_no_more_than_one_would(server: ser
 
 
 def test_what_a_killed_scheduler_granted_another_one_starts_and_no_token_is_lost(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     granted = service.see()
     assert len(granted) == 1
     # kill -9 between the grant and the queue.
@@ -182,7 +74,7 @@ def test_what_a_killed_scheduler_granted_another_one_starts_and_no_token_is_lost
 
 
 def test_a_grant_that_cannot_be_used_goes_to_another_task(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     [stuck] = service.see()
     service.pass_time(11.0)
     found = service.see()
@@ -191,7 +83,7 @@ def test_a_grant_that_cannot_be_used_goes_to_another_task(server: servers.Server
 
 
 def test_a_task_that_waits_again_needs_another_token(server: servers.Server) -> None:
-    service = Service(server, many=0)
+    service = LimitedService(server, many=0)
     service.end(service.one[1:])
     assert service.loop() == {service.one[0]}
     service.end(service.one[:1], "scheduled")
@@ -202,7 +94,7 @@ def test_a_task_that_waits_again_needs_another_token(server: servers.Server) -> 
 
 
 def test_so_many_at_once_and_what_was_deferred_goes_on(server: servers.Server) -> None:
-    service = Service(server, limits=(SOME,))
+    service = LimitedService(server, limits=(SOME,))
     first = service.loop()
     assert len(first) == 3
     service.pass_time(1.0)
@@ -220,7 +112,7 @@ def test_so_many_at_once_and_what_was_deferred_goes_on(server: servers.Server) -
 
 
 def test_a_task_under_two_limits_starts_when_both_let_it(server: servers.Server) -> None:
-    service = Service(server, limits=(RATE, SOME))
+    service = LimitedService(server, limits=(RATE, SOME))
     service.loop()
     for _ in range(9):
         service.pass_time(1.0)
@@ -232,7 +124,7 @@ def test_a_task_under_two_limits_starts_when_both_let_it(server: servers.Server)
 
 
 def test_a_paused_dag_and_a_task_that_a_breaker_keeps_take_no_token(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     server.query("UPDATE dag SET is_paused = true WHERE dag_id = 'sales'")
     [found] = service.see()
     assert found in service.one
@@ -245,7 +137,7 @@ def test_a_paused_dag_and_a_task_that_a_breaker_keeps_take_no_token(server: serv
 
 
 def test_a_start_counts_once_however_often_the_task_asks(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     [first] = service.loop()
     assert service.start(first).wait_s is None
     assert service.start(first).wait_s is None
@@ -253,7 +145,7 @@ def test_a_start_counts_once_however_often_the_task_asks(server: servers.Server)
 
 
 def test_a_task_that_the_scheduler_did_not_hold_takes_a_token_or_waits(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     server.query(QUEUE, service.sales[:3])
     answers = [service.start(one) for one in service.sales[:3]]
     assert [one.wait_s is None for one in answers] == [True, False, False]
@@ -261,7 +153,7 @@ def test_a_task_that_the_scheduler_did_not_hold_takes_a_token_or_waits(server: s
 
 
 def test_tasks_that_waited_long_for_a_worker_do_not_start_in_one_moment(server: servers.Server) -> None:
-    service = Service(server, limits=(RATE,))
+    service = LimitedService(server, limits=(RATE,))
     queued: list[str] = []
     for _ in range(20):
         service.pass_time(5.0)
@@ -276,7 +168,7 @@ def test_tasks_that_waited_long_for_a_worker_do_not_start_in_one_moment(server: 
 
 
 def test_the_tasks_of_a_connection_are_known_when_one_has_used_it(server: servers.Server) -> None:
-    service = Service(server, limits=(USED,))
+    service = LimitedService(server, limits=(USED,))
     assert len(service.see()) == 503
     service.reports().add_user(service.sales[0], "api_main")
     assert server.query("SELECT count(*) FROM airfleet.service_grant") == [(0,)], "to read a connection is no start"
@@ -286,14 +178,14 @@ def test_the_tasks_of_a_connection_are_known_when_one_has_used_it(server: server
 
 
 def test_a_task_of_another_dag_cannot_take_a_token(server: servers.Server) -> None:
-    service = Service(server, limits=(ServiceLimit(BreakerRule("crm", dag="sales"), starts_per_minute=1),))
+    service = LimitedService(server, limits=(ServiceLimit(BreakerRule("crm", dag="sales"), starts_per_minute=1),))
     for one in service.one:
         assert service.start(one).wait_s is None
     assert server.query("SELECT count(*) FROM airfleet.service_grant") == [(0,)]
 
 
 def test_without_the_database_the_last_tasks_stay_held_for_a_while(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     [first] = service.see()
 
     def refuse() -> object:
@@ -310,7 +202,7 @@ def test_without_the_database_the_last_tasks_stay_held_for_a_while(server: serve
 def test_a_loop_in_which_no_task_may_start_takes_no_lock(
     server: servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     service.see()
     with psycopg2.connect(server.dsn) as holder, holder.cursor() as cursor:
         cursor.execute("SELECT FROM airfleet.service_limit FOR UPDATE")
@@ -320,7 +212,7 @@ def test_a_loop_in_which_no_task_may_start_takes_no_lock(
 
 
 def test_the_explanation_of_a_task_has_its_place(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     [granted] = service.see()
 
     def find_place(instance: str) -> int:
@@ -340,7 +232,7 @@ def test_the_explanation_of_a_task_has_its_place(server: servers.Server) -> None
 
 
 def test_the_wait_for_a_limit_is_no_late_start_and_asks_for_no_slots(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     service.see()
     waits = BreakerWaits(list_services((), service.limits))
     with psycopg.connect(server.dsn, row_factory=dict_row) as connection:
@@ -352,7 +244,7 @@ def test_the_wait_for_a_limit_is_no_late_start_and_asks_for_no_slots(server: ser
 
 
 def test_what_was_written_of_a_limit_that_left_fleet_yaml_holds_nothing(server: servers.Server) -> None:
-    service = Service(server)
+    service = LimitedService(server)
     service.see()
     assert service.read_status().waiting == 502
     server.query("UPDATE airfleet.service_limit SET held_until = held_until - interval '2 minutes'")
@@ -363,7 +255,7 @@ def test_what_was_written_of_a_limit_that_left_fleet_yaml_holds_nothing(server: 
 
 
 def test_one_option_hides_the_tasks_of_all_limits(server: servers.Server) -> None:
-    service = Service(server, limits=(RATE, SOME))
+    service = LimitedService(server, limits=(RATE, SOME))
     found = service.see()
     [held] = service.gate.find_held()
     assert held.tasks == {("sales", "load"), ("one", "load")}
