@@ -68,6 +68,9 @@ def main() -> None:
         "--together", action="store_true", help="all chosen ones of a bed side by side, which saves time"
     )
     chosen = parser.parse_args()
+    for name in chosen.only or ():
+        if not any(list(choose(part, [name])) for part in chosen.parts):
+            parser.error(f"argument --only: no drill of these parts is about {name}")
     # Whatever ends this process, what it has started ends first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     groups = {part: list(choose(part, chosen.only)) for part in chosen.parts}
