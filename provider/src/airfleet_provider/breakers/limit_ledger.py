@@ -31,17 +31,19 @@ class LimitAccount:
     tokens: float
     # Seconds since the tokens were counted.
     idle_s: float
-    queued: int = 0
     active: int = 0
+    # How many task instances wait in each queue of workers for their start, or have a grant to be queued there.
+    waiting: Counter[str] = field(default_factory=Counter)
     # The task instances with a grant that they have not used.
     granted: dict[str, Task] = field(default_factory=dict)
 
-    @property
-    def room(self) -> int:
-        """Return how many more task instances may be queued now."""
+    def is_full(self, queue: str) -> bool:
+        """Return whether a minute's worth waits in a queue. What waits there for long would start in one moment.
+
+        Each queue counts for itself: one without workers must not keep the tasks of others from their turn.
+        """
         rate = self.limit.starts_per_minute
-        # What waits in queues of workers for long would start in one moment.
-        return self.room_to_start if rate is None else min(self.room_to_start, rate - self.queued - len(self.granted))
+        return rate is not None and self.waiting[queue] >= rate
 
     @property
     def room_to_start(self) -> int:
@@ -59,9 +61,10 @@ class LimitAccount:
         rate = self.limit.starts_per_minute
         return 0.0 if rate is None else max(0.0, (1.0 - self.tokens) * 60 / rate)
 
-    def spend(self, instance: str, task: Task) -> None:
+    def spend(self, instance: str, task: Task, queue: str) -> None:
         """Take a token for a task instance."""
         self.granted[instance] = task
+        self.waiting[queue] += 1
         if self.limit.starts_per_minute is not None:
             self.tokens -= 1
 
@@ -85,8 +88,9 @@ def settle(execute: Execute, accounts: Mapping[str, LimitAccount]) -> None:
         if outcome == "expired":
             account = accounts[name]
             account.tokens = min(account.limit.most_tokens, account.tokens + 1)
-    for name, instance, dag, task in execute(SQL["list_open"], {"names": names}):
+    for name, instance, dag, task, queue in execute(SQL["list_open"], {"names": names}):
         accounts[name].granted[instance] = (dag, task)
+        accounts[name].waiting[queue] += 1
 
 
 def count_active(
@@ -96,11 +100,15 @@ def count_active(
 
     So a task that is queued meanwhile counts twice, and not never.
     """
-    rows = execute(SQL["count_active"], {"but": list(but)})
-    counts = {(dag, task): (queued, active) for dag, task, queued, active in rows}
-    for name, tasks in coverage.find(list(counts), list(accounts), execute).items():
-        accounts[name].queued = sum(counts[one][0] for one in tasks)
-        accounts[name].active = sum(counts[one][1] for one in tasks)
+    active: Counter[Task] = Counter()
+    queued: dict[Task, Counter[str]] = {}
+    for dag, task, queue, waiting, count in execute(SQL["count_active"], {"but": list(but)}):
+        active[(dag, task)] += count
+        queued.setdefault((dag, task), Counter())[queue] += waiting
+    for name, tasks in coverage.find(list(active), list(accounts), execute).items():
+        accounts[name].active = sum(active[one] for one in tasks)
+        for one in tasks:
+            accounts[name].waiting.update(queued[one])
 
 
 def choose(
@@ -119,13 +127,21 @@ def choose(
     for name in sorted(accounts):
         for task in waiting.get(name, ()):
             keepers.setdefault(task, []).append(name)
-    rooms = Counter({name: max(0, account.room) for name, account in accounts.items()})
+    rooms = Counter({name: account.room_to_start for name, account in accounts.items()})
     able = {task: tuple(names) for task, names in keepers.items() if all(rooms[name] for name in names)}
     if not able:
         return
     sets = sorted(set(able.values()))
     numbers = {names: number for number, names in enumerate(sets)}
+    full = [
+        (number, queue)
+        for names, number in numbers.items()
+        for queue in {one for name in names for one in accounts[name].waiting}
+        if any(accounts[name].is_full(queue) for name in names)
+    ]
     values = {
+        "full_sets": [number for number, _ in full],
+        "full_queues": [queue for _, queue in full],
         "dags": [dag for dag, _ in able],
         "tasks": [task for _, task in able],
         "sets": [numbers[names] for names in able.values()],
@@ -139,12 +155,12 @@ def choose(
         "kept_tasks": [task for _, task in kept],
     }
     granted: list[tuple[str, str]] = []
-    for instance, dag, task, number in execute(SQL["list_candidates"], values):
+    for instance, dag, task, queue, number in execute(SQL["list_candidates"], values):
         names = sets[number]
-        if all(rooms[name] for name in names):
+        if all(rooms[name] and not accounts[name].is_full(queue) for name in names):
             rooms.subtract(names)
             for name in names:
-                accounts[name].spend(instance, (dag, task))
+                accounts[name].spend(instance, (dag, task), queue)
                 granted.append((name, instance))
     if granted:
         execute(SQL["grant"], {"names": [one for one, _ in granted], "instances": [one for _, one in granted]})

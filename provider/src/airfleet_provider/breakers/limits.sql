@@ -31,21 +31,22 @@ WHERE g.id = judged.id AND judged.outcome IS NOT NULL
 RETURNING g.limit_name, g.outcome
 
 -- name: list_open
-SELECT g.limit_name, g.instance::text, t.dag_id, t.task_id
+SELECT g.limit_name, g.instance::text, t.dag_id, t.task_id, coalesce(t.queue, '')
 FROM airfleet.service_grant g JOIN task_instance t ON t.id = g.instance
 WHERE g.outcome = 'open' AND g.limit_name = ANY(%(names)s)
 
 -- name: count_active
-SELECT dag_id, task_id, count(*) FILTER (WHERE state = 'queued'), count(*)
+SELECT dag_id, task_id, coalesce(queue, ''), count(*) FILTER (WHERE state = 'queued'), count(*)
 FROM task_instance
 WHERE (state IN ('queued', 'running', 'restarting', 'deferred') OR state = 'scheduled' AND next_method IS NOT NULL)
     AND id <> ALL(%(but)s::uuid[])
-GROUP BY 1, 2
+GROUP BY 1, 2, 3
 
 -- name: list_candidates
 -- The instances that may start next, with the number of the set of limits that each is under. Of the Dags that wait, the
 -- one with the fewest starts in the last minute comes first, so that no Dag waits for all tasks of another one; within a
--- Dag, the order is Airflow's. Tasks that got a grant and could not start come last, probes of a breaker first.
+-- Dag, the order is Airflow's. Tasks that got a grant and could not start come last, probes of a breaker first. Those of
+-- a queue in which a minute's worth waits already are left out.
 WITH pair AS (
     SELECT * FROM unnest(%(dags)s::text[], %(tasks)s::text[], %(sets)s::int[]) AS p (dag_id, task_id, keepers)
 ), starts AS (
@@ -82,8 +83,9 @@ WITH pair AS (
     LEFT JOIN task_instance t ON t.pool = p.pool AND t.state IN ('queued', 'running', 'restarting', 'deferred')
     GROUP BY p.pool, p.slots
 ), fitting AS (
-    SELECT t.id, t.dag_id, t.task_id, pair.keepers, t.priority_weight, r.logical_date, t.map_index,
-        t.id::text = ANY(%(probes)s::text[]) AS is_probe, (missed.instance IS NOT NULL)::int * 2 + (full_task.dag_id IS NOT NULL)::int AS misses,
+    SELECT t.id, t.dag_id, t.task_id, coalesce(t.queue, '') AS queue, pair.keepers, t.priority_weight, r.logical_date,
+        t.map_index, t.id::text = ANY(%(probes)s::text[]) AS is_probe,
+        (missed.instance IS NOT NULL)::int * 2 + (full_task.dag_id IS NOT NULL)::int AS misses,
         d.max_active_tasks - coalesce(busy.tasks, 0) AS run_room,
         row_number() OVER (
             PARTITION BY t.dag_id, t.run_id ORDER BY -t.priority_weight, t.map_index
@@ -99,6 +101,9 @@ WITH pair AS (
     WHERE t.state = 'scheduled' AND t.next_method IS NULL AND t.id <> ALL(%(granted)s::uuid[])
         AND ((t.dag_id, t.task_id) NOT IN (SELECT * FROM unnest(%(kept_dags)s::text[], %(kept_tasks)s::text[]))
             OR t.id::text = ANY(%(probes)s::text[]))
+        AND (pair.keepers, coalesce(t.queue, '')) NOT IN (
+            SELECT * FROM unnest(%(full_sets)s::int[], %(full_queues)s::text[])
+        )
 ), queue AS (
     SELECT f.*, coalesce(served.starts, 0) + row_number() OVER (
         PARTITION BY f.keepers, f.dag_id ORDER BY misses, -priority_weight, logical_date, map_index
@@ -106,7 +111,7 @@ WITH pair AS (
     FROM fitting f LEFT JOIN served ON served.dag_id = f.dag_id AND served.keepers = f.keepers
     WHERE f.turn_in_run <= f.run_room
 )
-SELECT id::text, dag_id, task_id, keepers FROM (
+SELECT id::text, dag_id, task_id, queue, keepers FROM (
     SELECT *, row_number() OVER (
         PARTITION BY keepers ORDER BY misses, NOT is_probe, turn, -priority_weight, logical_date, map_index
     ) AS place FROM queue

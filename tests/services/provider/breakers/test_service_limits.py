@@ -167,6 +167,21 @@ def test_tasks_that_waited_long_for_a_worker_do_not_start_in_one_moment(server: 
     assert waits[True] <= 64
 
 
+def test_tasks_that_wait_for_a_worker_of_one_pool_keep_no_other_pool_from_the_service(server: servers.Server) -> None:
+    """Somebody sends 500 tasks to a queue without workers: those of others have their turn."""
+    service = LimitedService(server, limits=(RATE,))
+    server.query("UPDATE task_instance SET queue = 'stuck' WHERE id = ANY(%s::uuid[])", service.sales)
+    server.query("UPDATE task_instance SET state = 'success' WHERE id = ANY(%s::uuid[])", service.one)
+    queued: set[str] = set()
+    for _ in range(20):
+        service.pass_time(5.0)
+        queued |= service.loop()
+    assert len(queued) == 60
+    server.query("UPDATE task_instance SET state = 'scheduled' WHERE id = ANY(%s::uuid[])", service.one)
+    service.pass_time(5.0)
+    assert service.loop() == set(service.one)
+
+
 def test_the_tasks_of_a_connection_are_known_when_one_has_used_it(server: servers.Server) -> None:
     service = LimitedService(server, limits=(USED,))
     assert len(service.see()) == 503
