@@ -247,7 +247,12 @@ def _judge_queues(connection: amqp.Connection, queues: tuple[str, ...]) -> Itera
 
 def _examine_api(broker: OwnBroker, way: int) -> Iterator[Diagnosis]:
     assert broker.management is not None  # noqa: S101 - the caller looked
-    api = ManagementApi(broker.management.reveal(), broker.file, way)
+    url = broker.management.reveal()
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in LOCAL:
+        hint = "write https://login:password@host:15671"
+        yield _say("warning", "the login of its management API crosses the network in clear", hint)
+    api = ManagementApi(url, broker.file, way)
     try:
         who = api.call("GET", "whoami") or {}
         tags = who.get("tags") or ""

@@ -174,6 +174,16 @@ def test_a_management_login_that_may_make_no_login_is_told(server: Broker, broke
     assert "wr0ng" not in wrong
 
 
+def test_a_management_login_in_clear_is_told(server: Broker, broker: OwnBroker) -> None:
+    """It may make and remove all logins of the broker."""
+    for scheme, host, is_told in (("http", "broker.example", True), ("http", "127.0.0.1", False)):
+        url = Secret(f"{scheme}://{TEAM}:p%40ss%2Fw%3Ard%25@{host}:15672")
+        found = peer.examine(replace(broker, management=url), [], api_way=server.api_port)
+        assert (
+            "the login of its management API crosses the network in clear" in {one.what for one in found}
+        ) == is_told
+
+
 def list_permissions(server: Broker) -> dict[str, list[str]]:
     text = server.control("list_permissions", "-p", "platform", "--silent")
     rows = (line.split("\t") for line in text.splitlines())
