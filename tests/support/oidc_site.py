@@ -82,6 +82,8 @@ def visit(folder: Path, node: OidcNode) -> dict[str, Any]:
 
     page = TestClient(core, base_url=BASE).get("/auth/login/?next=http%3A%2F%2Ftestserver%2Fdags").text
     said["page"] = ["Log in with Example" in page, 'name="password"' in page, "/auth/login/oidc" in page]
+    linked = TestClient(core, base_url=BASE, raise_server_exceptions=False)
+    said["a link of somebody else"] = linked.get("/auth/login/?provider=other&_anchor=x&_method=PUT").status_code
     anns = sign_in("1")
     said["ann asks"] = [ask(anns), anns.get("/api/v2/pools").status_code]
     for name, subject in (("another ann", "2"), ("carol, of no group", "3"), ("admin of the provider", "4")):

@@ -50,7 +50,9 @@ class SignInView(CustomAuthOAuthView):  # type: ignore[misc]  # FAB has no types
         if not form.validate_on_submit():
             source = require_directory().source
             label = source.label if isinstance(source, OidcSource) else ""
-            more = {"provider": OIDC_NAME, "label": label, "kept": request.args.to_dict()}
+            # Nothing else of the address, which whoever makes a link chooses: `url_for` has words of its own.
+            kept = {"next": request.args["next"]} if "next" in request.args else {}
+            more = {"provider": OIDC_NAME, "label": label, "kept": kept}
             return self.render_template(
                 "airfleet_sign_in.html", title=self.title, form=form, appbuilder=self.appbuilder, **more
             )

@@ -24,6 +24,10 @@ def test_the_page_has_the_way_to_the_provider_and_the_form(site: dict[str, Any])
     assert site["back"] == "http://testserver/auth/oauth-authorized/oidc"
 
 
+def test_words_in_the_address_of_the_page_change_nothing(site: dict[str, Any]) -> None:
+    assert site["a link of somebody else"] == 200
+
+
 def test_a_user_of_the_provider_logs_in(site: dict[str, Any]) -> None:
     assert site["ann asks"] == [200, 200]
     changes = [(one["action"], one["detail"]["what"]) for one in site["audit"] if one.get("actor") == "directory"]
