@@ -31,6 +31,8 @@ EVENTS_PER_TURN, DELIVERIES_PER_TURN = 200, 50
 # While a backend takes nothing, it is asked after so many seconds, then after twice as many, and so on.
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0
 PRUNE_EVERY_S = 3600.0
+# Seconds of a turn for what is old. If there is more, the next turn goes on.
+PRUNE_S = 5.0
 
 
 class EventReceiver(Protocol):
@@ -86,14 +88,22 @@ class LineageLoop:
             # An agents process of a new version may start before the migration.
             return
         if self._clock() - self._pruned_at > PRUNE_EVERY_S:
-            self._pruned_at = self._clock()
-            names = [one.backend.name for one in self._receivers]
-            with context.write() as connection:
-                given_up = store.prune(connection, names, self._policy.keep_days)
-            if given_up:
-                log.warning("gave up %d events of lineage: no backend took them for three days", given_up)
+            self._prune(context)
         for receiver in self._receivers:
             self._send_some(context, receiver, ends)
+
+    def _prune(self, context: Context) -> None:
+        begun = self._clock()
+        names = [one.backend.name for one in self._receivers]
+        with context.write() as connection:
+            given_up = store.prune(connection, names, self._policy.keep_days)
+        if given_up:
+            log.warning("gave up %d events of lineage: no backend took them for three days", given_up)
+        while self._clock() - begun < PRUNE_S and not context.stopping.is_set():
+            with context.write() as connection:
+                if not store.prune_some(connection, self._policy.keep_days):
+                    self._pruned_at = begun
+                    return
 
     def _read_some(self, context: Context) -> bool:
         with context.read() as connection:

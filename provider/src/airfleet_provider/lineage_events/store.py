@@ -21,6 +21,8 @@ SQL = Statements(__package__, "store")
 MOST_REFUSALS, OLDEST_S = 5, 3 * 86_400.0
 # Rows of datasets and of columns that one task may have. What is beyond is not kept: a name may have a date in it.
 MOST_USES, MOST_COLUMN_USES = 1000, 20_000
+# Events and spans that one transaction removes.
+MOST_PRUNED = 20_000
 # The kinds of `airfleet.record_total`.
 READ, SENT, GIVEN_UP, UNKNOWN = "events read", "events sent", "events given up", "events of unknown attempts"
 
@@ -95,9 +97,16 @@ def prune(connection: Connection[Row], backends: Sequence[str], keep_days: int) 
     connection.execute(SQL["forget_backends"], {"backends": list(backends)})
     given_up = len(connection.execute(SQL["give_up_old"], {"oldest_s": OLDEST_S}).fetchall())
     count(connection, GIVEN_UP, given_up)
-    for statement in (SQL["prune_events"], SQL["prune_uses"], SQL["prune_columns"], SQL["prune_spans"]):
+    for statement in (SQL["prune_uses"], SQL["prune_columns"]):
         connection.execute(statement, {"days": keep_days})
     return given_up
+
+
+def prune_some(connection: Connection[Row], keep_days: int) -> bool:
+    """Remove some old events and spans, and return whether there may be more."""
+    words = {"days": keep_days, "most": MOST_PRUNED}
+    removed = [connection.execute(SQL[name], words).rowcount for name in ("prune_events", "prune_spans")]
+    return MOST_PRUNED in removed
 
 
 def count(connection: Connection[Row], kind: str, amount: int) -> None:

@@ -82,7 +82,7 @@ DELETE FROM airfleet.lineage_delivery WHERE backend <> ALL(%(backends)s)
 -- name: prune_events
 DELETE FROM airfleet.lineage_event WHERE number IN (
     SELECT number FROM airfleet.lineage_event WHERE arrived_at < clock_timestamp() - make_interval(days => %(days)s)
-    ORDER BY arrived_at LIMIT 20000
+    ORDER BY arrived_at LIMIT %(most)s
 )
 
 -- name: prune_uses
@@ -94,7 +94,7 @@ DELETE FROM airfleet.column_use WHERE seen_at < clock_timestamp() - make_interva
 -- name: prune_spans
 DELETE FROM airfleet.user_span WHERE (file, place) IN (
     SELECT file, place FROM airfleet.user_span WHERE arrived_at < clock_timestamp() - make_interval(days => %(days)s)
-    ORDER BY arrived_at LIMIT 20000
+    ORDER BY arrived_at LIMIT %(most)s
 )
 
 -- name: count

@@ -442,5 +442,20 @@ def test_no_name_that_a_task_thinks_of_stops_the_loop(
     assert platform.query("SELECT * FROM airfleet.dataset_use WHERE name = 'dwh.marts.sales'")
 
 
+def test_what_is_old_goes_however_much_it_is(platform: LineagePlatform) -> None:
+    """A busy fleet writes more spans in an hour than one transaction should remove."""
+    platform.query(
+        "INSERT INTO airfleet.user_span SELECT gen_random_uuid(), 1, gen_random_uuid(), 1, 0, 's', '', now(), 1, '{}',"
+        " now() - interval '91 days' FROM generate_series(1, 45000)"
+    )
+    platform.query(
+        "INSERT INTO airfleet.lineage_event (file, place, instance, arrived_at, is_read, body)"
+        " SELECT gen_random_uuid(), 1, gen_random_uuid(), now() - interval '91 days', true, '{}'"
+        " FROM generate_series(1, 45000)"
+    )
+    platform.turn()
+    assert not platform.query("SELECT file FROM airfleet.user_span UNION ALL SELECT file FROM airfleet.lineage_event")
+
+
 def test_the_path_is_that_of_the_api() -> None:
     assert REPORTED_AT == "/execution/airfleet/records"
