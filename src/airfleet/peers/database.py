@@ -210,9 +210,11 @@ def _judge_room(connection: psycopg.Connection, connections: int) -> Iterator[Di
         connection,
         "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
         " (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
-        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')",
+        # A platform that runs has its connections already, also those of the logins for results.
+        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> current_user"
+        " AND NOT starts_with(usename, current_database() || '_results_'))",
     )
-    room = min(most - used + 1, own if own >= 0 else most)
+    room = min(most - used, own if own >= 0 else most)
     if room < connections:
         what = f"it has room for {room} more connections, and this platform opens up to {connections}"
         hint = f"raise max_connections by {connections - room}, or let fewer tasks run at once"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -55,6 +56,16 @@ def test_a_database_with_an_owner_is_all_that_is_needed(database: OwnDatabase) -
     assert found == []
     warnings: list[str] = []
     own_database.require(database, "a", connections=20, warn=warnings.append)
+
+
+def test_the_connections_of_a_platform_that_runs_leave_it_its_room(server: Server, database: OwnDatabase) -> None:
+    [(most,)] = server.query(
+        "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+    )
+    with ExitStack() as stack:
+        for _ in range(15):
+            stack.enter_context(connect(database))
+        assert not [one for one in examine(database, connections=most - 10) if "room for" in one.what]
 
 
 @pytest.mark.parametrize(
