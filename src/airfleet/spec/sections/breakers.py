@@ -6,33 +6,17 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from airfleet.spec.sections.section import Pattern, Section, rule
+from airfleet.spec.sections.section import Pattern, rule
+from airfleet.spec.sections.service_tasks import ServiceTasksSection
 from airfleet.spec.sections.slas import Duration, seconds_of
 from airfleet_provider.contract.breaker_rules import BreakerRule
 
 _DEFAULT = BreakerRule("")
 
 
-class BreakerSection(Section):
+class BreakerSection(ServiceTasksSection):
     """A service. While it is away, tasks that need it wait, without a slot and without the loss of a try."""
 
-    connection: Pattern | None = Field(
-        default=None,
-        description=(
-            "The tasks that use a connection whose whole id this regular expression matches. The other expressions "
-            "narrow that down."
-        ),
-        examples=["warehouse"],
-    )
-    dag: Pattern | None = Field(
-        default=None, description="The regular expression that a whole Dag id must match.", examples=["sales_.*"]
-    )
-    tag: Pattern | None = Field(
-        default=None, description="The regular expression that a whole tag of the Dag must match.", examples=["crm"]
-    )
-    task: Pattern | None = Field(
-        default=None, description="The regular expression that a whole task id must match.", examples=["load_.*"]
-    )
     errors: Annotated[list[Pattern], Field(min_length=1)] = Field(
         default=[*_DEFAULT.errors],
         description=(

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from airfleet.spec.openlineage import OpenLineage
 from airfleet.spec.sections.notifications import is_in_clear
 from airfleet.spec.sections.references import Reference
-from airfleet.spec.sections.section import Section, rule, shaped
+from airfleet.spec.sections.section import Section, check_base_url, rule, shaped
 from airfleet_provider.contract.openlineage_policy import KEPT_DAYS, BackendKind, LineageBackend, OpenLineagePolicy
 
 
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    try:
-        has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        has_host = False
-    if parts.scheme not in ("http", "https") or not has_host:
-        raise rule("not the URL of a backend", "write https://marquez.example.com:5000")
-    if parts.username is not None:
-        raise rule("fleet.yaml never holds a password, and this URL carries a login", "write it as `token`")
-    if parts.query or parts.fragment:
-        raise rule("the URL of a backend has no query", "write a secret as `token`")
-    return value
+def _url(url: str) -> str:
+    return check_base_url(url, "a backend", "https://marquez.example.com:5000", "`token`")
 
 
 BackendName = Annotated[str, *shaped("[a-z][a-z0-9_-]{0,39}", "the name of a backend: small letters, digits, - and _")]

@@ -44,6 +44,26 @@ def check_store(store: str, hint: str) -> str:
     return store.rstrip("/")
 
 
+def check_base_url(url: str, of: str, example: str, secret: str) -> str:
+    """Return the base URL of a server, `of` which it is. `secret` says where fleet.yaml has what lets clients in.
+
+    Raises:
+        PydanticCustomError: It is no URL of a web server, or it has a login, a query or a fragment.
+    """
+    parts = urlsplit(url)
+    try:
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_host = False
+    if parts.scheme not in ("http", "https") or not has_host:
+        raise rule(f"not the URL of {of}", f"write {example}")
+    if parts.username is not None:
+        raise rule("fleet.yaml never holds a password, and this URL carries a login", f"write it as {secret}")
+    if parts.query or parts.fragment:
+        raise rule(f"the URL of {of} has no query", f"write a secret as {secret}")
+    return url
+
+
 class Section(BaseModel):
     """A map that refuses unknown keys and does not convert values to other types."""
 

@@ -9,31 +9,15 @@ from pydantic import Field, model_validator
 
 from airfleet.spec.sections import breakers
 from airfleet.spec.sections.breakers import BreakerSection
-from airfleet.spec.sections.section import Pattern, Section, rule
+from airfleet.spec.sections.section import rule
+from airfleet.spec.sections.service_tasks import ServiceTasksSection
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.service_limits import ServiceLimit
 
 
-class ServiceLimitSection(Section):
+class ServiceLimitSection(ServiceTasksSection):
     """A limit for the tasks that call a service. Without an expression, they are those of the breaker of its name."""
 
-    connection: Pattern | None = Field(
-        default=None,
-        description=(
-            "The tasks that use a connection whose whole id this regular expression matches. The other expressions "
-            "narrow that down."
-        ),
-        examples=["crm"],
-    )
-    dag: Pattern | None = Field(
-        default=None, description="The regular expression that a whole Dag id must match.", examples=["sales_.*"]
-    )
-    tag: Pattern | None = Field(
-        default=None, description="The regular expression that a whole tag of the Dag must match.", examples=["crm"]
-    )
-    task: Pattern | None = Field(
-        default=None, description="The regular expression that a whole task id must match.", examples=["load_.*"]
-    )
     starts_per_minute: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None,
         description="So many tasks may start in a minute. Each try, and each look of a sensor, is a start.",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from airfleet.spec.sections.notifications import is_in_clear
 from airfleet.spec.sections.references import BY_REFERENCE, Reference, TextOrReference
-from airfleet.spec.sections.section import Section, is_secret_key, rule, shaped
+from airfleet.spec.sections.section import Section, check_base_url, is_secret_key, rule, shaped
 from airfleet.spec.tracing import Tracing
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 
@@ -20,19 +19,8 @@ _SECRET_HEADER = re.compile(r"authorization|cookie|(^|[-_])(key|auth|credential)
 _OWN_HEADERS = frozenset({"content-type", "content-encoding", "content-length", "host", "transfer-encoding"})
 
 
-def _endpoint(value: str) -> str:
-    parts = urlsplit(value)
-    try:
-        has_host = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        has_host = False
-    if parts.scheme not in ("http", "https") or not has_host:
-        raise rule("not the URL of a collector", "write https://host:4318")
-    if parts.username is not None:
-        raise rule("fleet.yaml never holds a password, and this URL carries a login", "write it as a header")
-    if parts.query or parts.fragment:
-        raise rule("the URL of a collector has no query", "write a secret as a header")
-    return value
+def _endpoint(url: str) -> str:
+    return check_base_url(url, "a collector", "https://host:4318", "a header")
 
 
 HeaderName = Annotated[str, *shaped("[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the name of an HTTP header")]
