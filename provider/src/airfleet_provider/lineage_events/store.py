@@ -105,7 +105,7 @@ def prune(connection: Connection[Row], backends: Sequence[str], keep_days: int) 
 def prune_some(connection: Connection[Row], keep_days: int) -> bool:
     """Remove some old events and spans, and return whether there may be more."""
     words = {"days": keep_days, "most": MOST_PRUNED}
-    removed = [connection.execute(SQL[name], words).rowcount for name in ("prune_events", "prune_spans")]
+    removed = [connection.execute(sql, words).rowcount for sql in (SQL["prune_events"], SQL["prune_spans"])]
     return MOST_PRUNED in removed
 
 
