@@ -1,3 +1,4 @@
+#!/bin/bash
 # Prints the microseconds that each of TIMES connections to HOST:PORT takes: a round trip, once the name is known.
 # It is a program of bash, which connects and reads the clock by itself.
 LC_ALL=C
