@@ -34,6 +34,10 @@ _FILE = re.compile(r"[0-9a-f]{32}")
 MOST_WAITING = 50
 # Rows of spans of one attempt that are kept, whatever number of processes and files it had.
 MOST_SPANS = 2 * task_records.MOST_SPANS
+# Events of one attempt that are kept. A task has its token, and could fill the database with them.
+MOST_EVENTS, MOST_EVENT_BYTES = 1000, 8 << 20
+# What the statement `add` reads of them.
+_LIMITS = {"most_spans": MOST_SPANS, "most_events": MOST_EVENTS, "most_bytes": MOST_EVENT_BYTES}
 
 ReadToken = Callable[[str], Awaitable[str]]
 
@@ -108,7 +112,7 @@ class RecordStore:
                             return 403 if found is None else 410
                     # One statement, so that a file is written whole or not at all.
                     given = {**words, "events": json.dumps(events), "spans": json.dumps(spans), "cut": cut}
-                    cursor.execute(SQL["add"], {**given, "most": MOST_SPANS})
+                    cursor.execute(SQL["add"], {**given, **_LIMITS})
             except Exception:
                 connection, self.connection = self.connection, None
                 if connection is not None:

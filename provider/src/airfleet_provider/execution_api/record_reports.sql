@@ -16,11 +16,18 @@ FROM (
 WHERE s.hostname <> ''
 
 -- name: add
--- Events and spans of one file: both or none. The key leaves out what is there.
-WITH events AS (
+-- Events and spans of one file: both or none. The key leaves out what is there. `room` is how many more events of this
+-- attempt are kept.
+WITH room AS (
+    SELECT CASE
+        WHEN coalesce(sum(octet_length(body)), 0) < %(most_bytes)s THEN greatest(%(most_events)s - count(*), 0) ELSE 0
+    END AS events
+    FROM airfleet.lineage_event WHERE instance = %(instance)s::uuid
+), events AS (
     INSERT INTO airfleet.lineage_event (file, place, instance, body)
     SELECT %(file)s::uuid, place, %(instance)s::uuid, body
     FROM jsonb_to_recordset(%(events)s::jsonb) AS given (place int, body text)
+    ORDER BY place LIMIT (SELECT events FROM room)
     ON CONFLICT (file, place) DO NOTHING
 ), spans AS (
     INSERT INTO airfleet.user_span (file, place, instance, number, parent, name, error, began_at, took_s, attributes)
@@ -28,8 +35,10 @@ WITH events AS (
     FROM jsonb_to_recordset(%(spans)s::jsonb) AS given (
         place int, number int, parent int, name text, error text, began double precision, took real, attributes jsonb
     )
-    WHERE (SELECT count(*) FROM airfleet.user_span WHERE instance = %(instance)s::uuid) < %(most)s
+    WHERE (SELECT count(*) FROM airfleet.user_span WHERE instance = %(instance)s::uuid) < %(most_spans)s
     ON CONFLICT (file, place) DO NOTHING
+), cut AS (
+    SELECT %(cut)s + (jsonb_array_length(%(events)s::jsonb) > (SELECT events FROM room))::int AS amount
 )
-INSERT INTO airfleet.record_total (kind, amount) SELECT 'cut', %(cut)s WHERE %(cut)s > 0
+INSERT INTO airfleet.record_total (kind, amount) SELECT 'cut', amount FROM cut WHERE amount > 0
 ON CONFLICT (kind) DO UPDATE SET amount = record_total.amount + excluded.amount

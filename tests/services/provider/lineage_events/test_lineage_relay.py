@@ -39,8 +39,8 @@ from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.openlineage_policy import BackendKind, LineageBackend, OpenLineagePolicy
-from airfleet_provider.contract.task_records import REPORTED_AT, RecordKind
-from airfleet_provider.execution_api.record_reports import RecordReports, RecordStore
+from airfleet_provider.contract.task_records import MOST_FILE_BYTES, REPORTED_AT, RecordKind, encode
+from airfleet_provider.execution_api.record_reports import MOST_EVENT_BYTES, MOST_EVENTS, RecordReports, RecordStore
 from airfleet_provider.lineage_events import loop, store
 from airfleet_provider.lineage_events.backends import LineageReceiver
 from airfleet_provider.lineage_events.loop import LineageLoop
@@ -455,6 +455,25 @@ def test_what_is_old_goes_however_much_it_is(platform: LineagePlatform) -> None:
     )
     platform.turn()
     assert not platform.query("SELECT file FROM airfleet.user_span UNION ALL SELECT file FROM airfleet.lineage_event")
+
+
+def test_an_attempt_that_hands_over_events_without_end_fills_no_database(platform: LineagePlatform) -> None:
+    """A task has the token of its attempt, and needs no supervisor to use it."""
+    for letters, count in ((100_000, 10), (0, 5000)):
+        instance = platform.add_attempt()
+        client = TaskApiClient(platform.dsn, instance)
+        for _ in range(12):
+            headers = {"Airfleet-Instance": instance, "Airfleet-File": uuid.uuid4().hex}
+            content = encode(RecordKind.OPENLINEAGE, {"job": "x" * letters}) * count
+            request = {"method": "PUT", "path": REPORTED_AT, "headers": headers, "content": content}
+            assert client.send(request).status == 204
+        [kept] = platform.query(
+            "SELECT count(*) AS rows, sum(octet_length(body)) AS size FROM airfleet.lineage_event WHERE instance = %s",
+            instance,
+        )
+        assert 0 < kept["rows"] <= MOST_EVENTS
+        assert kept["size"] < MOST_EVENT_BYTES + MOST_FILE_BYTES
+    assert platform.query("SELECT amount FROM airfleet.record_total WHERE kind = 'cut'")
 
 
 def test_the_path_is_that_of_the_api() -> None:

@@ -16,6 +16,7 @@ COMMENT ON COLUMN airfleet.lineage_event.instance IS 'the id of the task instanc
 COMMENT ON COLUMN airfleet.lineage_event.is_read IS 'whether its facts are in the other tables, and its deliveries written';
 CREATE INDEX lineage_event_unread ON airfleet.lineage_event (number) WHERE NOT is_read;
 CREATE INDEX lineage_event_arrived ON airfleet.lineage_event (arrived_at);
+CREATE INDEX lineage_event_instance ON airfleet.lineage_event (instance);
 
 CREATE TABLE airfleet.lineage_delivery (
     backend text NOT NULL,
