@@ -42,7 +42,7 @@ test: dev-env  ## Run all checks and tests
 	@tools/oidc || echo "make test: so the tests with an OpenID provider are skipped" >&2
 	tools/machines
 	$(MAKE) --no-print-directory check docs test-services test-orders ARGS=
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-local test-machines
+	$(MAKE) --no-print-directory --jobs=2 test-local test-machines
 
 # Side by side: a fleet of machines waits while systemd and apt work, and leaves the cores to the platforms.
 .PHONY: test-local test-machines
