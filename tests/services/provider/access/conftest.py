@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from slapd_node import MISSING, PROGRAM, SlapdNode
+from airfleet_provider.contract.directory import LdapSource
+from slapd_node import GROUPS, MISSING, PEOPLE, PROGRAM, SERVICE, SERVICE_PASSWORD, SlapdNode
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +21,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlapdNode]:
     node.add_group("operators", "ann")
     yield node
     node.stop()
+
+
+@pytest.fixture
+def source(directory: SlapdNode) -> LdapSource:
+    """How fleet.yaml names that directory."""
+    return LdapSource(
+        urls=(directory.ldaps,),
+        bind_dn=SERVICE,
+        bind_password=SERVICE_PASSWORD,
+        user_base=PEOPLE,
+        group_base=GROUPS,
+        authority=directory.authority,
+    )

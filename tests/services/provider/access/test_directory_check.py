@@ -13,19 +13,7 @@ import pytest
 from airfleet_provider.access.directory_check import check
 from airfleet_provider.contract.directory import CheckStep, Directory, LdapSource
 from deadline import COMMAND_S
-from slapd_node import GROUPS, PEOPLE, SERVICE, SERVICE_PASSWORD, SlapdNode
-
-
-@pytest.fixture
-def source(directory: SlapdNode) -> LdapSource:
-    return LdapSource(
-        urls=(directory.ldaps,),
-        bind_dn=SERVICE,
-        bind_password=SERVICE_PASSWORD,
-        user_base=PEOPLE,
-        group_base=GROUPS,
-        authority=directory.authority,
-    )
+from slapd_node import GROUPS, PEOPLE, SlapdNode
 
 
 def describe(source: LdapSource) -> Directory:

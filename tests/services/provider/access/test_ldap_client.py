@@ -10,19 +10,7 @@ import pytest
 from airfleet_provider.access.directory_errors import DirectoryError
 from airfleet_provider.access.ldap_client import LdapClient
 from airfleet_provider.contract.directory import LdapSource
-from slapd_node import GROUPS, PEOPLE, SERVICE, SERVICE_PASSWORD, SlapdNode
-
-
-@pytest.fixture
-def source(directory: SlapdNode) -> LdapSource:
-    return LdapSource(
-        urls=(directory.ldaps,),
-        bind_dn=SERVICE,
-        bind_password=SERVICE_PASSWORD,
-        user_base=PEOPLE,
-        group_base=GROUPS,
-        authority=directory.authority,
-    )
+from slapd_node import GROUPS, PEOPLE, SERVICE_PASSWORD, SlapdNode
 
 
 @pytest.mark.parametrize("way", ["ldaps", "starttls"])
