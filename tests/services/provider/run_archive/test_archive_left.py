@@ -29,6 +29,9 @@ from old_runs import make_dag
 
 DAGS, RUNS = 3, 5
 BEFORE = datetime.now(UTC) - timedelta(days=30)
+# The runs of a Dag are one batch: they are all of one month, on whatever day the test runs.
+MID_MONTH = (BEFORE - timedelta(days=30)).replace(day=15)
+HOURS = (datetime.now(UTC) - MID_MONTH) // timedelta(hours=1)
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.Server]:
         one.query("INSERT INTO log_template (filename, elasticsearch_id, created_at) VALUES ('f', 'e', now())")
         one.query("CREATE TABLE IF NOT EXISTS alembic_version AS SELECT 'a' AS version_num")
         for number in range(DAGS):
-            make_dag(one.query, f"old{number}", runs=RUNS, tasks=1, hours=60 * 24, rare=False)
+            make_dag(one.query, f"old{number}", runs=RUNS, tasks=1, hours=HOURS, rare=False)
         monkeypatch.setattr(metadata_db, "connect", lambda *_: connect(one.dsn))
         yield one
 
