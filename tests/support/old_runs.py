@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -111,6 +112,14 @@ def make_dag(query: Query, dag: str, *, runs: int, tasks: int, hours: int, rare:
         for statement in part.format(dag=dag, runs=runs, tasks=tasks, hours=hours).split(";\n"):
             if statement.strip():
                 query(statement)
+
+
+def find_hours(days: int, now: datetime) -> int:
+    """Return how many hours ago the 15th was, of the month in which it was `days` days ago.
+
+    A batch of an archive is one Dag and one month. Runs from the 15th on are of one month on whatever day a test runs.
+    """
+    return (now - (now - timedelta(days=days)).replace(day=15)) // timedelta(hours=1)
 
 
 # Each in a transaction of its own, as tasks send them: an update finds the space of the ones before it.

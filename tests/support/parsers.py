@@ -10,6 +10,7 @@ import pytest
 
 from airfleet_provider.processes import fork_pool
 from airfleet_provider.releases.parser_process import Parser
+from deadline import PATIENCE_S
 
 FILE = """
 from airflow.sdk import DAG
@@ -37,5 +38,5 @@ def parse(parser: Parser, project: Path, files: Mapping[str, str]) -> dict[str, 
         (project / "dags" / f"{name}.py").write_text(FILE.format(name=name, more=more))
     paths = [f"dags/{name}.py" for name in files]
     closures = {path: frozenset({path}) for path in paths}
-    found = parser.parse(project, "shop", paths, closures, twice=False, timeout_s=30)
+    found = parser.parse(project, "shop", paths, closures, twice=False, timeout_s=PATIENCE_S)
     return {Path(one.item).stem: one for one in found}

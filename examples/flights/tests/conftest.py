@@ -21,6 +21,8 @@ from include.deliveries import Month
 from include.feed import deliver
 
 PROJECT = Path(__file__).resolve().parent.parent
+# Seconds that a server has to start or to stop: a busy machine may stand still for a minute.
+PATIENCE_S = 300
 MAY = Month(2013, 5)
 
 
@@ -48,7 +50,7 @@ def server() -> Iterator[str]:
         yield dsn
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -104,7 +106,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], dsn: str) -> None:
     """Return when the server answers."""
     import psycopg
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
             psycopg.connect(dsn, connect_timeout=2).close()

@@ -24,6 +24,8 @@ from psycopg.conninfo import make_conninfo
 from shop_api import Shop
 
 Connect = Callable[[], Any]
+# Seconds that a server has to start or to stop: a busy machine may stand still for a minute.
+PATIENCE_S = 300
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def server() -> Iterator[str]:
         yield dsn
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -111,7 +113,7 @@ def start_postgres(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 def wait_until_ready(process: subprocess.Popen[bytes], dsn: str) -> None:
     """Return when the server answers."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
             psycopg.connect(dsn, connect_timeout=2).close()

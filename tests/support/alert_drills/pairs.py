@@ -14,11 +14,11 @@ from airfleet.runners.local import launch
 from airfleet_provider.contract import job_schema
 from alert_drills.drill import Drill
 from alert_drills.servers_bed import ServersBed
-from old_runs import make_dag
+from old_runs import find_hours, make_dag
 from servers import as_nobody
 
 # The archive takes runs of one Dag at a time, and so many Dags are more than it does in the second of its budget.
-DAGS, RUNS, OLD_HOURS = 60, 5, 60 * 24
+DAGS, RUNS, OLD_DAYS = 60, 5, 60
 AHEAD = 1_100_000_000 >> 20 << 20
 AGED = """
 INSERT INTO dag_run (dag_id, queued_at, logical_date, start_date, end_date, state, run_id, run_type, triggered_by, conf,
@@ -118,8 +118,9 @@ def archive_again(bed: ServersBed) -> None:
 
 
 def make_old_runs(bed: ServersBed, prefix: str, dags: int) -> None:
+    hours = find_hours(OLD_DAYS, datetime.now(UTC))
     for number in range(dags):
-        make_dag(bed.server.query, f"{prefix}{number}", runs=RUNS, tasks=1, hours=OLD_HOURS, rare=False)
+        make_dag(bed.server.query, f"{prefix}{number}", runs=RUNS, tasks=1, hours=hours, rare=False)
 
 
 def refuse_runs(bed: ServersBed) -> Iterator[None]:

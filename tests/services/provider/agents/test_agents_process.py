@@ -38,7 +38,7 @@ def process() -> Iterator[AgentsProcess]:
     thread.start()
     yield one
     one.stopping.set()
-    thread.join(20)
+    thread.join(PATIENCE_S)
 
 
 @pytest.fixture

@@ -25,13 +25,10 @@ from airfleet_provider.exporter.database import DatabaseLoop
 from airfleet_provider.exporter.limits import LabelLimits
 from airfleet_provider.run_archive import agent, command
 from airflow_tables import serve
-from old_runs import make_dag
+from old_runs import find_hours, make_dag
 
 DAGS, RUNS = 3, 5
 BEFORE = datetime.now(UTC) - timedelta(days=30)
-# The runs of a Dag are one batch: they are all of one month, on whatever day the test runs.
-MID_MONTH = (BEFORE - timedelta(days=30)).replace(day=15)
-HOURS = (datetime.now(UTC) - MID_MONTH) // timedelta(hours=1)
 
 
 @pytest.fixture
@@ -39,8 +36,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.Server]:
     with serve() as one:
         one.query("INSERT INTO log_template (filename, elasticsearch_id, created_at) VALUES ('f', 'e', now())")
         one.query("CREATE TABLE IF NOT EXISTS alembic_version AS SELECT 'a' AS version_num")
+        hours = find_hours(60, datetime.now(UTC))
         for number in range(DAGS):
-            make_dag(one.query, f"old{number}", runs=RUNS, tasks=1, hours=HOURS, rare=False)
+            make_dag(one.query, f"old{number}", runs=RUNS, tasks=1, hours=hours, rare=False)
         monkeypatch.setattr(metadata_db, "connect", lambda *_: connect(one.dsn))
         yield one
 

@@ -13,6 +13,7 @@ from airfleet_provider.executors import consumer as consuming
 from airfleet_provider.executors.celery_config import BrokerCredentials, make_config
 from airfleet_provider.executors.message_signing import Verifier
 from airfleet_provider.network import keepalive
+from deadline import PATIENCE_S
 
 
 def test_a_broker_without_power_is_given_up_as_any_other_peer() -> None:
@@ -25,7 +26,9 @@ def test_a_broker_without_power_is_given_up_as_any_other_peer() -> None:
         assert options["confirm_publish"] is True, "what airflow.cfg says stays"
         with socket.create_server(("127.0.0.1", 0)) as server:
             way = TCPTransport(
-                f"127.0.0.1:{server.getsockname()[1]}", connect_timeout=5, socket_settings=options["socket_settings"]
+                f"127.0.0.1:{server.getsockname()[1]}",
+                connect_timeout=PATIENCE_S,
+                socket_settings=options["socket_settings"],
             )
             way.connect()
             for level, option, value in keepalive.OPTIONS:

@@ -19,6 +19,7 @@ from airflow.utils.log.file_task_handler import FileTaskHandler
 from airfleet.workspace import certificate_authority
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches import log_requests
+from deadline import PATIENCE_S
 
 WORKER = "10.0.0.31"
 
@@ -161,7 +162,7 @@ def test_a_log_server_with_tls_has_to_prove_its_host(
         # Other requests of the process are verified as before.
         monkeypatch.delenv("REQUESTS_CA_BUNDLE")
         with pytest.raises(requests.exceptions.SSLError):
-            requests.get(f"https://{worker.place}/", timeout=5)
+            requests.get(f"https://{worker.place}/", timeout=PATIENCE_S)
     finally:
         worker.end()
 
@@ -186,7 +187,7 @@ def test_a_log_server_that_a_task_took_over_sends_the_api_server_nowhere(
         assert inside.asked == []
         assert "redirects the request" in next(iter(told))
         # Other requests of the process are followed as before.
-        assert requests.get(f"http://{worker.place}/", timeout=5).text == "secret"
+        assert requests.get(f"http://{worker.place}/", timeout=PATIENCE_S).text == "secret"
     finally:
         worker.end()
         inside.end()

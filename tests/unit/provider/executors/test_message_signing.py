@@ -18,6 +18,7 @@ from airfleet_provider.executors import celery_config, consumer
 from airfleet_provider.executors.celery_config import BrokerCredentials, make_config
 from airfleet_provider.executors.celery_executor import sign_messages
 from airfleet_provider.executors.message_signing import HEADER, UnsignedMessageError, Verifier
+from deadline import PATIENCE_S
 
 PRIVATE = derive_private(Secret("one")).reveal()
 [PUBLIC] = list_public(Secret("one"))
@@ -45,7 +46,7 @@ def message() -> Message:
             with KombuConsumer(
                 connection, [celery_config.make_queue("cpu", "classic")], on_message=got.append, no_ack=True
             ):
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=PATIENCE_S)
     finally:
         before_task_publish.disconnect(dispatch_uid="airfleet")
     return Message(got[0])

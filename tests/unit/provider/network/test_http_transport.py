@@ -12,6 +12,7 @@ import pytest
 
 from airfleet_provider.compat.patches import task_start
 from airfleet_provider.network.http_transport import PlainTransport
+from deadline import PATIENCE_S
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -46,7 +47,7 @@ def server() -> Iterator[SimpleNamespace]:
 
 
 def make(url: str, *, plain: bool = True) -> httpx.Client:
-    client = httpx.Client(base_url=url, trust_env=False, timeout=5)
+    client = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_S)
     if plain:
         task_start.send_plainly(client)
         assert isinstance(client._transport, PlainTransport)
