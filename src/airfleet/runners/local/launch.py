@@ -100,6 +100,7 @@ def prepare(
     instance = folder.read_instance(airflow=airflow_version(), postgres=version)
     own = _find_own_database(fleet, project, instance.instance, warn)
     api_port = port or fleet.ports.api
+    named = [one for one in (api_port, fleet.ports.database, fleet.ports.metrics) if one is not None]
     ports.require_free(api_port, setting="ports.api")
     if fleet.ports.database is not None:
         ports.require_free(fleet.ports.database, setting="ports.database")
@@ -116,7 +117,7 @@ def prepare(
         folder.root,
         importable=fleet.dags == "folder",
     )
-    execution, database, free, logs, amqp, epmd, nodes, counts, *others = ports.find_several(10)
+    execution, database, free, logs, amqp, epmd, nodes, counts, *others = ports.find_several(10, named)
     own_broker = BrokerPorts(amqp, epmd, nodes, counts if monitor else 0)
     own_monitor = _find_monitor(folder, *others) if monitor else None
     rotations = RotationLedger(folder.secrets)

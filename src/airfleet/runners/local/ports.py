@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from collections.abc import Collection
@@ -9,18 +10,20 @@ from pathlib import Path
 
 import psutil
 
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, UsageError
 
 LOWEST = 10_000
+# The environment variable with the first and the last port to choose from.
+RANGE = "AIRFLEET_PORTS"
 # The first ephemeral port by Linux's default. Other systems have a higher one.
 FIRST_EPHEMERAL = 32_768
 
 
-def find_several(count: int) -> tuple[int, ...]:
+def find_several(count: int, other_than: Collection[int] = ()) -> tuple[int, ...]:
     """Return `count` different free ports. A port stays free until a process listens on it."""
     found: list[int] = []
     for _ in range(count):
-        found.append(find_free(found))
+        found.append(find_free((*other_than, *found)))
     return tuple(found)
 
 
@@ -28,11 +31,14 @@ def find_free(other_than: Collection[int] = ()) -> int:
     """Return a port of the loopback that no process uses, and that the kernel does not give to clients.
 
     A client's port can stay taken for up to a minute after the client has gone, and a restarting server would fail.
+    The environment variable AIRFLEET_PORTS, such as `20000-21999`, names the ports to choose from. With different ones,
+    two processes do not choose the same port before one of them listens there.
 
     Raises:
-        AirfleetError: No free port was found.
+        AirfleetError: No free port was found, or AIRFLEET_PORTS is no range of ports.
     """
-    for port in random.sample(range(LOWEST, _first_ephemeral()), k=100):
+    known = _read_range() or range(LOWEST, _first_ephemeral())
+    for port in random.sample(known, k=min(100, len(known))):
         if port in other_than:
             continue
         with socket.socket() as listener:
@@ -43,6 +49,16 @@ def find_free(other_than: Collection[int] = ()) -> int:
                 continue
             return port
     raise AirfleetError("no free port was found in a hundred tries", where="127.0.0.1", hint="see: ss -ltn")
+
+
+def _read_range() -> range | None:
+    text = os.environ.get(RANGE)
+    if not text:
+        return None
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last) < 65_536):
+        raise UsageError(f"{text!r} is no range of ports", where=RANGE, hint=f"for example: {RANGE}=20000-21999")
+    return range(int(first), int(last) + 1)
 
 
 def _first_ephemeral() -> int:
