@@ -80,7 +80,8 @@ def test_nobody_is_dead_while_there_is_nobody_to_report_to() -> None:
 def watch_tasks(says: Callable[[float], Mapping[object, Heartbeat]], *, until: float) -> dict[object, float]:
     """When each task is called dead that says so and so at each moment; the api-servers answer all the time."""
     clock, dead = MadeUpClock(), {}
-    with health(200) as url:
+    with health(200) as url, pytest.MonkeyPatch.context() as patient:
+        patient.setattr(http_probe, "WAIT_S", PATIENCE_S)
         watch = TaskLiveness([url], 40.0, clock=clock)
         while clock.now < until:
             for tasks in watch.judge(says(clock.now)).values():
@@ -284,10 +285,13 @@ def test_a_host_that_never_answered_is_not_called_silent(host: Host) -> None:
 
 
 @pytest.mark.parametrize("could_report", [True, False])
-def test_a_host_is_lost_only_while_tasks_could_report(host: Host, could_report: bool) -> None:
+def test_a_host_is_lost_only_while_tasks_could_report(
+    host: Host, monkeypatch: pytest.MonkeyPatch, could_report: bool
+) -> None:
     """Of its tasks those are dead that were silent for 20 s; the others have the whole time-out."""
     clock = MadeUpClock()
     found: dict[object, float] = {}
+    monkeypatch.setattr(http_probe, "WAIT_S", PATIENCE_S)
     with health(200) as url:
         pulse = HostProbe(host.port, clock=clock)
         watch = TaskLiveness([url if could_report else "http://127.0.0.1:9"], TIMEOUT_S, clock=clock, pulse=pulse)
