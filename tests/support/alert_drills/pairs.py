@@ -27,6 +27,19 @@ SELECT 'aged', t, t, t, t, 'success', '{run}', 'manual', 'cli', '{{}}', t, t, t,
 FROM (SELECT now() - interval '20 min') AS s (t)
 """
 
+EVENT = """
+WITH event AS (
+    INSERT INTO airfleet.lineage_event (file, place, instance, is_read, body)
+    VALUES (gen_random_uuid(), 1, gen_random_uuid(), true, '{}') RETURNING number
+)
+INSERT INTO airfleet.lineage_delivery (backend, event, since)
+SELECT 'marquez', number, now() - interval '20 min' FROM event
+"""
+SPOOL = """
+INSERT INTO airfleet.record_spool (host, files, oldest_s) VALUES ('worker', %s, 10800)
+ON CONFLICT (host) DO UPDATE SET files = excluded.files, told_at = clock_timestamp()
+"""
+
 
 def freeze_agents(bed: ServersBed) -> Iterator[None]:
     with bed.frozen("agents-two"):
@@ -50,6 +63,23 @@ def keep_traces(bed: ServersBed) -> Iterator[None]:
         yield
     finally:
         bed.collector.start()
+
+
+def keep_lineage(bed: ServersBed) -> Iterator[None]:
+    bed.collector.stop()
+    try:
+        bed.execute(EVENT)
+        yield
+    finally:
+        bed.collector.start()
+
+
+def leave_records(bed: ServersBed) -> Iterator[None]:
+    bed.execute(SPOOL % 4)
+    try:
+        yield
+    finally:
+        bed.execute(SPOOL % 0)
 
 
 def hold_transaction(bed: ServersBed) -> Iterator[None]:
@@ -181,6 +211,8 @@ PAIRS = (
     ),
     (Drill(("ReplicaMissing",), "the only replica of PostgreSQL was stopped", stop_replica),),
     (Drill(("TracesNotSent",), "the collector was stopped, and a run that ended 20 minutes ago waited", keep_traces),),
+    (Drill(("LineageNotSent",), "the backend was stopped, and an event waited for 20 minutes", keep_lineage),),
+    (Drill(("RecordsNotHandedOver",), "a supervisor said that files were three hours old", leave_records),),
     (
         Drill(
             ("DatabaseWraparoundNear",),

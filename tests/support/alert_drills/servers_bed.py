@@ -43,6 +43,7 @@ from airfleet_provider.contract.notification_policy import (
     ReceiverType,
     derive_webhook_token,
 )
+from airfleet_provider.contract.openlineage_policy import BackendKind, LineageBackend, OpenLineagePolicy
 from airfleet_provider.contract.tracing_policy import TracingPolicy
 from alert_drills import quick_rules
 from alert_drills.bed import Bed
@@ -247,13 +248,15 @@ def _start_agents(bed: ServersBed, host: str, port: int) -> None:
     hook = Receiver("hook", ReceiverType.WEBHOOK, url=f"{bed.watcher.http.url}/hook")
     mail = replace(mail_to(bed.watcher.mail), login="", secret="", encryption=MailEncryption.NONE)
     policy = NotificationPolicy(receivers=(mail, hook), webhook_tokens=(derive_webhook_token(JWT_SECRET.reveal()),))
+    collector = f"http://127.0.0.1:{bed.collector.port}"
     config = {
         "host": host,
         "database": {"host": "127.0.0.1", "port": bed.server.port, "user": "postgres", "dbname": "postgres"},
         "server": {"address": "127.0.0.1", "port": port},
         "metrics": {},
         "notifications": policy.to_json(),
-        "tracing": TracingPolicy(f"http://127.0.0.1:{bed.collector.port}").to_json(),
+        "tracing": TracingPolicy(collector).to_json(),
+        "openlineage": OpenLineagePolicy((LineageBackend("marquez", BackendKind.MARQUEZ, collector),)).to_json(),
     }
     path = bed.folder / f"agents-{host}.json"
     path.write_text(json.dumps(config))

@@ -336,14 +336,46 @@ _TRACES = (
     ),
     _counter("airfleet_traces_spans_total", "Spans that the collector has taken or rejected.", "outcome", most=FEW),
 )
+_RECORDS = (
+    _gauge("airfleet_lineage_unread", "Events of OpenLineage in the database that the agents have not read yet."),
+    _gauge(
+        "airfleet_lineage_waiting", "Events that a backend of `openlineage` does not have yet.", "backend", most=FEW
+    ),
+    _gauge(
+        "airfleet_lineage_oldest_seconds",
+        "Time since the oldest of them was read; 0 if there is none.",
+        "backend",
+        most=FEW,
+    ),
+    _counter(
+        "airfleet_lineage_events_total",
+        "Events of OpenLineage that were `read`, `sent` to a backend, `given up`, or of an `unknown` attempt.",
+        "outcome",
+        most=FEW,
+    ),
+    _counter("airfleet_records_cut_total", "Files of records that end early, because a task wrote too much."),
+    _gauge(
+        "airfleet_record_spool_files",
+        "Files of records of earlier attempts on a host that the API of tasks does not have yet.",
+        "host",
+        most=HOSTS,
+    ),
+    _gauge(
+        "airfleet_record_spool_oldest_seconds",
+        "Time since the oldest of them was written; 0 if there is none.",
+        "host",
+        most=HOSTS,
+    ),
+)
 METRICS: Mapping[str, Metric] = {
-    one.name: one for one in (*_TASKS, *_DAGS, *_SLAS, *_TRACES, *_PARTS, *_DATABASE, *_POOLER, *_OWN)
+    one.name: one for one in (*_TASKS, *_DAGS, *_SLAS, *_TRACES, *_RECORDS, *_PARTS, *_DATABASE, *_POOLER, *_OWN)
 }
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Tasks", _TASKS),
     ("Dags and Dag runs", _DAGS),
     ("Promises", _SLAS),
     ("Traces", _TRACES),
+    ("Records of tasks: lineage and spans", _RECORDS),
     ("Schedulers, components and releases", _PARTS),
     ("Database, backups and archive", _DATABASE),
     ("PgBouncer, on a fleet", _POOLER),

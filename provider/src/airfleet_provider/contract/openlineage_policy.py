@@ -10,6 +10,8 @@ from typing import Any
 
 # Days for which events, and what they say of datasets, are kept after they were seen last.
 KEPT_DAYS = 90
+# Days for which an event itself is kept once it was read and no backend waits for it. Nothing reads it then.
+EVENT_DAYS = 7
 
 
 class BackendKind(StrEnum):
@@ -56,14 +58,16 @@ class LineageBackend:
 
 @dataclass(frozen=True, slots=True)
 class OpenLineagePolicy:
-    """The backends, and for how many days events and facts are kept."""
+    """The backends, and for how many days facts, and events that are done with, are kept."""
 
     backends: tuple[LineageBackend, ...] = ()
     keep_days: int = KEPT_DAYS
+    event_days: int = EVENT_DAYS
 
     def to_json(self) -> dict[str, Any]:
         """Return the policy as plain data; `from_json` reads it."""
-        return {"backends": [asdict(one) for one in self.backends], "keep_days": self.keep_days}
+        backends = [asdict(one) for one in self.backends]
+        return {"backends": backends, "keep_days": self.keep_days, "event_days": self.event_days}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OpenLineagePolicy:
@@ -72,4 +76,4 @@ class OpenLineagePolicy:
             LineageBackend(**{**one, "kind": BackendKind(one["kind"]), "dags": tuple(one["dags"])})
             for one in data["backends"]
         )
-        return cls(backends, int(data["keep_days"]))
+        return cls(backends, int(data["keep_days"]), int(data.get("event_days", EVENT_DAYS)))

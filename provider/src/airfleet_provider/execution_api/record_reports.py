@@ -30,6 +30,7 @@ SQL = Statements(__package__, "record_reports")
 BODY_BYTES = task_records.MOST_FILE_BYTES + task_records.CUT_BYTES
 _INSTANCE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FILE = re.compile(r"[0-9a-f]{32}")
+_SPOOL = re.compile(r"(\d{1,9}) (\d{1,9})")
 # Requests that wait for the database at once. A supervisor that is answered 503 comes again.
 MOST_WAITING = 50
 # Rows of spans of one attempt that are kept, whatever number of processes and files it had.
@@ -88,10 +89,13 @@ class RecordStore:
     connection: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, sender: str, instance: str, file: str, records: list[TaskRecord]) -> int:
+    def add(
+        self, sender: str, instance: str, file: str, records: list[TaskRecord], spool: tuple[int, int] | None = None
+    ) -> int:
         """Write the records of a file, each once however often it comes, and return the status of the answer.
 
         An attempt hands over its own records, and those of attempts that ran on its host: their supervisor may be dead.
+        `spool` says how many files wait there besides, and for how many seconds the oldest.
         Raises whatever psycopg2 raises.
         """
         events = [
@@ -99,7 +103,8 @@ class RecordStore:
         ]
         spans = [row for one in records if one.kind is RecordKind.SPAN and (row := _read_span(one))]
         cut = sum(one.kind is RecordKind.CUT for one in records)
-        words = {"instance": instance, "file": file, "sender": sender}
+        files, oldest_s = spool or (None, None)
+        words: dict[str, Any] = {"instance": instance, "file": file, "sender": sender}
         with self._lock:
             try:
                 if self.connection is None:
@@ -112,6 +117,7 @@ class RecordStore:
                             return 403 if found is None else 410
                     # One statement, so that a file is written whole or not at all.
                     given = {**words, "events": json.dumps(events), "spans": json.dumps(spans), "cut": cut}
+                    given |= {"spool_files": files, "spool_oldest_s": oldest_s}
                     cursor.execute(SQL["add"], {**given, **_LIMITS})
             except Exception:
                 connection, self.connection = self.connection, None
@@ -167,7 +173,9 @@ class RecordReports:
         body, _ = await read_body(receive)
         self._waiting += 1
         try:
-            given = (sender, instance, file, list(task_records.decode((body or b"")[:BODY_BYTES])))
+            told = _SPOOL.fullmatch(headers.get(b"airfleet-spool", ""))
+            spool = (int(told[1]), int(told[2])) if told else None
+            given = (sender, instance, file, list(task_records.decode((body or b"")[:BODY_BYTES])), spool)
             status = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._store.add(*given))
         except Exception as error:
             if (said := f"{type(error).__name__}: {error}") != self._said:  # once for each outage

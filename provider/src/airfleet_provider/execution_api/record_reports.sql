@@ -37,6 +37,18 @@ WITH room AS (
     )
     WHERE (SELECT count(*) FROM airfleet.user_span WHERE instance = %(instance)s::uuid) < %(most_spans)s
     ON CONFLICT (file, place) DO NOTHING
+), spool AS (
+    INSERT INTO airfleet.record_spool AS s (host, files, oldest_s)
+    SELECT own.hostname, %(spool_files)s::int, %(spool_oldest_s)s::int
+    FROM (
+        SELECT hostname FROM public.task_instance WHERE id = %(sender)s::uuid
+        UNION
+        SELECT hostname FROM public.task_instance_history WHERE task_instance_id = %(sender)s::uuid
+    ) AS own
+    WHERE own.hostname <> '' AND %(spool_files)s::int IS NOT NULL
+    LIMIT 1
+    ON CONFLICT (host) DO UPDATE SET
+        files = excluded.files, oldest_s = excluded.oldest_s, told_at = clock_timestamp()
 ), cut AS (
     SELECT %(cut)s + (jsonb_array_length(%(events)s::jsonb) > (SELECT events FROM room))::int AS amount
 )

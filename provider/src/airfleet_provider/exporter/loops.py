@@ -38,6 +38,7 @@ class Exporter:
         self._workers = [Workers.of_json(one) for one in metrics.get("workers", ())]
         self._probes = [ProbedServer.of_json(one) for one in metrics.get("probes", ())]
         self._hosts: Mapping[str, str] = metrics.get("hosts", {})
+        self._backends = [str(one["name"]) for one in config.get(AgentsKey.OPENLINEAGE, {}).get("backends", ())]
         self._authorities: str | None = metrics.get("authorities")
         self._backups = Path(metrics["backups"]) if metrics.get("backups") else None
         # Through which the agents reach the database.
@@ -47,9 +48,10 @@ class Exporter:
     def loops(self) -> tuple[Loop, ...]:
         """Return the loops. None reads more often than Prometheus asks: every 15 s."""
         board, limits = self.board, self._limits
+        facts = state.StateLoop(board, limits, self._queues, self._workers, hosts=self._hosts, backends=self._backends)
         work: tuple[tuple[str, float, Callable[[Context], None]], ...] = (
             (events.NAME, 15.0, events.EventsLoop(board, limits, self._queues, self._waits).once),
-            (state.NAME, 15.0, state.StateLoop(board, limits, self._queues, self._workers, hosts=self._hosts).once),
+            (state.NAME, 15.0, facts.once),
             (dags.NAME, 30.0, dags.Dags(board, limits).once),
             (database.NAME, 90.0, database.DatabaseLoop(board, limits, self._backups).once),
             (probes.NAME, 15.0, probes.Probes(board, self._probes, self._authorities).once),

@@ -29,6 +29,13 @@ BUSY = frozenset({"running", "restarting"})
 SHOWN, DEFAULT_POOL = ("scheduled", "queued", "running"), "default_pool"
 # A host that runs nothing is shown for so long.
 IDLE_HOST_S = 3600.0
+# The kinds of `airfleet.record_total`, as `lineage_events.store` counts them.
+RECORD_OUTCOMES: Mapping[str, str] = {
+    "read": "events read",
+    "sent": "events sent",
+    "given up": "events given up",
+    "unknown": "events of unknown attempts",
+}
 OPEN_PROMISES = ("due", "at-risk", "late")
 COMPONENTS: Mapping[str, str] = {
     "SchedulerJob": "scheduler",
@@ -64,14 +71,19 @@ class StateLoop:
         workers: Sequence[Workers],
         *,
         hosts: Mapping[str, str] | None = None,
+        backends: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`hosts` has the name in fleet.yaml of each address: Airflow knows hosts by their address."""
+        """`hosts` has the name in fleet.yaml of each address: Airflow knows hosts by their address.
+
+        `backends` are the names of those that get events of OpenLineage.
+        """
         self._board = board
         self._limits = limits
         self._queues = queues
         self._workers = workers
         self._names = hosts or {}
+        self._backends = backends
         self._clock = clock
         self._hosts: dict[str, float] = {}
 
@@ -83,6 +95,7 @@ class StateLoop:
             _read_parts(connection, values, self._names)
             _read_slas(connection, values)
             _read_traces(connection, values)
+            self._read_records(connection, values)
         self._board.publish(NAME, {name: self._limits.fold(name, series) for name, series in values.items()})
 
     def _read_tasks(self, connection: Connection[Row], values: Values) -> None:
@@ -116,6 +129,23 @@ class StateLoop:
             host = self._names.get(row["host"], row["host"])
             series[host,] = float(row["tasks"])
             self._hosts[host] = now
+
+    def _read_records(self, connection: Connection[Row], values: Values) -> None:
+        waiting, oldest = values["airfleet_lineage_waiting"], values["airfleet_lineage_oldest_seconds"]
+        for backend in self._backends:
+            waiting[backend,] = oldest[backend,] = 0.0
+        for row in connection.execute(SQL["lineage"]):
+            waiting[row["backend"],], oldest[row["backend"],] = row["events"], max(0.0, row["oldest_s"])
+        [unread] = connection.execute(SQL["lineage_unread"]).fetchall()
+        values["airfleet_lineage_unread"][()] = unread["events"]
+        totals = {row["kind"]: row["amount"] for row in connection.execute(SQL["record_totals"])}
+        for outcome, kind in RECORD_OUTCOMES.items():
+            values["airfleet_lineage_events_total"][outcome,] = totals.get(kind, 0.0)
+        values["airfleet_records_cut_total"][()] = totals.get("cut", 0.0)
+        for row in connection.execute(SQL["record_spools"]):
+            host = self._names.get(row["host"], row["host"])
+            values["airfleet_record_spool_files"][host,] = row["files"]
+            values["airfleet_record_spool_oldest_seconds"][host,] = max(0.0, row["oldest_s"])
 
     def _add_tasks(self, values: Values, row: Row, queue: str, pool: Row | None) -> None:
         state, name = row["state"], row["pool"]

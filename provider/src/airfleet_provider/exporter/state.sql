@@ -89,5 +89,23 @@ SELECT count(*) AS runs,
 FROM airfleet.traced_run t JOIN dag_run r ON r.id = t.id
 WHERE t.is_waiting AND r.state IN ('success', 'failed')
 
+-- name: lineage
+-- A backend without a row has everything.
+SELECT backend, count(*)::float8 AS events,
+    coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 AS oldest_s
+FROM airfleet.lineage_delivery GROUP BY backend
+
+-- name: lineage_unread
+SELECT count(*)::float8 AS events FROM airfleet.lineage_event WHERE NOT is_read
+
+-- name: record_totals
+SELECT kind, amount::float8 AS amount FROM airfleet.record_total
+
+-- name: record_spools
+-- Nobody has taken the files since the supervisor said so, or it would have said so.
+SELECT host, files::float8 AS files,
+    CASE WHEN files = 0 THEN 0 ELSE oldest_s + extract(epoch FROM clock_timestamp() - told_at) END::float8 AS oldest_s
+FROM airfleet.record_spool
+
 -- name: trace_totals
 SELECT kind, amount::float8 AS amount FROM airfleet.trace_total

@@ -101,7 +101,7 @@ class LineageLoop:
             log.warning("gave up %d events of lineage: no backend took them for three days", given_up)
         while self._clock() - begun < PRUNE_S and not context.stopping.is_set():
             with context.write() as connection:
-                if not store.prune_some(connection, self._policy.keep_days):
+                if not store.prune_some(connection, self._policy.keep_days, self._policy.event_days):
                     self._pruned_at = begun
                     return
 

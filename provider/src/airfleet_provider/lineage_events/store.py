@@ -97,14 +97,15 @@ def prune(connection: Connection[Row], backends: Sequence[str], keep_days: int) 
     connection.execute(SQL["forget_backends"], {"backends": list(backends)})
     given_up = len(connection.execute(SQL["give_up_old"], {"oldest_s": OLDEST_S}).fetchall())
     count(connection, GIVEN_UP, given_up)
+    connection.execute(SQL["prune_spools"], {"oldest_s": OLDEST_S})
     for statement in (SQL["prune_uses"], SQL["prune_columns"]):
         connection.execute(statement, {"days": keep_days})
     return given_up
 
 
-def prune_some(connection: Connection[Row], keep_days: int) -> bool:
+def prune_some(connection: Connection[Row], keep_days: int, event_days: int) -> bool:
     """Remove some old events and spans, and return whether there may be more."""
-    words = {"days": keep_days, "most": MOST_PRUNED}
+    words = {"days": keep_days, "event_days": event_days, "most": MOST_PRUNED}
     removed = [connection.execute(sql, words).rowcount for sql in (SQL["prune_events"], SQL["prune_spans"])]
     return MOST_PRUNED in removed
 

@@ -80,9 +80,14 @@ RETURNING event
 DELETE FROM airfleet.lineage_delivery WHERE backend <> ALL(%(backends)s)
 
 -- name: prune_events
+-- What was read, and waits for no backend, is done with. The rest goes when what it says would go.
 DELETE FROM airfleet.lineage_event WHERE number IN (
-    SELECT number FROM airfleet.lineage_event WHERE arrived_at < clock_timestamp() - make_interval(days => %(days)s)
-    ORDER BY arrived_at LIMIT %(most)s
+    SELECT e.number FROM airfleet.lineage_event e
+    WHERE e.arrived_at < clock_timestamp() - make_interval(days => least(%(event_days)s, %(days)s)) AND (
+        e.arrived_at < clock_timestamp() - make_interval(days => %(days)s)
+        OR (e.is_read AND NOT EXISTS (SELECT FROM airfleet.lineage_delivery d WHERE d.event = e.number))
+    )
+    ORDER BY e.arrived_at LIMIT %(most)s
 )
 
 -- name: prune_uses
@@ -96,6 +101,10 @@ DELETE FROM airfleet.user_span WHERE (file, place) IN (
     SELECT file, place FROM airfleet.user_span WHERE arrived_at < clock_timestamp() - make_interval(days => %(days)s)
     ORDER BY arrived_at LIMIT %(most)s
 )
+
+-- name: prune_spools
+-- A host that said nothing for so long has removed its files, or is gone.
+DELETE FROM airfleet.record_spool WHERE told_at < clock_timestamp() - make_interval(secs => %(oldest_s)s)
 
 -- name: count
 INSERT INTO airfleet.record_total (kind, amount) VALUES (%(kind)s, %(amount)s)

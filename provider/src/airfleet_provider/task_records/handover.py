@@ -14,7 +14,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ ANSWER_S = 2.0
 MOST_LEFT, LEFT_S = 3, 120.0
 # Files that are kept while nothing takes them. The oldest go first.
 MOST_FILES, OLDEST_S = 2000, 3 * 86_400.0
+# Files of which it is found out whether a task still writes to them, before they count as left behind.
+MOST_PROBED = 50
 # What the API answers once the records are in the database, and where they never will be. After any other answer the
 # file stays: 403 says that the token has ended, 404 that the API is of an earlier version.
 TAKEN, REFUSED = range(200, 300), frozenset({410, 413, 422})
@@ -53,6 +55,8 @@ class RecordHandover:
     instance: str
     has_spans: bool = False
     wall: Callable[[], float] = time.time
+    # The age of each file of an earlier attempt that waits here.
+    _left: dict[str, float] = field(default_factory=dict)
 
     def prepare(self) -> dict[str, str]:
         """Return the variables for the processes of the task, and make the folder."""
@@ -73,14 +77,17 @@ class RecordHandover:
         try:
             names = sorted(one.name for one in Path(self.folder).iterdir())
             own = [name for name in names if name.startswith(f"{self.instance}.")]
+            ages = self._find_ages([name for name in names if name not in own])
+            self._left = self._find_left(ages)
             for name in own:
                 if self._hand_over(name) is FileOutcome.LATER:
                     return
-            self._finish_others([name for name in names if name not in own])
+            self._finish_others(ages)
         except Exception as error:
             log.info("records of tasks wait in %s: %s: %s", self.folder, type(error).__name__, error)
 
-    def _finish_others(self, names: list[str]) -> None:
+    def _find_ages(self, names: list[str]) -> dict[str, float]:
+        """Return the seconds since each file was last written, the oldest first."""
         ages = {}
         for name in names:
             if task_records.read_name(name):
@@ -88,10 +95,28 @@ class RecordHandover:
                     ages[name] = self.wall() - Path(self.folder, name).stat().st_mtime
                 except OSError:
                     continue
-        oldest = sorted(ages, key=lambda name: -ages[name])
+        return dict(sorted(ages.items(), key=lambda one: -one[1]))
+
+    def _find_left(self, ages: dict[str, float]) -> dict[str, float]:
+        """Return the files that an attempt left behind. One to which a task still writes is none."""
+        old = {name: age for name, age in ages.items() if age > LEFT_S}
+        written = {name for name in list(old)[:MOST_PROBED] if self._is_written(name)}
+        return {name: age for name, age in old.items() if name not in written}
+
+    def _is_written(self, name: str) -> bool:
+        try:
+            with open(Path(self.folder, name), "rb", buffering=0, opener=_open_plainly) as file:
+                return _is_locked(file.fileno())
+        except OSError:
+            return False
+
+    def _finish_others(self, ages: dict[str, float]) -> None:
+        oldest = list(ages)
         drop = [name for place, name in enumerate(oldest) if ages[name] > OLDEST_S or len(oldest) - place > MOST_FILES]
         for name in drop:
             Path(self.folder, name).unlink(missing_ok=True)
+        for name in drop:
+            self._left.pop(name, None)
         if drop:
             log.warning("%d files of records of tasks were removed: nothing took them for too long", len(drop))
         taken = 0
@@ -107,6 +132,7 @@ class RecordHandover:
         if read is None:
             return FileOutcome.DONE
         path = Path(self.folder, name)
+        self._left.pop(name, None)
         try:
             file = open(path, "rb", buffering=0, opener=_open_plainly)  # noqa: SIM115 - only an error of this is caught
         except OSError:
@@ -131,6 +157,8 @@ class RecordHandover:
     def _send(self, read: tuple[str, str], content: bytes) -> bool:
         """Send records, and return whether the API wants them no more: it has them, or refuses them for ever."""
         headers = {"Content-Type": "application/x-ndjson", "Airfleet-Instance": read[0], "Airfleet-File": read[1]}
+        # What is left here when this file is gone.
+        headers["Airfleet-Spool"] = f"{len(self._left)} {int(max(self._left.values(), default=0.0))}"
         # `send` and not `request`: Airflow's client would repeat that for minutes.
         request = self.client.build_request(
             "PUT", task_records.REPORT_TO, content=content, headers=headers, timeout=ANSWER_S

@@ -10,7 +10,13 @@ from airfleet.spec.openlineage import OpenLineage
 from airfleet.spec.sections.notifications import is_in_clear
 from airfleet.spec.sections.references import Reference
 from airfleet.spec.sections.section import Section, check_base_url, rule, shaped
-from airfleet_provider.contract.openlineage_policy import KEPT_DAYS, BackendKind, LineageBackend, OpenLineagePolicy
+from airfleet_provider.contract.openlineage_policy import (
+    EVENT_DAYS,
+    KEPT_DAYS,
+    BackendKind,
+    LineageBackend,
+    OpenLineagePolicy,
+)
 
 
 def _url(url: str) -> str:
@@ -64,7 +70,11 @@ class OpenLineageSection(Section):
     )
     keep_days: Annotated[int, Field(ge=1, le=3650)] = Field(
         default=KEPT_DAYS,
-        description="Days for which events are kept, and datasets and columns after an event named them last.",
+        description="Days for which datasets, columns and spans are kept after an event or a task named them last.",
+    )
+    event_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        default=EVENT_DAYS,
+        description="Days for which an event itself is kept, once it was read and every backend has it.",
     )
     backends: dict[BackendName, LineageBackendSection] = Field(
         default={},
@@ -80,4 +90,6 @@ def convert(written: OpenLineageSection, fleet: str) -> OpenLineage:
         for name, one in written.backends.items()
     )
     tokens = {name: one.token.convert() for name, one in written.backends.items() if one.token is not None}
-    return OpenLineage(OpenLineagePolicy(backends, written.keep_days), written.namespace or fleet, tokens)
+    return OpenLineage(
+        OpenLineagePolicy(backends, written.keep_days, written.event_days), written.namespace or fleet, tokens
+    )

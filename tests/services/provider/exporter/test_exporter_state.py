@@ -180,3 +180,39 @@ def test_traces_that_wait_and_totals_of_those_that_do_not(database: servers.Serv
     assert 100 <= found("airfleet_traces_oldest_seconds")[()] < 1000
     assert found("airfleet_traces_runs_total") == {("sent",): 0, ("given up",): 2}
     assert found("airfleet_traces_spans_total") == {("sent",): 40, ("rejected",): 0}
+
+
+def test_records_that_wait_for_a_backend_and_on_a_host(database: servers.Server) -> None:
+    database.query(
+        "TRUNCATE airfleet.lineage_event, airfleet.lineage_delivery, airfleet.record_total, airfleet.record_spool"
+    )
+    event = (
+        "WITH event AS (INSERT INTO airfleet.lineage_event (file, place, instance, is_read, body)"
+        " VALUES (gen_random_uuid(), 1, gen_random_uuid(), %s, '{}') RETURNING number)"
+        " INSERT INTO airfleet.lineage_delivery (backend, event, since)"
+        " SELECT 'marquez', number, now() - interval '100 s' FROM event"
+    )
+    for is_read in (True, True, False):
+        database.query(event, is_read)
+    database.query("INSERT INTO airfleet.record_total VALUES ('events read', 7), ('events given up', 2), ('cut', 1)")
+    database.query(
+        "INSERT INTO airfleet.record_spool VALUES ('10.0.0.7', 3, 500, now() - interval '100 s'),"
+        " ('10.0.0.8', 0, 0, now() - interval '100 s')"
+    )
+    board = Board()
+    loop = StateLoop(
+        board, LabelLimits(), Queues((), False), [], hosts={"10.0.0.7": "w1"}, backends=("datahub", "marquez")
+    )
+    found = read(database, loop, board, "state")
+    assert found("airfleet_lineage_waiting") == {("datahub",): 0, ("marquez",): 3}
+    oldest = found("airfleet_lineage_oldest_seconds")
+    assert oldest["datahub",] == 0
+    assert oldest["marquez",] >= 100
+    assert found("airfleet_lineage_unread") == {(): 1}
+    totals = found("airfleet_lineage_events_total")
+    assert totals == {("read",): 7, ("sent",): 0, ("given up",): 2, ("unknown",): 0}
+    assert found("airfleet_records_cut_total") == {(): 1}
+    assert found("airfleet_record_spool_files") == {("w1",): 3, ("10.0.0.8",): 0}
+    spools = found("airfleet_record_spool_oldest_seconds")
+    assert spools["w1",] >= 600, "it has got older since the supervisor said so"
+    assert spools["10.0.0.8",] == 0

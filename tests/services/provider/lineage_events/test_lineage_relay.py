@@ -221,7 +221,7 @@ def platform(dsn: str, tmp_path: Path) -> Iterator[LineagePlatform]:
         one.query("TRUNCATE task_instance, task_instance_history")
         one.query(
             "TRUNCATE airfleet.lineage_event, airfleet.lineage_delivery, airfleet.dataset_use, airfleet.column_use,"
-            " airfleet.record_total"
+            " airfleet.record_total, airfleet.record_spool"
         )
         yield one
         one.stop()
@@ -455,6 +455,49 @@ def test_what_is_old_goes_however_much_it_is(platform: LineagePlatform) -> None:
     )
     platform.turn()
     assert not platform.query("SELECT file FROM airfleet.user_span UNION ALL SELECT file FROM airfleet.lineage_event")
+
+
+def test_an_event_is_kept_while_something_still_needs_it(platform: LineagePlatform) -> None:
+    """What was read and delivered goes after a week. What waits stays, whatever its age, until it is given up."""
+    add = (
+        "INSERT INTO airfleet.lineage_event (file, place, instance, arrived_at, is_read, body)"
+        " VALUES (gen_random_uuid(), 1, gen_random_uuid(), now() - make_interval(days => %s), %s, %s) RETURNING number"
+    )
+    for days, is_read, name in ((8, True, "done"), (6, True, "young"), (8, True, "waits"), (8, False, "unread")):
+        [event] = platform.query(add, days, is_read, json.dumps({"name": name}))
+        if name == "waits":
+            platform.query("INSERT INTO airfleet.lineage_delivery VALUES ('marquez', %s, 0, now())", event["number"])
+    platform.query(
+        "INSERT INTO airfleet.dataset_use VALUES ('d', 't', 'n', 'x', true, now() - interval '60 days', 'r')"
+    )
+    with connect({"conninfo": platform.dsn}, "prune") as connection:
+        store.prune(connection, ["marquez"], platform.policy.keep_days)
+        assert not store.prune_some(connection, platform.policy.keep_days, platform.policy.event_days)
+    kept = platform.query("SELECT body::jsonb ->> 'name' AS name FROM airfleet.lineage_event")
+    assert sorted(one["name"] for one in kept) == ["unread", "waits", "young"]
+    assert platform.query("SELECT name FROM airfleet.dataset_use"), "what events said is kept for `keep_days`"
+
+
+def test_a_host_says_how_many_files_earlier_attempts_have_left(
+    platform: LineagePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its supervisors see the folder of a host, so an alert knows of it what they say."""
+    running = platform.add_attempt(task="long")
+    writer = RecordWriter(platform.hand_over(running).prepare())
+    assert writer.write(RecordKind.OPENLINEAGE, {"at": "the start"})
+    for number in range(5):
+        leave_records(platform, platform.add_attempt(task=f"left{number}"))
+    told = "SELECT host, files, oldest_s FROM airfleet.record_spool"
+    for waiting in (2, 0):
+        sender = platform.add_attempt(task="next")
+        platform.emit(sender, monkeypatch, make_event())
+        platform.hand_over(sender).finish()
+        [spool] = platform.query(told)
+        assert (spool["host"], spool["files"]) == ("w1", waiting), "what a task still writes to is not left"
+        assert (spool["oldest_s"] >= 3000) is (waiting > 0)
+    platform.query("UPDATE airfleet.record_spool SET told_at = now() - interval '4 days'")
+    platform.turn()
+    assert not platform.query(told), "a host that is gone is no alert for ever"
 
 
 def test_an_attempt_that_hands_over_events_without_end_fills_no_database(platform: LineagePlatform) -> None:

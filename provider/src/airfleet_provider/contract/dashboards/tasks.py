@@ -247,6 +247,20 @@ DAGS = Dashboard(
             'sum by (rule) (increase(airfleet_sla_ended_total{state="met"}[30d]))'
             " / (sum by (rule) (increase(airfleet_sla_ended_total[30d])) > 0)",
         ),
+        lines(
+            "Lineage that waits",
+            "Events of OpenLineage that a backend does not have yet.",
+            PanelUnit.COUNT,
+            Query("airfleet_lineage_waiting", "{{backend}}"),
+            Query("airfleet_lineage_unread", "not read yet"),
+        ),
+        lines(
+            "Records on hosts",
+            "Age of the oldest file of events and spans that waits on a host.",
+            PanelUnit.SECONDS,
+            Query("airfleet_record_spool_oldest_seconds", "{{host}}"),
+            limit=7200,
+        ),
         lines("Dags", "Dags by state.", PanelUnit.COUNT, Query("airfleet_dags", "{{state}}"), width=24),
     ),
 )
