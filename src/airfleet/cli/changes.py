@@ -25,6 +25,8 @@ READS = frozenset(
             "incident",
             "lineage",
             "catalog build",
+            "image build",
+            "image recipe",
             "machines hosts",
             "machines list",
             "machines plan",

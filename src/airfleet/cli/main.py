@@ -36,7 +36,7 @@ VERBS = (
         "lineage",
         "catalog",
     ),
-    *("machines", "migrate", "export", "sbom"),
+    *("machines", "image", "migrate", "export", "sbom"),
     *("access", "audit", "breaker", "limit", "airflow", "docs"),
 )
 # The attribute of a callback that `watch` has replaced.

@@ -9,6 +9,7 @@ import sys
 import click
 
 from machines import bed as beds
+from machines import hypervisor
 from machines.bed import Bed
 from machines.image import Recipe, ensure_image
 from machines.needs import why_not
@@ -140,6 +141,12 @@ def check() -> None:
     """Say whether machines can run here: exit code 0, or 1 and the reason."""
     if reason := why_not():
         raise MachineError(reason)
+
+
+@main.command()
+def driver() -> None:
+    """Make machines for `machines` in fleet.yaml: read one request from stdin, and write the answer to stdout."""
+    click.echo(json.dumps(hypervisor.answer(json.load(sys.stdin))))
 
 
 @main.command(hidden=True)

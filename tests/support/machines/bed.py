@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -116,11 +116,7 @@ class Bed:
         paper = self.layout
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"bed {paper.bed}", "-f", paper.key)
         write(paper.ssh_config, layout.render_ssh_config(paper), 0o600)
-        run("ip", "link", "add", paper.bridge, "type", "bridge")
-        run("ip", "address", "add", f"{paper.gateway}/24", "dev", paper.bridge)
-        run("ip", "link", "set", paper.bridge, "up")
-        run("nft", "-f", "-", text=layout.render_rules(paper))
-        Path("/run/dbus").mkdir(exist_ok=True)
+        _make_network(paper)
         keys = _each(lambda one: _furnish(one, image), self.machines)
         write(paper.known_hosts, layout.render_known_hosts(paper, dict(zip(paper.names, keys, strict=True))), 0o600)
         _each(Machine.power_on, self.machines)
@@ -129,6 +125,36 @@ class Bed:
         """Start a process that removes the bed after its owner has ended or was killed."""
         watcher = [sys.executable, "-m", "machines", "watch", self.layout.bed]
         start(f"exec {shlex.join(watcher)}", environment={"PYTHONPATH": str(Path(__file__).parents[1])})
+
+
+def extend(bed: str, name: str) -> Bed:
+    """Return a bed with a place for one more machine, which stays until it is destroyed. The bed is made if need be.
+
+    A place that a former machine of this name had is the place of the new one. Interrupted at any line, it goes on.
+    """
+    _check_names(bed, (name,))
+    if reason := why_not():
+        raise MachineError(f"no machines can run here: {reason}")
+    found = _read(find_home() / "beds" / bed) or _claim(bed, (name,), None)
+    if name not in found.layout.names:
+        names = (*found.layout.names, name)
+        _check_names(bed, names)
+        found = Bed(replace(found.layout, names=names))
+        _record(found)
+    _make_network(found.layout)
+    return found
+
+
+def _make_network(paper: Layout) -> None:
+    """Make the bridge of a bed with its rules, where they are not yet."""
+    if not Path(f"/sys/class/net/{paper.bridge}").exists():
+        run("ip", "link", "add", paper.bridge, "type", "bridge")
+    run("ip", "address", "replace", f"{paper.gateway}/24", "dev", paper.bridge)
+    run("ip", "link", "set", paper.bridge, "up")
+    if paper.table not in run("nft", "list", "tables", "ip"):
+        # All tables of one text come in one transaction.
+        run("nft", "-f", "-", text=layout.render_rules(paper))
+    Path("/run/dbus").mkdir(exist_ok=True)
 
 
 def find_beds() -> tuple[Bed, ...]:
@@ -175,10 +201,15 @@ def _claim(bed: str, names: tuple[str, ...], owner: Owner | None) -> Bed:
             _open_way_out()
         net = layout.choose_net([one.layout.net for one in find_beds()], run("ip", "route", "show", "table", "all"))
         made = Bed(Layout(bed, net, names, beds / bed), owner)
-        said = {"bed": bed, "net": net, "names": names, "owner": [owner.pid, owner.started] if owner else None}
         (beds / bed).mkdir(parents=True, mode=0o700)
-        write(beds / bed / "bed.json", json.dumps(said))
+        _record(made)
         return made
+
+
+def _record(bed: Bed) -> None:
+    paper, owner = bed.layout, bed.owner
+    said = {"bed": paper.bed, "net": paper.net, "names": paper.names}
+    write(paper.folder / "bed.json", json.dumps({**said, "owner": [owner.pid, owner.started] if owner else None}))
 
 
 def _read(folder: Path) -> Bed | None:
@@ -192,17 +223,8 @@ def _read(folder: Path) -> Bed | None:
 
 def _furnish(machine: Machine, image: Path) -> str:
     """Make the disk of a machine with its own files; return its public SSH key."""
-    folder, root = machine.layout.folder_of(machine.seat), machine.root
-    disk = folder / "disk"
-    for one in (disk, root):
-        one.mkdir(parents=True)
-    run("truncate", f"--size={_DISK}", folder / "disk.img")
-    run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", folder / "disk.img")
-    run("mount", "-o", "loop,discard", folder / "disk.img", disk)
-    (disk / "upper").mkdir()
-    (disk / "work").mkdir()
-    options = f"lowerdir={image},upperdir={disk / 'upper'},workdir={disk / 'work'}"
-    run("mount", "-t", "overlay", "overlay", "-o", options, root)
+    root = machine.root
+    make_disk(machine, image)
     write(root / "etc/hostname", f"{machine.name}\n")
     write(root / "etc/hosts", layout.render_hosts(machine.layout, machine.seat))
     write(root / "etc/machine-id", f"{secrets.token_hex(16)}\n")
@@ -215,6 +237,21 @@ def _furnish(machine: Machine, image: Path) -> str:
     write(authorized, machine.layout.key.with_suffix(".pub").read_text(), 0o600)
     os.chown(authorized, int(user[2]), int(user[3]))
     return " ".join(key.with_suffix(".pub").read_text().split()[:2])
+
+
+def make_disk(machine: Machine, image: Path) -> None:
+    """Make the disk of a machine, and mount it over the image as the machine's root."""
+    folder, root = machine.layout.folder_of(machine.seat), machine.root
+    disk = folder / "disk"
+    for one in (disk, root):
+        one.mkdir(parents=True)
+    run("truncate", f"--size={_DISK}", folder / "disk.img")
+    run("mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", folder / "disk.img")
+    run("mount", "-o", "loop,discard", folder / "disk.img", disk)
+    (disk / "upper").mkdir()
+    (disk / "work").mkdir()
+    options = f"lowerdir={image},upperdir={disk / 'upper'},workdir={disk / 'work'}"
+    run("mount", "-t", "overlay", "overlay", "-o", options, root)
 
 
 def _destroy(paper: Layout) -> None:

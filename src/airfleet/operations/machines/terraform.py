@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from airfleet.errors import UsageError
 from airfleet.operations.machines.driver import UserData
 from airfleet.operations.machines.ec2_types import choose_type
+from airfleet.operations.machines.hcl import HclExpression, quote
 from airfleet.operations.machines.hosts import describe_host
 from airfleet.spec.machines import GIB, Ec2, MachineGroup, Machines, Vsphere
 
@@ -31,32 +32,12 @@ def write(machines: Machines, *, fleet: str, user_data: UserData) -> str:
     else:
         hint = "write `driver: vsphere` or `driver: ec2`"
         raise UsageError("Terraform does not know the driver command", where="machines.driver", hint=hint)
-    return json.dumps(_quote(body), indent=2) + "\n"
+    return json.dumps(quote(body), indent=2) + "\n"
 
 
-class TerraformExpression(str):
-    """A text that Terraform evaluates. Every other text in the configuration is one of a user."""
-
-    __slots__ = ()
-
-
-def _quote(value: object) -> object:
-    """Return a value in whose texts, also in keys, Terraform evaluates nothing but expressions of this module."""
-    match value:
-        case TerraformExpression():
-            return value
-        case str():
-            return value.replace("${", "$${").replace("%{", "%%{")
-        case dict():
-            return {_quote(key): _quote(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_quote(inner) for inner in value]
-    return value
-
-
-def _refer(path: str) -> TerraformExpression:
+def _refer(path: str) -> HclExpression:
     """Return the reference to an attribute of another block."""
-    return TerraformExpression(f"${{{path}}}")
+    return HclExpression(f"${{{path}}}")
 
 
 def _encode(text: str) -> str:

@@ -1,0 +1,169 @@
+"""Build an image as a root file system: a folder, or a tar file, that a machine with systemd boots from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from airfleet.components.host_model import HostMachine, System
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.image.contents import ImageContents, ImageStep
+from airfleet.operations.image.kit import write_kit
+from airfleet.runners.fleet.apply import debian_packages
+from airfleet.runners.fleet.packaging import airflow_archive
+from airfleet.runners.fleet.plan import steps
+from airfleet.runners.fleet.plan.steps import Install
+from airfleet.shell_script import render_script
+from airfleet.workspace import file_lock
+
+SUITES = {"Debian 12": "bookworm", "Debian 13": "trixie", "Ubuntu 22.04": "jammy", "Ubuntu 24.04": "noble"}
+TARS = (".tar", ".tar.gz", ".tar.xz", ".tar.zst")
+_SHIPPED = "packages of the system"
+
+
+@dataclass(frozen=True, slots=True)
+class RootBase:
+    """What a root file system starts from: a folder or tar file `given`, or packages of the `mirror`."""
+
+    given: Path | None = None
+    mirror: str = ""
+
+
+def check_output(output: Path, base: RootBase) -> None:
+    """Check what a user asked for.
+
+    Raises:
+        UsageError: The output exists, or the base does not, or the mirror has a login.
+        AirfleetError: The user is not root, or a program is missing.
+    """
+    if output.exists():
+        raise UsageError("it exists already", where=str(output), hint="name a new file or folder")
+    if base.given is not None and not base.given.exists():
+        raise UsageError("it does not exist", where=str(base.given), hint="name a folder or a tar file")
+    if urlsplit(base.mirror).username is not None:
+        # The URL stays in the image, and so on every machine.
+        raise UsageError("the URL of the mirror has a login", where="--mirror", hint="give apt the login elsewhere")
+    if os.geteuid():
+        raise AirfleetError("to build a root file system takes root", hint="sudo airfleet image build, or image recipe")
+    needed = ["setpriv", "unshare", "chroot", "tar", *([] if base.given else ["debootstrap"])]
+    if missing := [name for name in needed if not shutil.which(name)]:
+        raise AirfleetError(f"not installed here: {', '.join(missing)}", hint="apt-get install debootstrap util-linux")
+
+
+def build_root(
+    contents: ImageContents, output: Path, base: RootBase, tell: Callable[[str], None], *, cache: Path
+) -> None:
+    """Build the image. It has its name only when it is complete; what a killed build left, the next one removes.
+
+    One image is built at a time.
+
+    Raises:
+        AirfleetError: A program fails, or packages cannot be fetched.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with file_lock.wait_and_hold(cache.with_name("image.lock")):
+        _build(contents, output, base, tell, cache)
+
+
+def _build(contents: ImageContents, output: Path, base: RootBase, tell: Callable[[str], None], cache: Path) -> None:
+    draft = output.with_name(f".{output.name}.part")
+    _remove(draft)
+    draft.mkdir(mode=0o700)
+    try:
+        root = draft / "root"
+        tell("base: copying" if base.given else f"base: {SUITES[contents.system.name]} from its mirror")
+        _make_base(contents.system, root, base)
+        _furnish(contents, root, draft, tell, cache)
+        made = draft / "root"
+        if output.name.endswith(TARS):
+            made = draft / output.name
+            tell(f"packing {output.name}")
+            _run("tar", "--numeric-owner", "--xattrs", "-C", str(root), "-caf", str(made), ".")
+        _run("sync", "-f", str(made))
+        made.rename(output)
+    finally:
+        _remove(draft)
+
+
+def _furnish(contents: ImageContents, root: Path, work: Path, tell: Callable[[str], None], cache: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=work, prefix="kit-") as name:
+        archives = {one.digest: airflow_archive.ensure(one, cache, tell) for one in contents.recipes}
+        tell(f"fetching {len(contents.packages)} packages with what they need")
+        # Packages that are there already are fetched where a newer version is: no image starts with old ones.
+        wanted = tuple(sorted({*contents.packages, *list_installed(root)}))
+        archives[_SHIPPED] = _ship(contents, root, wanted, Path(name) / "packages.tar", cache)
+        install = ImageStep("install the packages of the system", steps.script(Install(wanted, _SHIPPED)), _SHIPPED)
+        kit = Path(name) / "kit"
+        write_kit(contents, kit, archives, install)
+        tell("preparing")
+        enter = render_script(__package__, "enter_root", ROOT=root, KIT=kit)
+        # If this process is killed, no orphan goes on in a folder that the next build removes.
+        _run(
+            "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", enter
+        )
+
+
+def _ship(contents: ImageContents, root: Path, wanted: tuple[str, ...], tar: Path, cache: Path) -> Path:
+    machine = HostMachine(contents.system, contents.arch, 0, 0, ())
+    status = (root / debian_packages.STATUS.lstrip("/")).read_text()
+    debs = debian_packages.fetch(machine, wanted, status, cache.with_name("packages"))
+    with tarfile.open(tar, "w") as packed:
+        for deb in debs:
+            packed.add(deb, deb.name)
+    return tar
+
+
+def _make_base(system: System, root: Path, base: RootBase) -> None:
+    if base.given is None:
+        words = [*(["--variant=minbase"]), SUITES[system.name], str(root)]
+        _run("debootstrap", *words, *([base.mirror] if base.mirror else []))
+    elif base.given.is_dir():
+        _run("cp", "-a", "--reflink=auto", str(base.given), str(root))
+    else:
+        root.mkdir()
+        _run("tar", "--numeric-owner", "--xattrs", "-C", str(root), "-xaf", str(base.given))
+
+
+def read_base(base: RootBase) -> tuple[str, str]:
+    """Return ID and VERSION_ID of the system that the image will have: that of the base, or of this machine."""
+    given, name = base.given, "etc/os-release"
+    if given is None:
+        return debian_packages.read_system(debian_packages.OS_RELEASE.read_text())
+    if given.is_dir():
+        found = next((one for one in (given / "usr/lib/os-release", given / name) if one.is_file()), None)
+        return debian_packages.read_system(found.read_text() if found else "")
+    with tarfile.open(given) as tar:
+        for entry in tar:
+            if entry.name.removeprefix("./") == "usr/lib/os-release" and (file := tar.extractfile(entry)):
+                return debian_packages.read_system(file.read().decode(errors="replace"))
+    return ("", "")
+
+
+def list_installed(root: Path) -> Iterator[str]:
+    """Yield the names of the packages that are installed in a root file system."""
+    text = (root / debian_packages.STATUS.lstrip("/")).read_text()
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and line[0] != " ")
+        if fields.get("Status", "").endswith(" ok installed"):
+            yield fields["Package"]
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
+        raise AirfleetError(f"{argv[0]} failed: {' / '.join(said) or done.returncode}", where="airfleet image build")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a draft. Nothing is mounted in it: mounts were those of a process that has ended."""
+    if folder.exists():
+        shutil.rmtree(folder)
