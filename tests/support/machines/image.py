@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from machines import carried, layout
@@ -50,7 +50,10 @@ _PLAIN_FILES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an image is made of; `fetched` packages lie in apt's cache, ready to be installed without a download."""
+    """What an image is made of; `fetched` packages lie in apt's cache, ready to be installed without a download.
+
+    `added` packages are installed in a copy of the image without them.
+    """
 
     suite: str = "bookworm"
     packages: tuple[str, ...] = (
@@ -58,10 +61,12 @@ class Recipe:
         "openssh-server", "procps", "python3", "sudo", "systemd", "systemd-sysv", "udev",
     )  # fmt: skip
     fetched: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     def digest(self, of_box: Carried) -> str:
         """Names the image: another recipe, or another configuration of this box, is another image."""
-        made_of = [asdict(self), _SETUP, {name: text for name, (text, _) in _PLAIN_FILES.items()}, of_box.mirror]
+        own = {name: value for name, value in asdict(self).items() if name != "added" or value}
+        made_of = [own, _SETUP, {name: text for name, (text, _) in _PLAIN_FILES.items()}, of_box.mirror]
         made_of.append({name: hashlib.sha256(content).hexdigest() for name, content in sorted(of_box.files.items())})
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -114,7 +119,10 @@ def ensure_image(recipe: Recipe | None = None) -> Path:
             part = images / f".{image.name}.part"
             _discard(part)
             try:
-                _build(recipe, of_box, part)
+                if recipe.added:
+                    _add(ensure_image(replace(recipe, added=())), part, recipe.added)
+                else:
+                    _build(recipe, of_box, part)
                 part.rename(image)
                 os.utime(image)
             finally:
@@ -137,6 +145,14 @@ def _build(recipe: Recipe, of_box: Carried, root: Path) -> None:
         _lay(root / bundle, of_box.files[bundle], 0o644)
     if recipe.fetched:
         _fetch(root, recipe.fetched)
+
+
+def _add(image: Path, root: Path, packages: tuple[str, ...]) -> None:
+    run("cp", "-a", image, root)
+    _enter(root, "apt-get", "update", "--quiet=2", timeout_s=600)
+    install = ("apt-get", "install", "--quiet=2", "--yes", "--no-install-recommends", *packages)
+    _enter(root, "env", "DEBIAN_FRONTEND=noninteractive", *install, timeout_s=1500)
+    _enter(root, "apt-get", "clean")
 
 
 def _fetch(root: Path, packages: tuple[str, ...]) -> None:

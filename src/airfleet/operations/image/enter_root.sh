@@ -2,7 +2,6 @@
 # Runs the folder KIT in the root file system ROOT. `unshare` gave this shell its own mounts and processes, so that
 # nothing stays behind when it ends, however it ends.
 set -eu
-mount --make-rprivate /
 mkdir -p "$ROOT/proc" "$ROOT/dev" "$ROOT/run" "$ROOT/tmp"
 mount -t proc proc "$ROOT/proc"
 mount --rbind /dev "$ROOT/dev"

@@ -26,6 +26,12 @@ from airfleet.workspace import file_lock
 SUITES = {"Debian 12": "bookworm", "Debian 13": "trixie", "Ubuntu 22.04": "jammy", "Ubuntu 24.04": "noble"}
 TARS = (".tar", ".tar.gz", ".tar.xz", ".tar.zst")
 _SHIPPED = "packages of the system"
+# Runs a program whose mounts nobody else sees, and which ends, with all that it started, when this process is killed.
+# So no mount and no orphan is left in a folder that the next build removes.
+_APART = (
+    *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"),
+    *("--pid", "--fork", "--kill-child"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +129,9 @@ def _ship(contents: ImageContents, root: Path, wanted: tuple[str, ...], tar: Pat
 
 def _make_base(system: System, root: Path, base: RootBase) -> None:
     if base.given is None:
-        words = [*(["--variant=minbase"]), SUITES[system.name], str(root)]
-        _run("debootstrap", *words, *([base.mirror] if base.mirror else []))
+        words = ["--variant=minbase", SUITES[system.name], str(root)]
+        # debootstrap mounts /proc in the folder.
+        _run(*_APART, "debootstrap", *words, *([base.mirror] if base.mirror else []))
     elif base.given.is_dir():
         _run("cp", "-a", "--reflink=auto", str(base.given), str(root))
     else:
@@ -164,6 +171,13 @@ def _run(*argv: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a draft. Nothing is mounted in it: mounts were those of a process that has ended."""
+    """Remove a draft.
+
+    Raises:
+        AirfleetError: Something is mounted in it, which would be emptied too.
+    """
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    if inside := [one for one in mounted if one.startswith(f"{folder.absolute()}/")]:
+        raise AirfleetError(f"{inside[0]} is mounted", where=str(folder), hint=f"umount {inside[0]}")
     if folder.exists():
         shutil.rmtree(folder)
