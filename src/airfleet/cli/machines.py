@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,6 +133,40 @@ def destroy_command(names: tuple[str, ...], project: Path, state: Path | None, y
     session = _open(project, state)
     confirm(f"destroy {', '.join(names)} and all data on them?", yes=yes)
     session.destroy(names)
+
+
+@command.command("sizes")
+@options.project
+@options.state
+@click.option(
+    "--since", default="14d", show_default=True, help="Attempts that ended from this moment, or `2h` ago, on."
+)
+@options.as_json
+def sizes_command(project: Path, state: Path | None, since: str, as_json: bool) -> None:
+    """Say which sizes would fit the groups of workers, by what their tasks used. Nothing is changed.
+
+    \b
+    Example:
+      airfleet machines sizes --since 30d
+    """
+    from airfleet.operations.machines.sizes import advise  # noqa: PLC0415 - `--help` needs none of it
+    from airfleet.operations.usage import read_usage  # noqa: PLC0415
+
+    place, fleet, machines = _read(project)
+    moment = options.read_since(since, datetime.now(UTC))
+    found, _ = read_usage(place, state, since=moment, dag=None, task=None, pool=None, with_run_times=False)
+    advice = advise(machines.groups, fleet.pools, found)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in advice], indent=2))
+        return
+    if not advice:
+        say("fleet.yaml has no group of machines for workers alone")
+    for one in advice:
+        has = f"{one.cpus} CPUs, {one.memory >> 30} GiB"
+        fits = (
+            "" if one.fitting_memory is None else f"; {one.fitting_cpus} CPUs, {one.fitting_memory >> 30} GiB would fit"
+        )
+        click.echo(f"{one.group}: {has}{fits} ({one.why})")
 
 
 @command.command("user-data")
