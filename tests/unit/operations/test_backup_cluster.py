@@ -7,7 +7,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,14 +19,18 @@ from airfleet.operations.backup.embedded import cluster
 from airfleet.operations.backup.embedded.cluster import Cluster
 from airfleet.runners.local import ports
 from airfleet.spec.secrets import Secret
+from clocks import MadeUpClock
 
 STARTING = ("57P03", "the database system is not yet accepting connections")
 WRONG = ("28P01", 'password authentication failed for user "postgres"')
 
 
 @contextmanager
-def server(*refusals: tuple[str, str]) -> Iterator[int]:
-    """The port of a server that answers like PostgreSQL, with one refusal after another; the last one stays."""
+def server(*refusals: tuple[str, str], asked: Callable[[], None] = lambda: None) -> Iterator[int]:
+    """The port of a server that answers like PostgreSQL, with one refusal after another; the last one stays.
+
+    `asked` is called before each answer.
+    """
     left = list(refusals)
 
     def answer(connection: socket.socket) -> None:
@@ -36,6 +41,7 @@ def server(*refusals: tuple[str, str]) -> Iterator[int]:
                 if code != 196608:  # what asks for encryption
                     connection.sendall(b"N")
                     continue
+                asked()
                 state, text = left.pop(0) if len(left) > 1 else left[0]
                 fields = "".join(f"{kind}{value}\0" for kind, value in (("S", "FATAL"), ("C", state), ("M", text)))
                 body = fields.encode() + b"\0"
@@ -55,12 +61,17 @@ def server(*refusals: tuple[str, str]) -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
-def wait(folder: Path, port: int, code: str = "import time; time.sleep(60)") -> None:
+def wait(
+    folder: Path,
+    port: int,
+    code: str = "import time; time.sleep(600)",
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     log = folder / "log"
     log.touch()
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         try:
-            Cluster(folder, folder, folder, Secret("x"))._wait_writable(process, port, log)
+            Cluster(folder, folder, folder, Secret("x"), clock)._wait_writable(process, port, log)
         finally:
             process.kill()
 
@@ -80,19 +91,27 @@ def test_one_that_says_nothing_any_more_is_given_up(tmp_path: Path, monkeypatch:
         wait(tmp_path, port)
 
 
-def test_one_that_goes_on_recovering_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "STALLED_S", 1.0)
-    log = tmp_path / "log"
+def test_one_that_goes_on_recovering_is_waited_for(tmp_path: Path) -> None:
+    log, clock = tmp_path / "log", MadeUpClock()
     code = (
-        "import time\n"
-        f"file = open({str(log)!r}, 'a')\n"
-        "for number in range(12):\n"
-        "    print('restored log file', file=file, flush=True)\n"
-        "    time.sleep(0.2)\n"
-        "print('FATAL:  recovery ended before the target', file=file, flush=True)\n"
+        "import pathlib, time\n"
+        f"log = pathlib.Path({str(log)!r})\n"
+        "while log.read_text().count('restored') < 5:\n"
+        "    time.sleep(0.05)\n"
+        "with log.open('a') as file:\n"
+        "    file.write('FATAL:  recovery ended before the target\\n')\n"
     )
-    with server(STARTING) as port, pytest.raises(AirfleetError, match="recovery ended before the target"):
-        wait(tmp_path, port, code)
+
+    def recover() -> None:
+        clock.now += 0.9 * cluster.STALLED_S
+        with log.open("a") as file:
+            file.write("restored log file\n")
+
+    with (
+        server(STARTING, asked=recover) as port,
+        pytest.raises(AirfleetError, match="recovery ended before the target"),
+    ):
+        wait(tmp_path, port, code, clock)
 
 
 def test_one_that_does_not_listen_yet_is_waited_for(tmp_path: Path) -> None:

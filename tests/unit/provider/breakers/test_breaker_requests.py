@@ -72,7 +72,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Door], Coroutin
         async def tell() -> None:
             door = Door()
             try:
-                await asyncio.wait_for(story(door), 20)
+                await asyncio.wait_for(story(door), PATIENCE_S)
             finally:
                 door.reports.is_open.set()
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +41,7 @@ class Cluster:
     binaries: Path
     backups: Path
     superuser: Secret
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def wal(self) -> Path:
@@ -112,7 +113,7 @@ class Cluster:
             process.wait()
 
     def _wait_writable(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-        said, since = -1, time.monotonic()
+        said, since = -1, self.clock()
         while process.poll() is None:
             refusals = []
             for password in list_accepted(self.superuser):
@@ -129,8 +130,8 @@ class Cluster:
                 hint = "the passwords in .airfleet/secrets are not those of this backup"
                 raise AirfleetError(f"PostgreSQL refuses: {refusals[0]}", where=str(log), hint=hint)
             if (size := log.stat().st_size) != said:
-                said, since = size, time.monotonic()
-            elif time.monotonic() - since > STALLED_S:
+                said, since = size, self.clock()
+            elif self.clock() - since > STALLED_S:
                 what = f"PostgreSQL has neither started to serve nor logged anything for {STALLED_S:g} s"
                 raise AirfleetError(what, where=str(log), hint="its last lines are there")
             time.sleep(POLL_S)
