@@ -34,6 +34,11 @@ INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_nu
 VALUES (gen_random_uuid(), %s, %s, %s, -1, %s, %s, 1, 'default_pool', 1, %s, 1, now() - interval '50 s',
     now() - interval '49 s', now() - interval '46 s', now() - interval '16 s', 'ended', ''::bytea)
 """
+# Statements come one after another, on a busy machine seconds later. These tasks have the same times.
+AT_ONCE = """
+UPDATE task_instance SET scheduled_dttm = now() - interval '50 s', queued_dttm = now() - interval '49 s',
+    start_date = now() - interval '46 s', end_date = now() - interval '16 s'
+"""
 LOG = """
 INSERT INTO log (dttm, event, dag_id, run_id, task_id, map_index, try_number)
 SELECT coalesce((SELECT start_date FROM task_instance WHERE task_id = one.task_id), now()), one.* FROM
@@ -240,12 +245,15 @@ def test_a_wait_for_a_full_pool_or_for_the_run_is_no_late_start(bench: Bench) ->
         " max_active_tasks, max_consecutive_failed_dag_runs, has_task_concurrency_limits)"
         " VALUES ('b', false, false, 'x', '', '[]', 1, 0, false)"
     )
-    for number, (dag, state, pool) in enumerate(
-        (("a", "running", "few"), ("a", "scheduled", "few"), ("a", "scheduled", "few"), ("b", "running", "wide"),
-         ("b", "scheduled", "wide"), ("c", "running", "wide"), ("c", "scheduled", "wide"))
-    ):  # fmt: skip
+    tasks = (
+        ("a", "running", "few"), ("a", "scheduled", "few"), ("a", "scheduled", "few"), ("b", "running", "wide"),
+        ("b", "scheduled", "wide"), ("c", "running", "wide"), ("c", "scheduled", "wide"),
+    )  # fmt: skip
+    for number, (dag, state, pool) in enumerate(tasks):
         bench.query(TASK, dag, "r", f"t{number}", state, 1, "default")
         bench.query("UPDATE task_instance SET pool = %s WHERE task_id = %s", pool, f"t{number}")
+    bench.query(AT_ONCE)
+    for number, (dag, state, _) in enumerate(tasks):
         if state == "running":
             bench.query(LOG, "running", dag, "r", f"t{number}", 1)
     bench.turn()
@@ -262,6 +270,7 @@ def test_the_last_tasks_of_a_crowd_waited_for_room_too(bench: Bench) -> None:
     for name in ("first", "last"):
         bench.query(TASK, "a", "r", name, "scheduled", 1, "default")
     bench.query("UPDATE task_instance SET pool = 'fewer'")
+    bench.query(AT_ONCE)
     bench.turn()
     bench.query("UPDATE task_instance SET state = 'running'")
     bench.query(LOG, "running", "a", "r", "last", 1)
@@ -295,14 +304,16 @@ def test_a_dag_has_its_counter_of_failures_before_it_fails(bench: Bench) -> None
 )
 def test_a_wait_for_a_breaker_is_no_late_start(bench: Bench, state: str, moved: str, late_s: float) -> None:
     """A task may run after 50 s, gets a slot at 49 s, and runs at 46 s before now."""
-    bench.query(
-        "INSERT INTO airfleet.breaker (name, state, generation, changed_at)"
-        " VALUES ('crm', %s, 4, now() - %s::interval)",
-        *(state, moved),
-    )
     for dag in ("sales", "others"):
         bench.query(TASK, dag, "r", dag, "running", 1, "default")
         bench.query(LOG, "running", dag, "r", dag, 1)
+    # From the times of the task, and not by the clock: on a busy machine this statement comes later.
+    bench.query(
+        "INSERT INTO airfleet.breaker (name, state, generation, changed_at)"
+        " SELECT 'crm', %s, 4, scheduled_dttm + interval '50 s' - %s::interval FROM task_instance"
+        " WHERE dag_id = 'sales'",
+        *(state, moved),
+    )
     bench.turn()
     [amounts] = bench.read("airfleet_task_start_seconds").values()
     assert amounts[-1] == pytest.approx(late_s + 4.0, abs=0.1), "the other task has no breaker"

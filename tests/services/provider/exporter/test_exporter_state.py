@@ -18,6 +18,7 @@ from airfleet_provider.exporter.database import DatabaseLoop
 from airfleet_provider.exporter.limits import LabelLimits
 from airfleet_provider.exporter.queues import Queues
 from airfleet_provider.exporter.state import StateLoop, Workers
+from deadline import PATIENCE_S
 
 TASK = """
 INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
@@ -70,9 +71,9 @@ def test_slots_queues_and_workers_add_up(database: servers.Server) -> None:
     assert found("airfleet_pool_slots") == {("crm",): 9, ("default_pool",): 4}
     assert found("airfleet_pool_slots_used") == {("crm",): 8, ("default_pool",): 0}
     assert found("airfleet_pool_waiting_tasks") == {("crm",): 0, ("default_pool",): 3}
-    assert found("airfleet_pool_head_age_seconds")["default_pool",] == pytest.approx(50, abs=30)
+    assert 50 <= found("airfleet_pool_head_age_seconds")["default_pool",] < 50 + PATIENCE_S
     assert found("airfleet_queue_depth") == {("default",): 1, ("other",): 0}
-    assert 40 <= found("airfleet_queue_head_age_seconds")["default",] < 100
+    assert 40 <= found("airfleet_queue_head_age_seconds")["default",] < 40 + PATIENCE_S
     assert found("airfleet_worker_slots_used") == {("cpu",): 2, ("idle",): 0}
     assert found("airfleet_task_instances")["scheduled", OTHER, "default_pool"] == 3
     assert found("airfleet_host_running_tasks") == {("worker-1",): 2}
@@ -80,7 +81,7 @@ def test_slots_queues_and_workers_add_up(database: servers.Server) -> None:
 
 
 def test_heartbeats_and_releases_are_read(database: servers.Server) -> None:
-    for age in (5, 50):
+    for age in (5, 5000):
         database.query(
             "INSERT INTO job (job_type, hostname, state, latest_heartbeat)"
             " VALUES ('SchedulerJob', 'h1', 'running', now() - make_interval(secs => %s))",
@@ -89,7 +90,7 @@ def test_heartbeats_and_releases_are_read(database: servers.Server) -> None:
     database.query("INSERT INTO airfleet.pointer (bundle, live) VALUES ('own', 'abc')")
     board = Board()
     found = read(database, StateLoop(board, LabelLimits(), Queues(), []), board, "state")
-    assert 5 <= found("airfleet_scheduler_loop_age_seconds")[()] < 40
+    assert 5 <= found("airfleet_scheduler_loop_age_seconds")[()] < 5 + PATIENCE_S
     assert found("airfleet_release_info") == {("own", "abc"): 1}
     assert ("scheduler", "h1") in found("airfleet_component_heartbeat_age_seconds")
 

@@ -36,7 +36,7 @@ def running(one: LoopThread) -> Iterator[LoopThread]:
         one.context.stopping.set()
         with one.lease.changed:
             one.lease.changed.notify_all()
-        one.thread.join(10)
+        one.thread.join(PATIENCE_S)
 
 
 def test_only_the_active_process_does_what_is_done_once_in_the_fleet() -> None:
