@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import airflow_home
 
-# Airflow writes its configuration where it finds none, and does so when it is imported.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airfleet-unit-"))
+airflow_home.make()
