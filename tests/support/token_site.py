@@ -13,6 +13,10 @@ POOL = {"name": "p1", "slots": 1, "description": "", "include_deferred": False}
 POOLS = "/api/v2/pools"
 # A wrong token is sent more often than an address may.
 GUESSES = 12
+DELETED_IN_THE_UI = (
+    "DELETE FROM ab_user_role WHERE user_id = (SELECT id FROM ab_user WHERE username = 'gone')",
+    "DELETE FROM ab_user WHERE username = 'gone'",
+)
 
 
 def main() -> None:  # noqa: PLR0915 - one story
@@ -91,6 +95,14 @@ def main() -> None:  # noqa: PLR0915 - one story
         wait_until(lambda: ask(again) == 200, "the new token is known")
         answers["old and new"] = [ask(op), ask(again), ask(again, "POST", json={**POOL, "name": "p2"})]
         answers["used"] = [one.used_at is not None for one in token_store.read_tokens(access.query)]
+        create("gone", "Viewer")
+        with access.hold():
+            for statement in DELETED_IN_THE_UI:
+                access.execute(statement, {})
+        service_accounts.revoke(access, "gone")
+        answers["gone"] = [
+            one.state for one in token_store.read_tokens(access.query, also_old=True) if one.name == "gone"
+        ]
     with connection.cursor() as cursor:
         cursor.execute(audit_store.find_all(), {"until": None})
         answers["rows"] = [json.loads(row[3]) for row in cursor.fetchall()]

@@ -80,6 +80,8 @@ def create_command(project: Path, state: Path | None, name: str, roles: tuple[st
     if not access_token.NAME.fullmatch(name) or name == PLATFORM_ADMIN:
         hint = "lower-case letters, digits and . _ -, 63 at most"
         raise UsageError(f"{name!r} is no name of a service account", hint=hint)
+    if "Public" in roles:
+        raise UsageError("the role Public is for those without a login", hint="choose another role")
     token_id = secrets.token_hex(access_token.ID_BYTES)
     token = access_token.make_token(token_id, secrets.token_urlsafe(access_token.SECRET_BYTES))
     given = [word for role in roles for word in ("--role", role)]

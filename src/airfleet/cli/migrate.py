@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from airfleet.cli import options
 from airfleet.cli.console import say
@@ -165,6 +166,8 @@ def rehearse_command(
     from airfleet.runners.local import launch as launching  # noqa: PLC0415
     from airfleet.workspace.project import find_project, find_state, read_fleet  # noqa: PLC0415
 
+    if not dags:
+        _refuse_options_of_dags()
     place = find_project(project)
     url = _read_variable(database_env)
     enter(place, read_fleet(place), state)
@@ -172,8 +175,6 @@ def rehearse_command(
     folder.create()
     if dags:
         _compare_runs(place, folder.root, url, dags, runs, float(timeout), tables, tables_env, as_json)
-    if tables:
-        raise UsageError("--table without a Dag", hint="airfleet migrate rehearse --dag DAG --table schema.table")
     found = rehearsal.rehearse(url, folder.root, launching.find_postgres(), Path(sys.executable), os.environ, say)
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "lost": found.lost}, indent=2))
@@ -181,6 +182,19 @@ def rehearse_command(
         for line in rehearsal.list_lines(found):
             click.echo(line)
     raise SystemExit(1 if found.lost else 0)
+
+
+def _refuse_options_of_dags() -> None:
+    """Refuse what only --dag reads. Raises UsageError."""
+    context = click.get_current_context()
+    for name, option in (
+        ("runs", "--runs"),
+        ("timeout", "--timeout"),
+        ("tables", "--table"),
+        ("tables_env", "--tables-env"),
+    ):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option} without a Dag", hint=f"airfleet migrate rehearse --dag DAG {option} …")
 
 
 @command.command("cutover")

@@ -142,7 +142,9 @@ def examine(
     except psycopg.OperationalError as error:
         first = (str(error).strip().splitlines() or ["no answer"])[0]
         hint = "is the server up, and may this machine and this login reach the database (pg_hba.conf, security group)?"
-        return [say("error", f"{database.host}:{database.port} refuses the login {database.user}: {first}", hint)]
+        # Only a server that answered says FATAL.
+        what = f"refuses the login {database.user}" if "FATAL:" in str(error) else "does not answer"
+        return [say("error", f"{database.host}:{database.port} {what}: {first}", hint)]
 
 
 def claim(connection: psycopg.Connection, instance: str) -> None:

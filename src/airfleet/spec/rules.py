@@ -74,6 +74,8 @@ _OF_AIRFLEETS_SERVER = {
 def _limits(limits: dict[str, Any], breakers: dict[str, Any]) -> Iterator[Violation]:
     """Yield the limits for which it is not clear which tasks they are for."""
     for name, one in limits.items():
+        if not isinstance(one, Mapping):
+            continue  # what it has to be is said elsewhere
         selects = any(_map(one).get(key) is not None for key in ("connection", "dag", "tag", "task"))
         if name in breakers and selects:
             what = f"this limit is for the tasks of the breaker {name!r}, and has expressions of its own"

@@ -123,6 +123,7 @@ def test_an_address_at_which_nobody_answers_is_told() -> None:
     nobody = OwnDatabase("127.0.0.1", 1, "metadata", "team", Secret(PASSWORD))
     [found] = examine(nobody)
     assert (found.level, PASSWORD in found.what) == ("error", False)
+    assert found.what.startswith("127.0.0.1:1 does not answer: ")
 
 
 def test_the_url_for_each_driver_has_the_login_as_it_is(tmp_path: Path) -> None:

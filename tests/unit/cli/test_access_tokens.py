@@ -55,6 +55,12 @@ def test_a_name_that_cannot_be_one_is_refused(sent: list[Sequence[str]], name: s
     assert not sent
 
 
+def test_the_role_of_those_without_a_login_is_refused(sent: list[Sequence[str]]) -> None:
+    result = invoke("access", "tokens", "create", "ci", "--role", "Op", "--role", "Public")
+    assert "the role Public is for those without a login" in str(result.exception)
+    assert not sent
+
+
 def test_the_end_of_a_token_is_bounded() -> None:
     assert [access_tokens.parse_expiry(one) for one in ("1h", "90d", "8w")] == [3600, 7_776_000, 4_838_400]
     for wrong in ("0d", "401d", "never", "1", "1y", "-1d", "1 d", "99999d", ""):

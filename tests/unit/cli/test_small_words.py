@@ -42,3 +42,9 @@ def test_usage_without_an_attempt_says_whether_the_choice_left_none(
     monkeypatch.setattr("airfleet.operations.usage.read_usage", lambda *_, **__: ([], {}))
     done = invoke("usage", *chosen, "--project", str(tmp_path))
     assert f"no attempt {said} has ended since" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--runs", "3"), ("--timeout", "9"), ("--table", "a.b"), ("--tables-env", "A", "B")])
+def test_what_only_a_dag_needs_is_refused_without_one(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = invoke("migrate", "rehearse", *words, "--project", str(tmp_path))
+    assert f"{words[0]} without a Dag" in str(done.exception)

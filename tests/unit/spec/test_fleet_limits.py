@@ -30,6 +30,7 @@ def test_a_limit_with_the_name_of_a_breaker_is_for_its_tasks() -> None:
     [
         ("limits: {crm: {dag: crm}}", "it limits nothing"),
         ("limits: {crm: {at_once: 2}}", "this limit is for no task"),
+        ("limits: {crm: }", "1 problem in fleet.yaml\nfleet.yaml:1: limits.crm: expected a map, found nothing"),
         ("{breakers: {crm: {dag: crm}}, limits: {crm: {at_once: 2, dag: crm}}}", "has expressions of its own"),
         ("limits: {crm: {dag: '(', at_once: 2}}", "not a regular expression"),
         ("limits: {crm: {dag: crm, starts_per_minute: 0}}", "starts_per_minute"),

@@ -45,6 +45,10 @@ def test_after_its_end_a_token_is_refused_and_the_next_one_has_only_its_own_role
     assert site["used"] == [True, True, True, False], "ci's two tokens and reader's, and not one that had ended"
 
 
+def test_the_token_of_an_account_that_somebody_deleted_in_the_ui_is_revoked(site: dict[str, Any]) -> None:
+    assert site["gone"] == ["revoked"]
+
+
 def test_what_must_not_be_made_is_refused_and_fleet_yaml_ends_no_service_account(site: dict[str, Any]) -> None:
     expected = ("has a token already", "is a user", "there is no role Nobody; known: Admin", "has no token")
     for said, words in zip(site["refused"], expected, strict=True):

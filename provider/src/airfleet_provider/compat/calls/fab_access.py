@@ -92,8 +92,10 @@ class FabAccess:
         self.execute(freed, {"name": name})
 
     def end_user(self, name: str) -> None:
-        """Take all roles from a user, who cannot log in any more."""
+        """Take all roles from a user, who cannot log in any more. One whom somebody has deleted in the UI has none."""
         found = self._manager.find_user(name)
+        if found is None:
+            return
         found.active, found.roles, found.groups = False, [], []
         self.execute("UPDATE airfleet.directory_user SET is_ended = true WHERE user_id = %(user)s", {"user": found.id})
 
