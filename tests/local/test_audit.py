@@ -70,8 +70,8 @@ def test_a_task_that_reads_a_secret_and_a_command_of_airflow_are_recorded(platfo
     command = [one for one in rows if one["action"] == "airflow variables_set"][-1]
     assert command["entry"]["detail"] == {"options": [], "words": ["variables", "set", "audited"]}
     assert "the value" not in json.dumps(rows)
-    read = [one for one in rows if one["source"] == "task"][-1]
-    assert read["actor"].startswith("reads ")
+    # Tasks of other Dags may read at the same time.
+    assert [one for one in rows if one["source"] == "task" and one["actor"].startswith("reads ")]
 
 
 def test_a_command_of_airfleet_has_its_end(platform: Platform) -> None:
