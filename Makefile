@@ -47,7 +47,7 @@ test: dev-env  ## Run all checks and tests
 # Side by side: a fleet of machines waits while systemd and apt work, and leaves the cores to the platforms.
 .PHONY: test-local test-machines
 test-local: dev-env  ## Run the tests that start a platform on this machine, and those of examples/flights
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
 
 test-machines: dev-env  ## Run the tests on machines made here, without those that take minutes
 	$(BIN)/pytest tests/hosts $(ARGS)

@@ -8,23 +8,33 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import airflow_image
 from airflow_image import AirflowImage
 from fleets import Platform, make
 from shops import Database, Shop, migrate, start_postgres
 
-# The files that take a minute or more. A file runs in one process, so one that begins last leaves the others idle.
-LONG = (
-    *("test_monitoring.py", "test_celery.py", "test_backup.py", "test_wheels.py", "test_fleet_broker_logins.py"),
-    *("test_explain_agrees.py", "test_destructive_commands.py", "test_restart.py", "test_broker_rights.py"),
-    *("test_task_runtime.py", "test_crashes.py", "test_release_examples.py", "test_secrets.py"),
-    *("test_monitor_hosts.py", "test_broker_encryption.py", "test_console.py", "test_develop.py"),
-    *("test_upgrade_schema.py", "test_outage_answers.py", "test_slas.py", "test_run_archive.py"),
-    *("test_scheduling.py", "test_browser.py"),
+# The files of the platform that tests share. One process runs them in turn: so it starts once, and ends with
+# the last of them. Without work it takes an eighth of a core.
+SHARING = (
+    *("test_platform.py", "test_access.py", "test_audit.py", "test_browser.py", "test_console.py"),
+    *("test_drill_load.py", "test_secrets.py", "test_backup.py", "test_restart.py", "test_crashes.py"),
 )
+# Of the others, those that take a minute or more. A file runs in one process, so one that begins last leaves the others
+# idle.
+LONG = (
+    *("test_monitoring.py", "test_celery.py", "test_wheels.py", "test_fleet_broker_logins.py"),
+    *("test_explain_agrees.py", "test_destructive_commands.py", "test_broker_rights.py"),
+    *("test_task_runtime.py", "test_release_examples.py", "test_monitor_hosts.py", "test_broker_encryption.py"),
+    *("test_develop.py", "test_upgrade_schema.py", "test_outage_answers.py", "test_slas.py", "test_run_archive.py"),
+    "test_scheduling.py",
+)
+RANK = {name: place for place, name in enumerate((*SHARING, *LONG))}
+SHARED = pytest.StashKey[Platform]()
 
 
 # Seconds that one test may take, with what it sets up first. What hangs then fails alone, and what it began is ended.
@@ -32,17 +42,39 @@ LONG = (
 HANGS_S = 1800
 
 
+class SharingFiles(LoadFileScheduling):
+    """One process runs each file, and one process runs all files of the platform that tests share."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "the shared platform" if Path(file).name in SHARING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingFiles | None:  # noqa: ANN401 - as above
+    return SharingFiles(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the long files first, and each file as a whole. A test that hangs fails."""
-    rank = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(LONG)))
+    items.sort(key=lambda item: RANK.get(item.path.name, len(RANK)))
     for item in items:
         item.add_marker(pytest.mark.timeout(HANGS_S))
+        if "_shared" in getattr(item, "fixturenames", ()) and item.path.name not in SHARING:
+            raise pytest.UsageError(f"{item.path.name} uses the shared platform: name it in SHARING of {__file__}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the shared platform before the first test of a file that does not use it."""
+    shared = item.session.stash.get(SHARED, None)
+    if shared and nextitem and nextitem.path.name not in SHARING and shared.is_up():
+        shared.down("--now")
 
 
 @pytest.fixture(scope="session")
-def _shared() -> Iterator[Platform]:
+def _shared(request: pytest.FixtureRequest) -> Iterator[Platform]:
     with make("shared") as platform:
+        request.session.stash[SHARED] = platform
         yield platform
 
 

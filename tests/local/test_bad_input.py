@@ -171,10 +171,3 @@ def test_a_missing_c_library(project: Path) -> None:
     assert "hint: a C library is missing: install the package that has libz.so.1" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (project / ".airfleet" / "postgres").exists()
-
-
-def test_an_up_that_was_refused_works_once_the_reason_is_gone(other: Platform) -> None:
-    with socket.create_server(("127.0.0.1", other.port)):
-        assert other.airfleet("up", "--detach", check=False).returncode == 1
-    other.up()
-    assert other.succeeds("quick")

@@ -57,9 +57,18 @@ def look(platform: Platform) -> dict[str, Any]:
     return workers[0] if len(workers) == 1 else {}
 
 
+def wait_listed(platform: Platform) -> None:
+    wait_until(
+        lambda: look(platform).get("running") == ["slow.work"],
+        "the task in the list",
+        every_s=0.5,
+        seen=lambda: look(platform),
+    )
+
+
 def test_a_drained_worker_finishes_takes_nothing_stays_drained_and_resumes(celery: Platform) -> None:
     slow = celery.hold()
-    wait_until(lambda: look(celery).get("running") == ["slow.work"], "the task in the list", seen=lambda: look(celery))
+    wait_listed(celery)
     refused = celery.airfleet("workers", "drain", "localhost", "--timeout", "2", check=False)
     assert refused.returncode == 1
     assert "tasks are still running after 2 s" in refused.stderr
@@ -91,7 +100,7 @@ def test_a_drained_worker_finishes_takes_nothing_stays_drained_and_resumes(celer
 
 def test_slots_are_taken_away_and_given_back_while_a_task_runs_to_its_end(celery: Platform) -> None:
     slow = celery.hold()
-    wait_until(lambda: look(celery).get("running") == ["slow.work"], "the task in the list", seen=lambda: look(celery))
+    wait_listed(celery)
     attempts, every = len(celery.attempts()), look(celery)["slots"]
     assert every > 1
     celery.airfleet("workers", "scale", "default", "1", "--reason", "a test")

@@ -113,7 +113,7 @@ def test_new_and_deleted_files_come_and_go(fleet: Platform, project: Path) -> No
 
 def test_what_breaks_is_on_screen_and_gone_when_mended(fleet: Platform, project: Path) -> None:
     (project / "include" / "words.py").write_text("\nWORD = nope\n")
-    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error")
+    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error", every_s=0.5)
     assert broken["file"] == "dags/hello.py"
     assert broken["message"] == "NameError: name 'nope' is not defined (include/words.py:2)"
     assert "dags/hello.py does not load: NameError" in fleet.airfleet("status", check=False).stdout
@@ -127,12 +127,12 @@ def test_what_breaks_is_on_screen_and_gone_when_mended(fleet: Platform, project:
 
 def test_a_link_is_told_as_an_import_error_and_all_else_is_published(fleet: Platform, project: Path) -> None:
     (project / "dags" / "common").symlink_to("../include")
-    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error")
+    (broken,) = wait_until(lambda: fleet.status()["import_errors"], "the error", every_s=0.5)
     assert broken["file"] == "dags/common"
     (project / "include" / "words.py").write_text('WORD = "published all the same"\n')
     wait_description(fleet, "published all the same")
     (project / "dags" / "common").unlink()
-    wait_until(lambda: not fleet.status()["import_errors"], "the mending")
+    wait_until(lambda: not fleet.status()["import_errors"], "the mending", every_s=0.5)
 
 
 def test_editors_do_not_confuse_it(fleet: Platform, project: Path) -> None:
@@ -164,7 +164,7 @@ def test_editors_do_not_confuse_it(fleet: Platform, project: Path) -> None:
 def test_folders_that_come_and_go_are_followed(fleet: Platform, project: Path) -> None:
     away = project / "away"
     (project / "include").rename(away)
-    wait_until(lambda: fleet.status()["import_errors"], "the error")
+    wait_until(lambda: fleet.status()["import_errors"], "the error", every_s=0.5)
     away.rename(project / "include")
     wait_description(fleet, "one")
     (project / "include" / "words.py").write_text('WORD = "back"\n')

@@ -27,7 +27,7 @@ def ask_status(platform: Platform, *words: str) -> str:
         done = platform.airfleet("status", *words, check=False)
         return done.stdout if done.returncode == 0 else ""
 
-    return wait_until(ask, "status to find all healthy", seen=platform.describe)
+    return wait_until(ask, "status to find all healthy", every_s=0.5, seen=platform.describe)
 
 
 def test_status_shows_every_component_healthy(platform: Platform) -> None:
@@ -144,7 +144,7 @@ def test_a_log_is_found_by_its_words_and_read_in_the_ui_when_its_file_is_gone(pl
         path = f"/dags/quick/dagRuns/{quote(run)}/taskInstances/work/logs/1?full_content=true"
         return [one["event"] for one in platform.call("GET", path)["content"]]
 
-    found = wait_until(find_all, "the lines of the task")
+    found = wait_until(find_all, "the lines of the task", every_s=0.5)
     assert {(one["dag_id"], one["task_id"], one["try_number"]) for one in found} == {("quick", "work", 1)}
     assert "* work" in platform.airfleet("trace", "quick", run).stdout
     line = json.loads(platform.airfleet("incident", "--json").stdout)

@@ -1,7 +1,8 @@
-"""`down` and `up` again: with tasks that may finish, with `--now`, and beside another platform."""
+"""`down` and `up` again: with tasks that may finish, with `--now`, after a refusal, and beside another platform."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -40,7 +41,9 @@ def test_down_now_hands_the_task_back_to_the_next_up(platform: Platform) -> None
     assert platform.attempts()[-1] == "done"
 
 
-def test_two_projects_run_side_by_side(platform: Platform, other: Platform) -> None:
+def test_an_up_that_was_refused_works_later_and_beside_another_project(platform: Platform, other: Platform) -> None:
+    with socket.create_server(("127.0.0.1", other.port)):
+        assert other.airfleet("up", "--detach", check=False).returncode == 1
     other.up()
     assert other.port != platform.port
     assert other.password != platform.password

@@ -151,7 +151,7 @@ def test_what_attempts_used_is_recorded(tasks: Platform, runs: dict[str, str]) -
         found = list_usage()
         return sum(one["recorded"] for one in found) >= 0.8 * sum(one["attempts"] for one in found) > 0
 
-    wait_until(is_recorded, "the records of the attempts", timeout_s=300, seen=list_usage)
+    wait_until(is_recorded, "the records of the attempts", every_s=0.5, seen=list_usage)
     found = list_usage()
     assert all(one["recorded"] <= one["attempts"] for one in found)
     assert any(one["memory"] and one["memory"]["p50"] > 1 << 20 for one in found)
