@@ -41,11 +41,16 @@ test: dev-env  ## Run all checks and tests
 	@tools/slapd || echo "make test: so the tests with a directory are skipped" >&2
 	@tools/oidc || echo "make test: so the tests with an OpenID provider are skipped" >&2
 	tools/machines
-	$(MAKE) --no-print-directory check docs test-services test-orders ARGS=
-	$(MAKE) --no-print-directory --jobs=2 test-local test-machines
+	$(MAKE) --no-print-directory check docs ARGS=
+	$(MAKE) --no-print-directory --jobs=2 test-here test-machines
 
-# Side by side: a fleet of machines waits while systemd and apt work, and leaves the cores to the platforms.
-.PHONY: test-local test-machines
+# Side by side: a fleet of machines waits while systemd and apt work, and leaves the cores to the others.
+.PHONY: test-here test-local test-machines
+test-here: dev-env  ## Run all tests of `make test` that need no other machine
+	$(MAKE) --no-print-directory test-services test-orders ARGS=
+	$(MAKE) --no-print-directory test-local
+
+# They wait more than they compute, so three processes keep two cores busy.
 test-local: dev-env  ## Run the tests that start a platform on this machine, and those of examples/flights
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder examples/flights/tests tests/local $(ARGS)
 
