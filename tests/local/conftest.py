@@ -18,23 +18,27 @@ from airflow_image import AirflowImage
 from fleets import Platform, make
 from shops import Database, Shop, migrate, start_postgres
 
-# The files of the platform that tests share. One process runs them in turn: so it starts once, and ends with
-# the last of them. Without work it takes an eighth of a core.
-SHARING = (
-    *("test_platform.py", "test_access.py", "test_audit.py", "test_browser.py", "test_console.py"),
-    *("test_drill_load.py", "test_secrets.py", "test_backup.py", "test_restart.py", "test_crashes.py"),
-)
+# The platforms that files share, and these files. One process runs the files of a platform in turn, so that it starts
+# once, and ends with the last of them. Without work it takes an eighth of a core.
+SHARING = {
+    "shared": (
+        *("test_platform.py", "test_access.py", "test_audit.py", "test_browser.py", "test_console.py"),
+        *("test_drill_load.py", "test_secrets.py", "test_backup.py", "test_restart.py", "test_crashes.py"),
+    ),
+    "releases": ("test_releases.py", "test_release_examples.py"),
+}
+PLATFORMS = {file: name for name, files in SHARING.items() for file in files}
 # Of the others, those that take a minute or more. A file runs in one process, so one that begins last leaves the others
 # idle.
 LONG = (
     *("test_monitoring.py", "test_celery.py", "test_wheels.py", "test_fleet_broker_logins.py"),
     *("test_explain_agrees.py", "test_destructive_commands.py", "test_broker_rights.py"),
-    *("test_task_runtime.py", "test_release_examples.py", "test_monitor_hosts.py", "test_broker_encryption.py"),
+    *("test_task_runtime.py", "test_monitor_hosts.py", "test_broker_encryption.py"),
     *("test_develop.py", "test_upgrade_schema.py", "test_outage_answers.py", "test_slas.py", "test_run_archive.py"),
     "test_scheduling.py",
 )
-RANK = {name: place for place, name in enumerate((*SHARING, *LONG))}
-SHARED = pytest.StashKey[Platform]()
+RANK = {name: place for place, name in enumerate((*PLATFORMS, *LONG))}
+STARTED = pytest.StashKey[dict[str, Platform]]()
 
 
 # Seconds that one test may take, with what it sets up first. What hangs then fails alone, and what it began is ended.
@@ -43,14 +47,14 @@ HANGS_S = 1800
 
 
 class SharingFiles(LoadFileScheduling):
-    """One process runs each file, and one process runs all files of the platform that tests share."""
+    """One process runs each file, and all files that share a platform."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return "the shared platform" if Path(file).name in SHARING else file
+        return PLATFORMS.get(Path(file).name, file)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingFiles | None:  # noqa: ANN401 - as above
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharingFiles | None:  # noqa: ANN401 - it has no types
     return SharingFiles(config, log) if config.getoption("dist") == "loadfile" else None
 
 
@@ -59,23 +63,50 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: RANK.get(item.path.name, len(RANK)))
     for item in items:
         item.add_marker(pytest.mark.timeout(HANGS_S))
-        if "_shared" in getattr(item, "fixturenames", ()) and item.path.name not in SHARING:
-            raise pytest.UsageError(f"{item.path.name} uses the shared platform: name it in SHARING of {__file__}")
+        for name in SHARING:
+            if f"_{name}" in getattr(item, "fixturenames", ()) and PLATFORMS.get(item.path.name) != name:
+                raise pytest.UsageError(f"{item.path.name} uses a platform that files share: name it in {__file__}")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the shared platform before the first test of a file that does not use it."""
-    shared = item.session.stash.get(SHARED, None)
-    if shared and nextitem and nextitem.path.name not in SHARING and shared.is_up():
-        shared.down("--now")
+    """Stop a platform that files share before the first test of a file that does not use it."""
+    for name, platform in item.session.stash.get(STARTED, {}).items():
+        if nextitem and PLATFORMS.get(nextitem.path.name) != name and platform.is_up():
+            platform.down("--now")
+
+
+@contextlib.contextmanager
+def share(name: str, session: pytest.Session) -> Iterator[Platform]:
+    with make(name) as platform:
+        session.stash.setdefault(STARTED, {})[name] = platform
+        yield platform
 
 
 @pytest.fixture(scope="session")
 def _shared(request: pytest.FixtureRequest) -> Iterator[Platform]:
-    with make("shared") as platform:
-        request.session.stash[SHARED] = platform
+    with share("shared", request.session) as platform:
         yield platform
+
+
+@pytest.fixture(scope="session")
+def _releases(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    with share("releases", request.session) as platform:
+        (platform.project / "fleet.yaml").write_text(
+            f"name: releases\ndags: releases\nports: {{api: {platform.port}}}\n"
+        )
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def releases(_releases: Platform) -> Platform:
+    """The platform for tests of releases, with an empty project. Its Dags come from releases."""
+    for name in ("dags", "include", "tests"):
+        shutil.rmtree(_releases.project / name, ignore_errors=True)
+    (_releases.project / "dags").mkdir()
+    if not _releases.is_up():
+        _releases.up()
+    return _releases
 
 
 @pytest.fixture

@@ -5,20 +5,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airfleet.releases.checks import registry
-from fleets import Platform, make
+from fleets import Platform
 
 pytestmark = pytest.mark.local
 
 ROOT = Path(__file__).parents[2]
 FLEET = """\
-name: caught
+name: releases
 dags: releases
 ports: {{api: {port}}}
 pools: {{default: {{concurrency: 4}}}}
@@ -101,12 +100,9 @@ IN_WORDS |= {"execution-timeout"}
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Platform]:
-    with make("caught") as platform:
-        (platform.project / "fleet.yaml").write_text(FLEET.format(port=platform.port))
-        empty(platform.project)
-        platform.up()
-        yield platform
+def fleet(releases: Platform) -> Platform:
+    (releases.project / "fleet.yaml").write_text(FLEET.format(port=releases.port))
+    return releases
 
 
 def empty(project: Path) -> None:
@@ -153,7 +149,7 @@ def test_airflows_own_examples_are_refused_for_good_reasons_only_and_the_rest_go
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     empty(fleet.project)
-    (fleet.project / "fleet.yaml").write_text(tool.FLEET.format(name="caught", port=fleet.port))
+    (fleet.project / "fleet.yaml").write_text(tool.FLEET.format(name="releases", port=fleet.port))
     tool.copy(fleet.project)
     found = json.loads(fleet.airfleet("release", "check", "--format", "json", check=False).stdout)["findings"]
     assert tool.PAGE.read_text() == tool.describe(found), "python tools/example_dags.py"

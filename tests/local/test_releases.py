@@ -5,14 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from airfleet_provider.contract import release_archive
 from deadline import wait_until
-from fleets import Platform, make
+from fleets import Platform
 
 pytestmark = pytest.mark.local
 
@@ -49,16 +48,13 @@ greet()
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Iterator[Platform]:
-    with make("releases") as platform:
-        (platform.project / "fleet.yaml").write_text(
-            f"name: releases\ndags: releases\nports: {{api: {platform.port}}}\n"
-            "releases: {watch_seconds: 3, min_task_ends: 2}\n"
-        )
-        (platform.project / "dags" / "work.py").unlink()
-        write(platform.project, "hello")
-        platform.up()
-        yield platform
+def fleet(releases: Platform) -> Platform:
+    (releases.project / "fleet.yaml").write_text(
+        f"name: releases\ndags: releases\nports: {{api: {releases.port}}}\n"
+        "releases: {watch_seconds: 3, min_task_ends: 2}\n"
+    )
+    write(releases.project, "hello")
+    return releases
 
 
 def write(project: Path, word: str, dag: str = DAG) -> None:
