@@ -122,7 +122,7 @@ def test_a_task_runs_in_the_pool_of_its_queue_and_its_log_is_shown(applied: Flee
             api.post("/api/v2/dags/hello/dagRuns", json={"logical_date": None}).raise_for_status().json()["dag_run_id"]
         )
         where = f"/api/v2/dags/hello/dagRuns/{run}"
-        wait_until(lambda: api.get(where).json()["state"] in ("success", "failed"), "the run to end")
+        wait_until(lambda: api.get(where).json()["state"] in ("success", "failed"), "the run to end", every_s=0.3)
         (task,) = api.get(f"{where}/taskInstances").json()["task_instances"]
         assert (task["state"], task["queue"], task["hostname"]) == ("success", "io", applied.bed["h1"].address)
         assert "Hostname not available" not in api.get(f"{where}/taskInstances/say/logs/1").text
@@ -166,7 +166,7 @@ def test_what_somebody_changed_by_hand_is_found_and_mended(applied: Fleet, host:
 
 def test_a_reboot_brings_everything_back_and_nothing_is_to_do(applied: Fleet, host: Machine) -> None:
     host.reboot()
-    wait_until(lambda: applied.run("status").returncode == 0, "everything to be up again")
+    wait_until(lambda: applied.run("status").returncode == 0, "everything to be up again", every_s=1)
     assert applied.run("plan", "--check").returncode == 0
 
 
@@ -238,7 +238,7 @@ def test_a_host_that_cannot_be_worked_on_is_one_line(
 
 def test_a_service_is_not_moved_to_a_port_that_somebody_has(applied: Fleet, host: Machine) -> None:
     host.run("sudo systemd-run --quiet --unit thief python3 -m http.server 18990")
-    wait_until(lambda: "18990" in host.run("ss -Hltn").stdout, "the thief")
+    wait_until(lambda: "18990" in host.run("ss -Hltn").stdout, "the thief", every_s=0.5)
     applied.write(io=7, more="ports: {api: 18990}\n")
     done = applied.run("plan")
     applied.write(io=7)

@@ -58,7 +58,7 @@ def test_kill_ends_the_process_and_its_supervisor_starts_another(bed: Bed, shell
 
     before = pid()
     ShellInjector(shells).inject(fault("kill"), ["h1"])
-    wait_until(lambda: pid() not in ("0", before), "another process")
+    wait_until(lambda: pid() not in ("0", before), "another process", every_s=0.5)
     assert is_ticking(bed)
 
 
@@ -99,7 +99,7 @@ def test_what_lasts_is_taken_back_by_the_host_when_nobody_else_does(
 
     ShellInjector(shells, grace_s=0.0).inject(fault(act, LASTS_S), ["h1"])
     assert is_struck()
-    wait_until(lambda: not is_struck(), "the host takes it back")
+    wait_until(lambda: not is_struck(), "the host takes it back", every_s=0.5)
 
 
 def test_a_host_without_the_component_says_so(shells: dict[str, MachineShell]) -> None:

@@ -107,7 +107,7 @@ def test_a_partition_cuts_two_sides_and_nobody_else(bed: Bed) -> None:
     assert not reaches("h2", bed, "h1")
     assert reaches("h1", bed, "h3")
     bed.heal()
-    wait_until(lambda: reaches("h1", bed, "h2"), "h1 reaches h2 again")
+    wait_until(lambda: reaches("h1", bed, "h2"), "h1 reaches h2 again", every_s=0.5)
 
 
 def test_the_way_out_can_be_cut_and_leaves_the_bed_whole(bed: Bed, outside: str) -> None:
@@ -128,7 +128,7 @@ def test_a_pulled_plug_is_silent_and_power_brings_the_disk_back(bed: Bed) -> Non
     assert not bed["h2"].is_on()
     assert not bed["h2"].is_ready()
     assert "Server listening" in bed["h2"].read_logs("ssh")
-    ended = wait_until(lambda: bed["h1"].run("cat ended").stdout, "the end of the held connection")
+    ended = wait_until(lambda: bed["h1"].run("cat ended").stdout, "the end of the held connection", every_s=1)
     assert ended == "silent\n"
     bed["h2"].power_on()
     bed["h2"].wait_ready()

@@ -75,14 +75,15 @@ class Machine:
         try:
             with socket.create_connection((self.address, 22), timeout=1):
                 pass
-            said = self.run("systemctl is-system-running", check=False, timeout_s=15).stdout.strip()
+            said = self.run("systemctl is-system-running --wait", check=False, timeout_s=15).stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
             return False
         return said in ("running", "degraded")
 
     def wait_ready(self, timeout_s: float = PATIENCE_S) -> None:
         try:
-            wait(self.is_ready, f"{self.name} answers over SSH and has booted", timeout_s)
+            # To ask over SSH takes a login here and there, and both cores are needed for the boot.
+            wait(self.is_ready, f"{self.name} answers over SSH and has booted", timeout_s, every_s=0.2)
         except MachineError as error:
             raise MachineError(f"{error}\n{self.read_console()[-2000:]}") from None
 

@@ -65,13 +65,13 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def wait(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
-    """Return when a condition is true. Raises MachineError with `what` at the deadline."""
+def wait(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S, every_s: float = 0.02) -> None:
+    """Ask every `every_s` seconds, and return once it is true. Raises MachineError with `what` at the deadline."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             raise MachineError(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def find_home() -> Path:
