@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
+import authorities
 from airfleet.runners.local import ports
 from airfleet.runners.local.processes import find_members
 from airfleet.workspace.state_folder import StateFolder
@@ -224,7 +225,7 @@ class Platform:
     def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
         """Call Airflow's REST API as the admin and return the JSON of its answer."""
         base = f"http://127.0.0.1:{self.port}"
-        with httpx.Client(base_url=base, timeout=PATIENCE_S, trust_env=False) as client:
+        with httpx.Client(base_url=base, timeout=PATIENCE_S, trust_env=False, verify=authorities.read()) as client:
             if not self.token:
                 login = client.post("/auth/token", json={"username": "admin", "password": self.password})
                 self.token = login.raise_for_status().json()["access_token"]
@@ -235,7 +236,7 @@ class Platform:
         """The answer to a request of a user, with this password, for a token."""
         url = f"http://127.0.0.1:{self.port}/auth/token"
         login = {"username": user, "password": password}
-        return httpx.post(url, json=login, timeout=PATIENCE_S, trust_env=False)
+        return httpx.post(url, json=login, timeout=PATIENCE_S, trust_env=False, verify=authorities.read())
 
     def knows(self, dag: str) -> bool:
         with contextlib.suppress(httpx.HTTPStatusError, httpx.TransportError):

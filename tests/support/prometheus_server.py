@@ -18,6 +18,7 @@ import httpx
 import pytest
 import yaml
 
+import authorities
 from airfleet.components.model import reveal
 from airfleet.components.monitoring import private_servers
 from airfleet.components.monitoring.private_servers import MonitorNode
@@ -52,7 +53,8 @@ class Prometheus:
             AssertionError: Prometheus refuses the query.
         """
         url = f"{self.url}/api/v1/query"
-        answer = httpx.post(url, data={"query": expr}, auth=self.login, timeout=PATIENCE_S, trust_env=False).json()
+        options: dict[str, Any] = {"timeout": PATIENCE_S, "trust_env": False, "verify": authorities.read()}
+        answer = httpx.post(url, data={"query": expr}, auth=self.login, **options).json()
         assert answer["status"] == "success", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found

@@ -23,6 +23,7 @@ import psutil
 import psycopg
 import yaml
 
+import authorities
 from airfleet.components.monitoring import private_servers
 from airfleet.components.monitoring.rule_files import Expiry
 from airfleet.runners.local import ports
@@ -82,7 +83,11 @@ class LocalBed(Bed):
         login = (private_servers.USER, (self.secrets / "monitor_password").read_text().strip())
         try:
             url = f"{self._find('prometheus').url}/api/v1/{path}"
-            return httpx.get(url, auth=login, timeout=5, trust_env=False).raise_for_status().json()["data"]
+            return (
+                httpx.get(url, auth=login, timeout=5, trust_env=False, verify=authorities.read())
+                .raise_for_status()
+                .json()["data"]
+            )
         except (httpx.HTTPError, ValueError, AssertionError, StopIteration):
             return None
 
