@@ -31,10 +31,11 @@ PLATFORMS = {file: name for name, files in SHARING.items() for file in files}
 # Of the others, those that take a minute or more. A file runs in one process, so one that begins last leaves the others
 # idle.
 LONG = (
-    *("test_monitoring.py", "test_celery.py", "test_wheels.py", "test_fleet_broker_logins.py"),
-    *("test_explain_agrees.py", "test_destructive_commands.py", "test_broker_rights.py"),
-    *("test_task_runtime.py", "test_monitor_hosts.py", "test_broker_encryption.py"),
-    *("test_develop.py", "test_upgrade_schema.py", "test_outage_answers.py", "test_slas.py", "test_run_archive.py"),
+    *("test_celery.py", "test_monitoring.py", "test_task_runtime.py", "test_destructive_commands.py"),
+    *("test_develop.py", "test_release_deploys.py", "test_release_keeping.py", "test_wheels.py", "test_failover.py"),
+    *("test_explain_agrees.py", "test_upgrade_schema.py", "test_run_archive.py", "test_fleet_broker_logins.py"),
+    *("test_release_watch.py", "test_releases_provider.py", "test_slas.py", "test_broker_rights.py", "test_init.py"),
+    *("test_monitor_hosts.py", "test_broker_encryption.py", "test_outage_answers.py", "test_locks.py"),
     "test_scheduling.py",
 )
 RANK = {name: place for place, name in enumerate((*PLATFORMS, *LONG))}

@@ -315,9 +315,11 @@ def test_nothing_is_left_behind(tasks: Platform) -> None:
             return not zombies and not find(tasks, "airflow worker -- 0")
         return False
 
-    wait_until(is_quiet, "no task and no zombie", seen=lambda: list(map(read_title, tasks.processes())))
+    wait_until(is_quiet, "no task and no zombie", every_s=0.5, seen=lambda: list(map(read_title, tasks.processes())))
     # A pool that another relieves ends in a moment.
-    (pool,) = wait_until(lambda: len(found := find(tasks, "airfleet zygote pool")) == 1 and found, "one pool")
+    (pool,) = wait_until(
+        lambda: len(found := find(tasks, "airfleet zygote pool")) == 1 and found, "one pool", every_s=0.5
+    )
     assert pool.num_fds() < 20 + len(find(tasks, "airfleet warm"))
     for warm in find(tasks, "airfleet warm"):
         with contextlib.suppress(psutil.NoSuchProcess):  # one that nobody needs any more may end
