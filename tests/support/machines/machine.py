@@ -75,7 +75,7 @@ class Machine:
         try:
             with socket.create_connection((self.address, 22), timeout=1):
                 pass
-            said = self.run("systemctl is-system-running --wait", check=False, timeout_s=15).stdout.strip()
+            said = self.run("systemctl is-system-running", check=False, timeout_s=15).stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
             return False
         return said in ("running", "degraded")
