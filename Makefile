@@ -38,6 +38,7 @@ test: dev-env  ## Run all checks and tests
 	@tools/prometheus || echo "make test: so the tests with Prometheus are skipped" >&2
 	@tools/rabbitmq || echo "make test: so the tests with Celery are skipped" >&2
 	@tools/vcsim || echo "make test: so the tests of the driver vsphere are skipped" >&2
+	@tools/libvirt || echo "make test: so the tests of the driver libvirt are skipped" >&2
 	@tools/slapd || echo "make test: so the tests with a directory are skipped" >&2
 	@tools/oidc || echo "make test: so the tests with an OpenID provider are skipped" >&2
 	tools/machines

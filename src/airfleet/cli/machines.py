@@ -27,7 +27,7 @@ yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 @click.group("machines", short_help="Machines made for the fleet: plan, apply, list, destroy, export.")
 def command() -> None:
-    """Make the machines of `machines` in fleet.yaml: in EC2, in vSphere, or with a program of yours.
+    """Make the machines of `machines` in fleet.yaml: in EC2, in vSphere, with libvirt, or by a program of yours.
 
     \b
     Example:

@@ -10,7 +10,7 @@ from airfleet.spec.topology import Role
 
 GIB = 1 << 30
 
-DriverName = Literal["command", "ec2", "vsphere"]
+DriverName = Literal["command", "ec2", "libvirt", "vsphere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +95,23 @@ class Ec2:
 
 
 @dataclass(frozen=True, slots=True)
+class Libvirt:
+    """The hypervisor that makes machines, and the storage pool of groups that name no other."""
+
+    uri: str = "qemu:///system"
+    pool: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
 class Machines:
-    """What makes machines, and the groups of them. Of `command`, `vsphere` and `ec2` the driver's own one is set."""
+    """What makes machines, and the groups of them.
+
+    Of `command`, `vsphere`, `ec2` and `libvirt` the driver's own one is set.
+    """
 
     driver: DriverName
     groups: tuple[MachineGroup, ...]
     command: tuple[str, ...] = ()
     vsphere: Vsphere | None = None
     ec2: Ec2 | None = None
+    libvirt: Libvirt | None = None

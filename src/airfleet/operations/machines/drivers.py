@@ -32,6 +32,10 @@ def open_driver(machines: Machines, fleet: Fleet, project: Path) -> Driver:
             from airfleet.operations.machines import ec2  # noqa: PLC0415 - an extra of the package
 
             return ec2.open_driver(machines.ec2, fleet=fleet.name, user_data=write)
+        if machines.libvirt is not None:
+            from airfleet.operations.machines import libvirt  # noqa: PLC0415 - an extra of the package
+
+            return libvirt.open_driver(machines.libvirt, fleet=fleet.name, user_data=write)
     except ModuleNotFoundError as error:
         hint = f"install it beside airfleet: pip install 'airfleet[{machines.driver}]'"
         raise AirfleetError(f"the driver {machines.driver} needs the package {error.name}", hint=hint) from None

@@ -23,7 +23,7 @@ def write(machines: Machines, *, fleet: str, user_data: UserData) -> str:
     """Return the text of `main.tf.json`. Its output `hosts` is the section `hosts` of fleet.yaml.
 
     Raises:
-        UsageError: The machines are made by a program, which Terraform does not know.
+        UsageError: The machines are made by another driver.
     """
     if machines.vsphere is not None:
         body = _write_vsphere(machines.vsphere, machines.groups, fleet, user_data)
@@ -31,7 +31,9 @@ def write(machines: Machines, *, fleet: str, user_data: UserData) -> str:
         body = _write_ec2(machines.ec2, machines.groups, fleet, user_data)
     else:
         hint = "write `driver: vsphere` or `driver: ec2`"
-        raise UsageError("Terraform does not know the driver command", where="machines.driver", hint=hint)
+        raise UsageError(
+            f"airfleet writes no Terraform for the driver {machines.driver}", where="machines.driver", hint=hint
+        )
     return json.dumps(quote(body), indent=2) + "\n"
 
 

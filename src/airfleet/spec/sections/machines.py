@@ -108,11 +108,23 @@ class Ec2Section(Section):
     endpoint: str = Field(default="", description="Another address of the service, such as that of a VPC endpoint.")
 
 
+class LibvirtSection(Section):
+    """A hypervisor under libvirt. The login is that of the URI: a socket, or SSH with your keys."""
+
+    uri: _Word = Field(
+        default="qemu:///system",
+        description="The hypervisor, as libvirt writes it.",
+        examples=["qemu+ssh://root@kvm1.example.com/system"],
+    )
+    pool: _Word = Field(default="default", description="The storage pool of groups that name no `storage`.")
+
+
 class MachinesSection(Section):
     """Machines that `airfleet machines` makes. The hosts stay in `hosts`: `airfleet machines hosts` prints them."""
 
     driver: machines.DriverName = Field(
-        default="command", description="What makes machines: a program of yours, Amazon EC2, or VMware vSphere."
+        default="command",
+        description="What makes machines: a program of yours, Amazon EC2, libvirt, or VMware vSphere.",
     )
     command: list[_Word] = Field(
         default=[],
@@ -130,15 +142,21 @@ class MachinesSection(Section):
         description="Of the driver `ec2`: where machines are made.",
         examples=[{"region": "eu-central-1"}],
     )
+    libvirt: LibvirtSection | None = Field(
+        default=None,
+        description="Of the driver `libvirt`: where machines are made.",
+        examples=[{"uri": "qemu:///system"}],
+    )
     groups: dict[Name, MachineGroupSection] = Field(
         default={}, description="The machines, by group.", examples=[{"worker": {}}]
     )
 
     @model_validator(mode="after")
     def _has_what_its_driver_needs(self) -> MachinesSection:
-        given = {"command": bool(self.command), "ec2": self.ec2 is not None, "vsphere": self.vsphere is not None}
-        # EC2 needs no setting: all may come from the AWS configuration.
-        if not given[self.driver] and self.driver != "ec2":
+        given = {"command": bool(self.command)}
+        given |= {name: getattr(self, name) is not None for name in ("ec2", "libvirt", "vsphere")}
+        # EC2 needs no setting: all may come from the AWS configuration. libvirt has a usual place.
+        if not given[self.driver] and self.driver not in ("ec2", "libvirt"):
             raise rule(f"the driver {self.driver} needs `machines.{self.driver}`", f"add `{self.driver}`")
         for name, is_there in given.items():
             if is_there and name != self.driver:
@@ -160,6 +178,7 @@ def convert(written: MachinesSection) -> machines.Machines:
     """Return the section as frozen values."""
     place = written.vsphere
     cloud = written.ec2 or Ec2Section()
+    hypervisor = written.libvirt or LibvirtSection()
     return machines.Machines(
         driver=written.driver,
         command=tuple(written.command),
@@ -167,6 +186,7 @@ def convert(written: MachinesSection) -> machines.Machines:
         ec2=machines.Ec2(**{**cloud.model_dump(), "security_groups": tuple(cloud.security_groups)})
         if written.driver == "ec2"
         else None,
+        libvirt=machines.Libvirt(**hypervisor.model_dump()) if written.driver == "libvirt" else None,
         groups=tuple(_convert_group(name, one) for name, one in written.groups.items()),
     )
 

@@ -1,4 +1,4 @@
-"""The contract of the drivers of machines, on what they talk to: a program, moto's EC2, and vcsim's vCenter."""
+"""The contract of the drivers of machines, on what they talk to: a program, moto, libvirt's test driver, vcsim."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
 from airfleet.spec.machines import Machines
 from deadline import wait_until
+from hypervisors import find_libvirt, run_hypervisor
 from machine_makers import VCSIM, Aws, Maker, PlacedClient, Program, Vcenter, run_aws, run_vcenter
 
 FLEET = "demo"
 KEY, OTHER_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 2
-KINDS = ("command", "ec2", "vsphere")
+KINDS = ("command", "ec2", "libvirt", "vsphere")
 
 
 class KilledError(BaseException):
@@ -51,6 +52,11 @@ def maker(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
     elif kind == "ec2":
         with run_aws() as aws:
             yield aws
+    elif kind == "libvirt":
+        if not find_libvirt():
+            pytest.skip("no libvirt-python here: tools/libvirt installs it")
+        with run_hypervisor() as hypervisor:
+            yield hypervisor
     else:
         found: Vcenter = request.getfixturevalue("vcenter")
         yield found
