@@ -125,24 +125,26 @@ def read_contents(
 
 
 def find_hosts(fleet: Fleet) -> tuple[Host, ...]:
-    """Return the hosts of fleet.yaml, or those that its groups of machines will be.
+    """Return the hosts of fleet.yaml, and those that its machines will be which are no hosts yet.
 
     Raises:
         UsageError: It has neither.
     """
-    if fleet.hosts:
-        return fleet.hosts
-    if fleet.machines is None or not fleet.machines.groups:
+    groups = fleet.machines.groups if fleet.machines else ()
+    if not fleet.hosts and not groups:
         raise UsageError(
             "fleet.yaml names no hosts and no machines", hint="name them under `machines`: `airfleet docs`"
         )
     every = tuple(pool.name for pool in fleet.pools)
+    there = {host.name for host in fleet.hosts}
     found: list[Host] = []
-    for group in fleet.machines.groups:
+    for group in groups:
         roles = group.roles or ("worker",)
         pools = (group.pools or every) if "worker" in roles else ()
-        found += [Host(name, f"192.0.2.{len(found) + 1}", roles, pools) for name in group.names[:2]]
-    return tuple(found)
+        # Two machines need what all need: with two database hosts there is a replica.
+        names = [name for name in group.names[:2] if name not in there]
+        found += [Host(name, f"192.0.2.{len(found) + number}", roles, pools) for number, name in enumerate(names, 1)]
+    return (*fleet.hosts, *found)
 
 
 def _choose(hosts: tuple[Host, ...], fleet: Fleet, groups: Collection[str]) -> tuple[Host, ...]:
@@ -155,7 +157,7 @@ def _choose(hosts: tuple[Host, ...], fleet: Fleet, groups: Collection[str]) -> t
     wanted = {name for group in groups for name in names[group]}
     chosen = tuple(host for host in hosts if host.name in wanted)
     if not chosen:
-        raise UsageError(f"no host of fleet.yaml is of the group {', '.join(groups)}", hint="airfleet machines hosts")
+        raise UsageError(f"the group {', '.join(groups)} has no machines", hint="its `count` is 0")
     return chosen
 
 

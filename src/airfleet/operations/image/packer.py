@@ -37,6 +37,7 @@ def _write(plugin: str, kind: str, source: Mapping[str, Any], asked: Mapping[str
         variables["password"]["sensitive"] = True
     variables["ssh_username"] = {"type": "string", "description": "who may log in to the base and use sudo"}
     become = "sudo sh -c"
+    # The folder of the template, and never the folder where somebody types: that may be the project with its secrets.
     body = {
         "packer": {
             "required_plugins": {
@@ -49,7 +50,7 @@ def _write(plugin: str, kind: str, source: Mapping[str, Any], asked: Mapping[str
             "sources": [f"source.{kind}.airfleet"],
             "provisioner": [
                 {"shell": {"inline": [f"mkdir -p {THERE}"]}},
-                {"file": {"source": "./", "destination": f"{THERE}/"}},
+                {"file": {"source": HclExpression("${path.root}/"), "destination": f"{THERE}/"}},
                 {"shell": {"inline": [f"{become} 'sh {THERE}/prepare.sh && sh {THERE}/clean.sh && rm -rf {THERE}'"]}},
             ],
         },

@@ -91,6 +91,13 @@ def test_groups_of_machines_stand_for_hosts_that_are_not_there_yet() -> None:
     assert every.name != worker.name
 
 
+def test_a_group_that_a_running_fleet_gets_has_an_image_before_it_has_a_host() -> None:
+    groups = "machines:\n  driver: ec2\n  groups:\n    etl: {image: x, count: 3, pools: [cpu]}\n"
+    image = read(f"{NINE}{groups}", ("etl",))
+    assert image.hosts == ("etl1", "etl2")
+    assert "haproxy" in image.packages
+
+
 def test_a_group_that_is_not_there_is_refused_and_so_is_a_fleet_without_machines() -> None:
     with pytest.raises(UsageError, match="there is no group etl") as refused:
         read(MACHINES, ("etl",))
@@ -140,6 +147,8 @@ def test_packer_gets_names_and_asks_for_logins() -> None:
     assert (source["folder"], source["vm_name"]) == ("a/$${env.HOME}", "airfleet-sales-1")
     assert source["password"] == "${var.password}"
     assert body["variable"]["password"]["sensitive"] is True
+    files = [one["file"]["source"] for one in body["build"]["provisioner"] if "file" in one]
+    assert files == ["${path.root}/"], "the folder where somebody types may be the project, with its secrets"
     amazon = json.loads(packer.write_template(Machines("ec2", (), ec2=Ec2("eu-central-1")), "airfleet-sales-1") or "")
     assert amazon["source"]["amazon-ebs"]["airfleet"]["region"] == "eu-central-1"
     assert packer.write_template(Machines("command", (), command=("driver",)), "x") is None
@@ -166,7 +175,9 @@ def test_a_base_says_which_system_it_has(tmp_path: Path) -> None:
     release.write_text('NAME="Debian"\nID=debian\nVERSION_ID="13"\n')
     with tarfile.open(tmp_path / "base.tar", "w") as tar:
         tar.add(tmp_path / "base", ".")
-    for given in (tmp_path / "base", tmp_path / "base.tar"):
+    with tarfile.open(tmp_path / "base.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "base" / "usr", "usr")
+    for given in (tmp_path / "base", tmp_path / "base.tar", tmp_path / "base.tar.gz"):
         assert find_system(root_files.read_base(RootBase(given)), "it").name == "Debian 13"
     with pytest.raises(AirfleetError, match=r"rocky 9\.4 is not supported"):
         find_system(("rocky", "9.4"), "it")
