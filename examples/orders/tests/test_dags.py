@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import yaml
 
+from include.api import IncompleteDay
 from include.models import read_models
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 FLEET = yaml.safe_load((PROJECT / "fleet.yaml").read_text())
+PRODUCTION = yaml.safe_load((PROJECT / "fleet.production.yaml").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +105,49 @@ def test_assets_hand_over_from_dag_to_dag(bag: DagBag) -> None:
         "orders_scoring": ["orders.marts"],
         "orders_payouts": ["orders.marts"],
     }
+
+
+def test_another_try_is_for_outages_and_not_for_mistakes(bag: DagBag) -> None:
+    rule = FLEET["retries"]["hopeless"]
+    assert rule["action"] == "fail"
+    assert all(re.fullmatch(rule["dag"], name) for name in bag.dags)
+    for error, is_hopeless in (
+        (KeyError, True),
+        (MemoryError, True),
+        (IncompleteDay, True),
+        (httpx.ConnectError, False),
+        (httpx.HTTPStatusError, False),
+    ):
+        name = f"{error.__module__}.{error.__qualname__}"
+        assert any(re.fullmatch(pattern, name) for pattern in rule["errors"]) is is_hopeless, name
+
+
+def test_every_promise_is_about_a_dag_of_this_project(bag: DagBag) -> None:
+    assert {rule["dag"] for rule in FLEET["slas"].values()} == {"orders_ingest", "orders_marts", "orders_scoring"}
+    assert {rule["dag"] for rule in FLEET["slas"].values()} <= set(bag.dags)
+
+
+def test_in_production_the_first_rule_that_fits_sends_a_task_to_its_pool(bag: DagBag) -> None:
+    chosen: dict[str, set[str]] = {}
+    for task in all_tasks(bag):
+        rules = (
+            rule["queue"]
+            for rule in PRODUCTION["routing"]
+            if re.fullmatch(rule["dag"], task.dag_id) and re.fullmatch(rule.get("task", ".*"), task.task_id)
+        )
+        chosen.setdefault(next(rules, "default"), set()).add(task.task_id)
+    assert chosen["memory"] == {"train", "score"}
+    assert chosen["io"] == {task.task_id for task in bag.dags["orders_ingest"].tasks}
+    assert set(chosen) == set(PRODUCTION["pools"])
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "dags").glob("*.py")), ids=lambda path: path.stem)
+def test_a_dag_file_imports_no_client_when_it_is_parsed(path: Path) -> None:
+    heavy = {"httpx", "numpy", "pandas", "psycopg", "psycopg2", "requests", "sklearn"}
+    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
+    assert not {name.partition(".")[0] for name in names} & heavy
 
 
 def all_tasks(bag: DagBag) -> list[Any]:
