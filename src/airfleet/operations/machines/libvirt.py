@@ -113,7 +113,10 @@ class LibvirtDriver:
         kind = _TYPES.get(connection.getType())
         if kind is None:
             raise AirfleetError(f"libvirt's {connection.getType()} is not supported", where="machines.libvirt.uri")
-        return connection.defineXML(libvirt_xml.write_domain(marks, group, kind))
+        # libvirt compares the text with its own schema.
+        return connection.defineXMLFlags(
+            libvirt_xml.write_domain(marks, group, kind), libvirt.VIR_DOMAIN_DEFINE_VALIDATE
+        )
 
     def _make_volumes(self, connection: Connection, marks: LibvirtMarks, group: MachineGroup) -> None:
         """Make the volumes that are missing. The one with the user-data is written anew: it may be half written."""

@@ -11,6 +11,7 @@ import pytest
 
 from airfleet.errors import AirfleetError
 from airfleet.operations.machines.driver import Machine
+from airfleet.operations.machines.libvirt_xml import LibvirtMarks, write_domain
 from hypervisors import IMAGE, Hypervisor, find_libvirt, run_hypervisor
 
 if not find_libvirt():
@@ -22,7 +23,7 @@ from pycdlib import PyCdlib
 FLEET = "demo"
 KEY, OTHER_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 CHANGES = (
-    (libvirt.virConnect, "defineXML"),
+    (libvirt.virConnect, "defineXMLFlags"),
     (libvirt.virStoragePool, "createXML"),
     (libvirt.virStorageVol, "delete"),
     (libvirt.virDomain, "create"),
@@ -103,6 +104,16 @@ def test_a_machine_has_its_size_its_disk_over_the_image_and_is_told_its_name(hyp
     said = read_disc(seed)
     assert said["user-data"] == "#cloud-config\n# web1\n"
     assert '"local-hostname": "web1"' in said["meta-data"]
+
+
+@pytest.mark.parametrize("network", ["", "lan", "bridge:br0"])
+def test_the_definition_for_a_real_hypervisor_is_valid_by_the_schema_of_libvirt(
+    hypervisor: Hypervisor, network: str
+) -> None:
+    marks = LibvirtMarks(FLEET, KEY, "web1", "a <pool> & more")
+    text = write_domain(marks, replace(hypervisor.group(1), network=network), "kvm")
+    domain = hypervisor.connection.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+    assert "a &lt;pool&gt; &amp; more" in domain.XMLDesc()
 
 
 def test_what_was_killed_at_any_change_is_ended_by_the_same_command(
