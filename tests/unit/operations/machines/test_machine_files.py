@@ -134,7 +134,7 @@ def test_terraform_evaluates_no_text_of_fleet_yaml() -> None:
 
 
 def test_terraform_does_not_know_a_program() -> None:
-    with pytest.raises(UsageError, match="does not know"):
+    with pytest.raises(UsageError, match="no Terraform for the driver command"):
         build("command: [d]")
 
 
