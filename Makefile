@@ -162,8 +162,9 @@ bench-limits: dev-env  ## Run 500 tasks under a limit of a service: keys of benc
 bench-load: dev-env  ## Run the reference load faster and faster: bench/results/load.json
 	PYTHONPATH=bench $(BIN)/python bench/load.py $(ARGS)
 
-bench-hosts: dev-env  ## Simulate what packing saves in host-hours: host_hours_ratio of bench/results/scale.json
-	PYTHONPATH=bench $(BIN)/python bench/hosts.py $(ARGS)
+bench-hosts: dev-env  ## Measure what packing saves in host-hours: host_hours_ratio of bench/results/scale.json
+	@tools/rabbitmq
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/hosts.py $(ARGS)
 
 bench-cgroups: dev-env  ## Time the cgroup of a task: cgroup_ms of bench/results/scale.json
 	PYTHONPATH=bench $(BIN)/python bench/cgroups.py

@@ -1,18 +1,25 @@
-"""How many host-hours a day costs if slots are packed on few hosts, against messages spread over all: a simulation.
+"""How many host-hours a day costs if tasks are packed on few hosts, against tasks spread over all.
 
-make bench-hosts                       host_hours_ratio of bench/results/scale.json, in a minute
+make bench-hosts                                    both parts: keys of bench/results/scale.json, in 18 minutes
+make bench-hosts ARGS="--part simulation"           the first part, in a minute
+make bench-hosts ARGS="--part replay --hours 2"     a quick look at the second; nothing is kept of it
+
+The first part simulates a day.
 
 A day has 50,000 tasks of the reference's shape: of the tasks of an hour, `FULL_HOUR` become ready at the full hour,
 and nights have twice as many; they last 83 s in the mean, log-normal. Twelve hosts have 16 slots each. RabbitMQ gives
 each task to the next worker that has a free slot. Both sides run the same tasks:
 
 - *spread*: every worker has all its slots, always;
-- *slots*: each five seconds, `slot_rules.decide` of the platform says how many slots each worker has, one at least;
-- *first*: a task goes to the first worker that has a free slot, as with priorities of consumers. airfleet has none yet.
+- *slots*: each five seconds, `slot_rules.decide` of the platform says how many slots each worker has, one at least, as
+  with `pack: false`;
+- *packed*: the same without that one slot, and a task goes to the first worker that has a free slot, as with `pack`.
 
-A host costs while it has a task, and for `OFF_AFTER_S` after that: then it could be off. airfleet itself stops no host.
-`host_hours_ratio` is that of *slots* to *spread*, `host_hours_ratio_first` that of *first* to *spread*. The waits of
-tasks for a slot are `host_wait_p95_s`.
+A host costs while it has a task, and for `OFF_AFTER_S` after that: then it could be off.
+
+The second part (`hosts_replay.py`) plays twelve hours of a day like that, 180 times as fast, with real Celery workers
+at a real RabbitMQ node: six hosts of eight slots, spread and packed in turns, twice each. Its figures are those of the
+keys without `simulated`; all times are those of the day. `wait_p95_s` and `utilisation` are those of *packed*.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hosts_replay
 from airfleet_provider.contract.slot_rules import Demand, Peak, SlotInputs, WorkerReport, decide
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,6 +43,8 @@ DAY_S, STEP_S, CALM_S = 24 * 3600, 5, 60.0
 TASKS, MEAN_S, SIGMA, FULL_HOUR = 50_000, 83.0, 1.0, 0.5
 HOSTS, PER_HOST = 12, 16
 OFF_AFTER_S = 600
+# Keys that this bench does not write any more.
+FORMER = ("host_hours_ratio_first", "host_wait_p95_s", "host_hours_kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class SimulatedHosts:
     waits: list[float] = field(default_factory=list)
     on_s: float = 0.0
     turn: int = 0
-    takes_first: bool = False
+    is_packed: bool = False
 
     def finish(self, now: float) -> None:
         """End the tasks that are over."""
@@ -74,7 +84,7 @@ class SimulatedHosts:
 
     def _find_next(self) -> int | None:
         for step in range(HOSTS):
-            host = step if self.takes_first else (self.turn + step) % HOSTS
+            host = step if self.is_packed else (self.turn + step) % HOSTS
             if self.held[host] < self.slots[host]:
                 self.turn = host + 1
                 return host
@@ -91,18 +101,21 @@ class SimulatedHosts:
     def scale(self, waiting: int, peak: Peak, now: float) -> None:
         """Set the slots as the platform would."""
         demand = Demand(running=sum(self.held), admissible=waiting)
-        workers = tuple(WorkerReport(f"{one:02}", self.slots[one], self.held[one], True, 0.0) for one in range(HOSTS))
-        most = HOSTS * PER_HOST
+        workers = tuple(
+            WorkerReport(f"{one:02}", self.slots[one], self.held[one], True, 0.0, one) for one in range(HOSTS)
+        )
+        least, most = 1 if self.is_packed else HOSTS, HOSTS * PER_HOST
         highest = peak.add(now, demand.tasks)
-        found: Mapping[str, int] = decide(SlotInputs(HOSTS, most, PER_HOST, demand, workers, highest)).slots
+        inputs = SlotInputs(least, most, PER_HOST, demand, workers, highest, pack=self.is_packed)
+        found: Mapping[str, int] = decide(inputs).slots
         self.slots = [found[f"{one:02}"] for one in range(HOSTS)]
 
 
-def make_day(chance: random.Random) -> list[DayTask]:
+def make_day(chance: random.Random, count: int = TASKS) -> list[DayTask]:
     """Return the tasks of a day in the order in which they become ready."""
     weights = [2.0 if hour < 6 else 1.0 for hour in range(24)]
     tasks = []
-    for hour in chance.choices(range(24), weights, k=TASKS):
+    for hour in chance.choices(range(24), weights, k=count):
         at = 0.0 if chance.random() < FULL_HOUR else chance.random() * 3600
         takes = chance.lognormvariate(math.log(MEAN_S) - SIGMA**2 / 2, SIGMA)
         tasks.append(DayTask(hour * 3600 + at, takes))
@@ -111,14 +124,14 @@ def make_day(chance: random.Random) -> list[DayTask]:
 
 def play(day: Sequence[DayTask], way: str) -> SimulatedHosts:
     """Run the tasks of a day, and return the hosts after it."""
-    hosts, peak = SimulatedHosts(takes_first=way == "first"), Peak(CALM_S, 0.0, HOSTS)
+    hosts, peak = SimulatedHosts(is_packed=way == "packed"), Peak(CALM_S, 0.0, HOSTS)
     queue: deque[DayTask] = deque()
     left = deque(day)
     for now in range(0, 2 * DAY_S, STEP_S):
         hosts.finish(now)
         while left and left[0].ready <= now:
             queue.append(left.popleft())
-        if way == "slots":
+        if way != "spread":
             hosts.scale(len(queue), peak, now)
         hosts.deliver(queue, now)
         hosts.count(now)
@@ -130,28 +143,50 @@ def play(day: Sequence[DayTask], way: str) -> SimulatedHosts:
 def measure(seed: int) -> dict[str, Any]:
     """Return the figures of a day."""
     day = make_day(random.Random(seed))  # noqa: S311 - no secret
-    played = {way: play(day, way) for way in ("spread", "slots", "first")}
+    played = {way: play(day, way) for way in ("spread", "slots", "packed")}
     cost = {way: one.on_s / 3600 / (TASKS / 1000) for way, one in played.items()}
+    busy_hours = sum(one.takes for one in day) / 3600 / PER_HOST
     return {
-        "host_hours_ratio": round(cost["slots"] / cost["spread"], 3),
-        "host_hours_ratio_first": round(cost["first"] / cost["spread"], 3),
-        "host_hours_per_1000_tasks": {way: round(value, 2) for way, value in cost.items()},
-        "host_wait_p95_s": {way: sorted(one.waits)[int(len(one.waits) * 0.95)] // 1 for way, one in played.items()},
-        "host_hours_kind": "simulated: slot_rules.decide, 12 hosts of 16 slots, 50,000 tasks",
+        "host_hours_ratio_simulated": round(cost["packed"] / cost["spread"], 3),
+        "host_hours_simulated": {
+            way: {
+                "per_1000_tasks": round(cost[way], 2),
+                "wait_p95_s": sorted(one.waits)[int(len(one.waits) * 0.95)] // 1,
+                "utilisation": round(busy_hours / (one.on_s / 3600), 3),
+            }
+            for way, one in played.items()
+        },
     }
 
 
 def main() -> None:
     """Run the simulation, print its figures and keep them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("simulation", "replay", "both"), default="both")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hours", type=int, default=hosts_replay.HOURS, help="hours of the day that are played")
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--print", action="store_true", dest="only_print", help="Keep nothing.")
     wanted = parser.parse_args()
-    figures = measure(wanted.seed)
+    if wanted.part != "replay":
+        keep(measure(wanted.seed), is_whole=not wanted.only_print)
+    if wanted.part != "simulation":
+        share = hosts_replay.HOSTS * hosts_replay.PER_HOST / (HOSTS * PER_HOST)
+        day = make_day(random.Random(wanted.seed), round(TASKS * share))  # noqa: S311 - no secret
+        begins = 3 * 3600
+        tasks = [(one.ready - begins, one.takes) for one in day if 0 <= one.ready - begins < wanted.hours * 3600]
+        figures = hosts_replay.measure(tasks, wanted.rounds, OFF_AFTER_S)
+        is_whole = (wanted.hours, wanted.rounds) >= (hosts_replay.HOURS, 2)
+        keep(figures, is_whole=is_whole and not wanted.only_print)
+
+
+def keep(figures: dict[str, Any], *, is_whole: bool) -> None:
+    """Print the figures of a part, and keep them if nothing of it was left out."""
     print(json.dumps(figures, indent=2))
-    if not wanted.only_print:
+    if is_whole:
         path = RESULTS / "scale.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **figures}, indent=2) + "\n")
+        known = {key: value for key, value in json.loads(path.read_text()).items() if key not in FORMER}
+        path.write_text(json.dumps({**known, **figures}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,32 +17,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import psutil
 import psycopg
-from celery import Celery
 
 import brokers
-from airfleet.components import celery as celery_files
-from airfleet.components.rabbitmq import private_node
-from airfleet.spec.secrets import Secret
-from airfleet_provider.contract import environment
-from airfleet_provider.executors import celery_config, celery_executor
+import slot_site
 from support import AIRFLEET, RESULTS, project, run, say, wait
 
 SLOTS = 8
@@ -154,93 +141,36 @@ def kill_agents(folder: Path) -> int:
     return 0
 
 
-class Answers:
-    """Answers a worker's reports with the slots that it shall have, and keeps the last report."""
-
-    def __init__(self) -> None:
-        self.slots, self.is_silent = SLOTS, False
-        self.report: dict[str, int] = {}
-        answers = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                answers.report = {name: int(one) for name, [one] in parse_qs(self.path.partition("?")[2]).items()}
-                self.send_response(503 if answers.is_silent else 200)
-                self.end_headers()
-                self.wfile.write(json.dumps({"slots": answers.slots, "again_s": 0.2}).encode())
-
-            def log_message(self, *_: object) -> None:
-                """Write nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@contextmanager
-def worker(folder: Path, broker: brokers.Broker, answers: Answers) -> Iterator[tuple[Celery, Path]]:
-    """Run a worker at the broker; yield an application that sends to it, and the log of its tasks."""
-    names = ("default",)
-    publisher, consumer = private_node.list_logins(broker.node, names)
-    key, dsn = broker.node.signing, Secret("postgresql://nowhere")
-    kind = private_node.QUEUE_TYPE
-    files = {
-        "worker": celery_files.render_worker(private_node.url(broker.node, consumer), dsn, names, kind, key),
-        "scheduler": celery_files.render_scheduler(private_node.url(broker.node, publisher), dsn, names, kind, key),
-    }
-    for name, text in files.items():
-        (folder / name).write_text(text.reveal())
-    log = folder / "tasks.log"
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parent),
-        "AIRFLOW_HOME": str(folder / "airflow"),
-        "SLOTS_LOG": str(log),
-        environment.CELERY: str(folder / "worker"),
-        environment.DRAINED: str(folder / "mark"),
-        environment.WORKERS: str(folder / "notes"),
-        environment.SLOTS: f"http://127.0.0.1:{answers.server.server_port}/airfleet/workers/default/localhost",
-    }
-    command = [sys.executable, "-m", "celery", "-A", "slots_worker", "worker", "-Q", "default", "-c", str(SLOTS)]
-    with (folder / "worker.log").open("ab") as output:
-        process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
-    os.environ[environment.CELERY] = str(folder / "scheduler")
-    link = celery_config.read_link()
-    app = Celery()
-    app.config_from_object({**celery_config.make_config({}, link), "imports": [], "result_backend": None})
-    celery_executor.sign_messages(link)
-    try:
-        yield app, log
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
 def measure_worker(times: int) -> dict[str, Any]:
     """Return the figures of the second part, with so many scale-ins."""
-    dice, answers, sent = random.Random(7), Answers(), 0  # noqa: S311 - no secret
-    with tempfile.TemporaryDirectory() as name, brokers.serve(queues=("default",)) as broker:
-        folder = Path(name)
-        with worker(folder, broker, answers) as (app, log):
-            log.touch()
+    dice, slots, sent = random.Random(7), {"localhost": SLOTS}, 0  # noqa: S311 - no secret
+    desk = slot_site.SlotDesk(lambda host: (slots[host], None))
+
+    def await_slots(wanted: int, what: str) -> None:
+        slots["localhost"] = wanted
+        wait(lambda: "localhost" in desk.news and desk.news["localhost"].in_force == wanted, what)
+
+    with tempfile.TemporaryDirectory() as name, brokers.serve(queues=(slot_site.QUEUE,)) as broker:
+        with slot_site.run_workers(Path(name), broker, desk, ["localhost"], SLOTS) as site:
             for count in range(times):
-                wanted = log.read_text().count("ended") + 3 * SLOTS
+                wanted = site.log.read_text().count("ended") + 3 * SLOTS
                 for number in range(sent, wanted):
-                    app.send_task("work", (f"t{number}", dice.uniform(0.05, 0.8)), queue="default", ignore_result=True)
+                    site.send(f"t{number}", dice.uniform(0.05, 0.8))
                 sent = max(sent, wanted)
-                answers.slots = SLOTS
-                wait(lambda: answers.report.get("in_force") == SLOTS, "all slots")
-                answers.slots = fewer = dice.randint(1, SLOTS - 1)
+                await_slots(SLOTS, "all slots")
                 if count % 10 == 9:
-                    answers.is_silent = True
+                    desk.is_silent = True
                     time.sleep(0.3)
-                    answers.is_silent = False
-                wait(lambda fewer=fewer: answers.report.get("in_force") == fewer, "fewer slots")  # type: ignore[misc]
+                    desk.is_silent = False
+                # From none on: then the worker has no consumer at all.
+                await_slots(dice.randint(0, SLOTS - 1), "fewer slots")
                 if count % 100 == 99:
                     say(f"{count + 1} scale-ins, {sent} tasks sent")
-            answers.slots = SLOTS
-            wait(lambda: len(log.read_text().splitlines()) >= 2 * sent, "the end of all tasks")
-        lines = Counter(log.read_text().splitlines())
-    wrong = [one for one in range(sent) if (lines[f"begun t{one}"], lines[f"ended t{one}"]) != (1, 1)]
+            await_slots(SLOTS, "all slots")
+            wait(lambda: len(site.log.read_text().splitlines()) >= 2 * sent, "the end of all tasks")
+        lines = Counter((what, name) for what, name, *_ in site.read())
+    desk.close()
+    wrong = [one for one in range(sent) if (lines["begun", f"t{one}"], lines["ended", f"t{one}"]) != (1, 1)]
     return {"scale_ins": times, "worker_tasks": sent, "killed": len(wrong)}
 
 

@@ -46,6 +46,7 @@ def make_rule(
         calm_s=scale.calm_s,
         zone=scale.zone,
         hours=scale.hours,
+        pack=scale.pack,
     )
 
 

@@ -83,7 +83,7 @@ class Slots:
             UsageError: The pool does not scale, or has not so many slots.
         """
         rule = self.find_rule(pool)
-        least, most = len(rule.hosts), rule.per_host * len(rule.hosts)
+        least, most = rule.fewest, rule.per_host * len(rule.hosts)
         if slots is not None and not least <= slots <= most:
             hint = "`airfleet workers drain` takes a worker out of service" if slots < least else ""
             raise UsageError(f"the pool {pool} can have from {least} to {most} slots, not {slots}", hint=hint)

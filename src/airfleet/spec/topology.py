@@ -75,6 +75,7 @@ class Scale:
     calm_s: float = 60.0
     zone: str = "UTC"
     hours: tuple[Hours, ...] = ()
+    pack: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ pools:
     assert (rule.pool, rule.queues, rule.hosts, rule.per_host) == ("cpu", ("cpu",), ("b", "c"), 8)
     assert (rule.least, rule.most, rule.calm_s, rule.zone) == (4, 12, 300.0, "Europe/Berlin")
     assert rule.hours == (Hours("22:00", "06:00", ("fri", "sat"), 1, 2), Hours("12:00", "13:00", DAYS))
+    assert rule.pack
+    [spread] = slots.list_rules(parse("pools: {default: {}, cpu: {scale: {pack: false}}}" + HOSTS))
+    assert not spread.pack
 
 
 def test_one_machine_scales_its_one_worker_within_its_parallelism() -> None:

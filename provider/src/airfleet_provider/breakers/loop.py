@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from psycopg import Connection
 
 from airfleet_provider.agent_loops.loop import Loop
+from airfleet_provider.breakers import limit_ledger
 from airfleet_provider.breakers.coverage import Coverage, Task
 from airfleet_provider.breakers.reports import ACTOR
 from airfleet_provider.breakers.rules import BreakerMove, BreakerStatus, ProbeOutcome, count_wanted, decide, judge_probe
@@ -71,13 +72,15 @@ class Transactions(Protocol):
 class BreakerLoop:
     """Works on the breakers that are not closed. All it knows is in the database.
 
-    If it `prunes`, it deletes what nothing needs any more, from time to time.
+    If it `prunes`, it deletes what nothing needs any more, from time to time. If fleet.yaml has no limits any more
+    (`ends_limits`), that includes the rows of the last ones: then the scheduler, which prunes them else, regards none.
     """
 
-    def __init__(self, rules: Sequence[BreakerRule], *, prunes: bool = True) -> None:
+    def __init__(self, rules: Sequence[BreakerRule], *, prunes: bool = True, ends_limits: bool = False) -> None:
         self._rules = {rule.name: rule for rule in rules}
         self._coverage = Coverage(tuple(rules), time.monotonic)
         self._pruned_at = float("-inf") if prunes else float("inf")
+        self._ends_limits = ends_limits
 
     def once(self, context: Transactions) -> None:
         """Do one turn.
@@ -94,6 +97,8 @@ class BreakerLoop:
         if time.monotonic() - self._pruned_at > PRUNE_EVERY_S:
             with context.write() as connection:
                 connection.execute(SQL["prune"], {"names": sorted(self._rules)})
+                if self._ends_limits:
+                    connection.execute(limit_ledger.SQL["prune"], {"names": []})
             self._pruned_at = time.monotonic()
 
     def _work(self, connection: Connection[Row], breakers: Sequence[BreakerStatus]) -> None:
@@ -211,4 +216,5 @@ def _move(connection: Connection[Row], breaker: BreakerStatus, move: BreakerMove
 def make_loop(config: Mapping[str, Any]) -> Loop:
     """Return the loop that works by the rules of the agents' configuration."""
     rules = [BreakerRule.from_json(one) for one in config.get(AgentsKey.BREAKERS, {}).get("rules", ())]
-    return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, BreakerLoop(rules).once)
+    has_limits = bool(config.get(AgentsKey.LIMITS, {}).get("limits"))
+    return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, BreakerLoop(rules, ends_limits=not has_limits).once)

@@ -50,7 +50,8 @@ class ScalingPool:
     """A pool that scales.
 
     `least` and `most` are the limits of fleet.yaml at the last decision, `wanted` its slots and `why` its reason.
-    `fewest` and `highest` are the slots that a person may set: one for each worker, and all that the workers can run.
+    `fewest` and `highest` are the slots that a person may set: one for each worker, or one for the pool if tasks are
+    packed, and all that the workers can run.
     Before the first decision all of them are None, and nobody can set the slots.
     """
 
@@ -113,6 +114,6 @@ def _make_pool(
         decided_at=last["decided_at"],
         least=inputs.least,
         most=inputs.most,
-        fewest=len(workers),
+        fewest=1 if inputs.pack else len(workers),
         highest=inputs.per_host * len(workers),
     )

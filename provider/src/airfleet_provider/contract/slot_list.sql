@@ -1,9 +1,9 @@
 -- The statements of slot_list.py. `%(name)s` is a parameter.
 
 -- name: list_workers
-SELECT pool, host, slots, otherwise, in_force, held, takes,
+SELECT pool, host, slots, otherwise, in_force, held, takes, rank,
     extract(epoch FROM clock_timestamp() - seen_at)::float8 AS age_s
-FROM airfleet.worker_slots ORDER BY pool, host
+FROM airfleet.worker_slots ORDER BY pool, rank NULLS LAST, host
 
 -- name: list_overrides
 SELECT pool, slots, set_at, actor, reason FROM airfleet.slot_override ORDER BY pool

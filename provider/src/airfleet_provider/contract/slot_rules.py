@@ -1,11 +1,11 @@
-"""How many slots the workers of a pool have: the rule of fleet.yaml, and the decision (ADR 51). No I/O.
+"""How many slots the workers of a pool have, and who is served first: the rule and the decision (ADR 51, 92). No I/O.
 
 A slot is the right to run one task. A pool without a rule has all its slots, always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Self
@@ -17,6 +17,8 @@ PATH = "/airfleet/workers"
 SILENT_S = 15.0
 # Without an agent that decides, a worker keeps its slots for so long, and then has those of `Answer.otherwise`.
 STALE_S = 120.0
+# A task that a worker with a free slot has not taken for so long shows that tasks cannot be packed now.
+STUCK_S = 30.0
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -54,19 +56,26 @@ class SlotRule:
     calm_s: float = 60.0
     zone: str = "UTC"
     hours: tuple[Hours, ...] = ()
+    # Tasks go to as few hosts as can run them, and the others have no slots (ADR 92).
+    pack: bool = False
+
+    @property
+    def fewest(self) -> int:
+        """Return the slots that the pool has at least, whatever the limits are: some worker takes tasks."""
+        return 1 if self.pack else len(self.hosts)
 
     def find_limits(self, now: datetime) -> tuple[int, int]:
         """Return the least and the most slots of the pool at a moment. The first of `hours` that holds decides.
 
-        Each host has at least one: a worker that takes no tasks at all is one that is drained.
+        Unless tasks are packed, each host has at least one.
         """
         local = now.astimezone(ZoneInfo(self.zone))
         found = next((one for one in self.hours if one.holds(local)), None)
         least = self.least if found is None or found.least is None else found.least
         most = self.most if found is None or found.most is None else found.most
         top = self.per_host * len(self.hosts)
-        highest = max(len(self.hosts), min(top, top if most is None else most))
-        return min(max(least, len(self.hosts)), highest), highest
+        highest = max(self.fewest, min(top, top if most is None else most))
+        return min(max(least, self.fewest), highest), highest
 
     def to_json(self) -> dict[str, Any]:
         """Return the rule as a JSON object."""
@@ -84,7 +93,8 @@ class WorkerReport:
     """The worker of a host, as it reported last.
 
     `slots` are those that the last decision gave it, None if it has had none. `held` are the tasks that it has taken
-    and that have not ended. `takes` is false while it is drained, its disk is full or its memory is short.
+    and that have not ended. `takes` is false while it is drained, its disk is full or its memory is short. Tasks go to
+    the worker with the lowest `rank` that has a free slot, if they are packed.
     """
 
     host: str
@@ -92,6 +102,7 @@ class WorkerReport:
     held: int
     takes: bool
     age_s: float | None
+    rank: int = 0
 
     @property
     def counts(self) -> bool:
@@ -106,6 +117,8 @@ class Demand:
     running: int = 0
     queued: int = 0
     admissible: int = 0
+    # The seconds since the first of the queued ones was sent.
+    queued_s: float = 0.0
 
     @property
     def tasks(self) -> int:
@@ -118,7 +131,8 @@ class SlotInputs:
     """All that a decision depends on.
 
     `peak` is the highest demand in the last `calm_s` seconds before this one. `fixed` is the number of slots that a
-    person has set, None if the pool scales by itself. `booting` are slots of workers that will soon report.
+    person has set, None if the pool scales by itself. `booting` are slots of workers that will soon report. With `pack`
+    the slots are on as few hosts as can have them.
     """
 
     least: int
@@ -129,6 +143,7 @@ class SlotInputs:
     peak: int = 0
     fixed: int | None = None
     booting: int = 0
+    pack: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the inputs as a JSON object."""
@@ -153,13 +168,22 @@ class SlotDecision:
 def decide(inputs: SlotInputs) -> SlotDecision:
     """Return the slots of each worker that takes tasks.
 
-    Guarantees: each has from 1 to `per_host` slots; their sum is between the limits where that is possible; it is at
-    least the demand where the limits let it be; the same inputs always give the same slots.
+    Guarantees: each has up to `per_host` slots, and at least one unless tasks are packed; some worker has a slot; their
+    sum is between the limits where that is possible; it is at least the demand where the limits let it be; the same
+    inputs always give the same slots.
     """
     wanted, reason = _find_wanted(inputs)
     counting = [one for one in inputs.workers if one.counts]
-    left = max(0, wanted - inputs.booting - len(counting))
     slots = {}
+    if inputs.pack and _is_stuck(inputs.demand, counting):
+        reason += "; tasks wait though slots are free, so each worker has one"
+    elif inputs.pack:
+        left = max(1, wanted - inputs.booting)
+        for worker in sorted(counting, key=lambda one: (one.rank, one.host)):
+            slots[worker.host] = min(left, inputs.per_host)
+            left -= slots[worker.host]
+        return SlotDecision(wanted, slots, reason)
+    left = max(0, wanted - inputs.booting - len(counting))
     # Those with most slots keep them, and those with least give theirs up first: so that hosts become empty.
     for worker in sorted(counting, key=lambda one: (-(one.slots or 0), -one.held, one.host)):
         more = min(left, inputs.per_host - 1)
@@ -168,13 +192,46 @@ def decide(inputs: SlotInputs) -> SlotDecision:
     return SlotDecision(wanted, slots, reason)
 
 
-def find_absent_slots(before: Mapping[str, int | None], slots: Mapping[str, int]) -> dict[str, int | None]:
-    """Return the slots of the workers to which a decision gives none: they are silent, or take no tasks.
+def _is_stuck(demand: Demand, counting: Iterable[WorkerReport]) -> bool:
+    """Return whether the workers that have slots do not take the tasks that were sent.
 
-    Each has one, so that a worker that takes tasks again begins with no slots that others have meanwhile. If no worker
-    counts, the api-servers may be away and the workers well: then each keeps those of `before`, its slots by host.
+    What a worker reports is not believed here, as a task of another worker could have written it (ADR 92).
     """
-    return {host: 1 if slots else own for host, own in before.items() if host not in slots}
+    there = sum(one.slots or 0 for one in counting)
+    return demand.queued > 0 and demand.queued_s > STUCK_S and demand.running < there
+
+
+def find_absent_slots(
+    before: Mapping[str, int | None], slots: Mapping[str, int], *, pack: bool = False
+) -> dict[str, int | None]:
+    """Return the slots of the workers that do not count in a decision: they are silent, or take no tasks.
+
+    Each has one, or none if tasks are packed, so that a worker that takes tasks again begins with no slots that others
+    have meanwhile. If no worker counts, the api-servers may be away and the workers well: then each keeps those of
+    `before`, its slots by host.
+    """
+    begins_with = 0 if pack else 1
+    return {host: begins_with if slots else own for host, own in before.items() if host not in slots}
+
+
+def rank_hosts(before: Mapping[str, int | None], counting: Collection[str]) -> dict[str, int]:
+    """Return the rank of each host of `before`, which has the present ranks, None for a host that is new.
+
+    Guarantees: ranks differ; those of hosts that count are below those of the others; hosts that count keep their
+    order, and new ones come behind them. A rank changes only where one of these would not hold otherwise: each change
+    costs the worker a round trip to the broker. If no host counts, the order stays.
+    """
+    order = sorted(
+        before,
+        key=lambda host: (bool(counting) and host not in counting, before[host] is None, before[host] or 0, host),
+    )
+    ranks: dict[str, int] = {}
+    least = 0
+    for host in order:
+        own = before[host]
+        ranks[host] = own if own is not None and own >= least else least
+        least = ranks[host] + 1
+    return ranks
 
 
 def _find_wanted(inputs: SlotInputs) -> tuple[int, str]:

@@ -92,7 +92,7 @@ class _State:
         demand = Demand(len(self.running), 0, len(self.waiting))
         limits = rule.find_limits(datetime.fromtimestamp(now, UTC))
         workers = tuple(WorkerReport(host, None, 0, True, 0.0) for host in rule.hosts)
-        inputs = SlotInputs(*limits, rule.per_host, demand, workers, peak=peak.add(now, demand.tasks))
+        inputs = SlotInputs(*limits, rule.per_host, demand, workers, peak=peak.add(now, demand.tasks), pack=rule.pack)
         slots = sum(decide(inputs).slots.values())
         self.changes += slots != self.slots
         self.slots = slots

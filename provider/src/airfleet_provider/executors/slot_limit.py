@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 from airfleet_provider.compat.calls import celery_worker, config
+from airfleet_provider.contract.slot_rules import STALE_S
 from airfleet_provider.network import signed_requests
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 5.0
 # After a report that failed, the next one comes so much later.
 RETRY_S = 2.0
+# A worker without slots has all of them when no web host has answered for so long.
+GIVEN_UP_S = STALE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ def find_credits(limit: int, held: Mapping[str, str], queues: Sequence[str], gra
 class SlotReports:
     """Reports the worker's state to a web host each second, in a thread, and keeps the last answer.
 
-    Without an answer the last one holds. A worker that has had none has all its slots, but one before it has asked.
+    Without an answer the last one holds, but a worker with no slots has all of them after `GIVEN_UP_S`: the workers
+    that had the others may be away as well. A worker that has had no answer has all its slots, but one before it has
+    asked.
     """
 
     def __init__(
@@ -78,14 +83,19 @@ class SlotReports:
         key: str,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.slots: int | None = None
+        # Workers with a lower rank are served first; None: all in turn.
+        self.rank: int | None = None
         self.report: SlotReport | None = None
         self.has_asked = False
         self._url = url
         self._key = key
         self._clock = clock
+        self._monotonic = monotonic
+        self._answered_at = monotonic()
         self._sleep = sleep
         self._is_failing = False
         # What the clock of the web hosts is ahead of this one's.
@@ -110,23 +120,28 @@ class SlotReports:
         if self.report is None:
             return 0.1
         try:
-            slots, again_s = self._ask(self.report)
+            slots, rank, again_s = self._ask(self.report)
         except Exception as error:  # whatever a web host answers, the thread lives on
             self.has_asked = True
             if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND:
-                self.slots = None  # no rule is about this worker any more
+                self.slots = self.rank = None  # no rule is about this worker any more
             if not self._is_failing:
-                log.warning("Cannot learn the number of slots, so %s stays: %s", self.slots or "all of them", error)
+                all_of_them = "all of them" if self.slots is None else self.slots
+                log.warning("Cannot learn the number of slots, so %s stays: %s", all_of_them, error)
             self._is_failing = True
+            if self.slots == 0 and self._monotonic() - self._answered_at > GIVEN_UP_S:
+                log.warning("No web host has answered for %.0f s, so this worker has all its slots", GIVEN_UP_S)
+                self.slots = None
             return RETRY_S
         self._is_failing = False
+        self._answered_at = self._monotonic()
         if slots != self.slots:
             log.info("This worker has %s slots from now on", slots)
-        self.slots = slots
+        self.slots, self.rank = slots, rank
         self.has_asked = True
         return again_s
 
-    def _ask(self, report: SlotReport) -> tuple[int, float]:
+    def _ask(self, report: SlotReport) -> tuple[int, int | None, float]:
         query = f"held={report.held}&in_force={report.in_force}&takes={int(report.takes)}"
         try:
             answer = self._send(query)
@@ -136,10 +151,12 @@ class SlotReports:
                 raise
             self._ahead_s = parsedate_to_datetime(said).timestamp() - self._clock()
             answer = self._send(query)
-        slots, again_s = answer["slots"], float(answer["again_s"])
-        if not isinstance(slots, int) or slots < 1:
+        slots, rank, again_s = answer["slots"], answer.get("rank"), float(answer["again_s"])
+        if not isinstance(slots, int) or slots < 0:
             raise ValueError(f"{slots!r} is no number of slots")
-        return slots, min(max(again_s, 0.2), 60.0)
+        if not isinstance(rank, int | None):
+            raise TypeError(f"{rank!r} is no rank")
+        return slots, rank, min(max(again_s, 0.2), 60.0)
 
     def _send(self, query: str) -> Any:  # noqa: ANN401 - JSON
         moment = int(self._clock() + self._ahead_s)
@@ -164,6 +181,7 @@ class SlotLimit:
         self._grant: Grant | None = None
         # From the first limit on, the consumers' credits are this object's, until the next connect to the broker.
         self._is_managed = False
+        self._rank: int | None = None
 
     def forget(self) -> None:
         """Note that the consumers are new, with Celery's own limit: after each connect to the broker."""
@@ -171,12 +189,24 @@ class SlotLimit:
         self._is_managed = False
 
     def apply(self, consumer: Any, slots: int, *, takes: bool) -> int:  # noqa: ANN401 - a Celery consumer
-        """Keep the consumer to the slots of the last answer, and return them. `slots` are the processes it has."""
+        """Keep the consumer to the slots of the last answer, and return them. `slots` are the processes it has.
+
+        The worker consumes its queues if it `takes` tasks and has a slot.
+        """
         # A worker that has just begun would take as many messages as it has processes, before it knows its slots.
-        limit = min(slots, self._reports.slots or slots) if self._reports.has_asked else 1
+        given = 1 if not self._reports.has_asked else slots if self._reports.slots is None else self._reports.slots
+        limit = min(slots, given)
         held = celery_worker.list_held()
         self._is_managed = self._is_managed or limit < slots
-        if not takes:
+        if self._reports.rank != self._rank:
+            self._rank = self._reports.rank
+            celery_worker.prioritise(consumer, self._queues, -(self._rank or 0))
+            self._grant, self._is_managed = None, True
+        is_open = takes and limit > 0
+        # Until the grant below, a queue that is consumed again gives one message.
+        credit = 1 if self._is_managed else None
+        celery_worker.consume(consumer, self._queues if is_open else (), of=self._queues, credit=credit)
+        if not is_open:
             self._grant = None
         elif self._is_managed and (found := find_credits(limit, held, self._queues, self._grant)):
             celery_worker.grant(consumer, found)

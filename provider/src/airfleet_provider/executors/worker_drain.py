@@ -71,10 +71,11 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._measure()
         self._measure_memory()
         takes = not is_drained and not self._is_full and not self._is_pressed
-        celery_worker.consume(consumer, self._queues if takes else (), of=self._queues)
         slots = celery_worker.count_slots(consumer)
         if self._slots:
             slots = self._slots.apply(consumer, slots, takes=takes)
+        else:
+            celery_worker.consume(consumer, self._queues if takes else (), of=self._queues)
         tasks = celery_worker.list_tasks()
         if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S

@@ -6,7 +6,8 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from psycopg import Connection
@@ -25,6 +26,7 @@ from airfleet_provider.contract.slot_rules import (
     count_admissible,
     decide,
     find_absent_slots,
+    rank_hosts,
 )
 from airfleet_provider.contract.statements import Statements
 
@@ -77,17 +79,14 @@ class SlotLoop:
         self, rule: SlotRule, rows: Sequence[Row], demand: Demand, fixed: int | None, limits: tuple[int, int]
     ) -> tuple[SlotRule, SlotInputs, SlotDecision]:
         own = {row["host"]: row for row in rows if row["pool"] == rule.pool}
-        workers = tuple(
-            WorkerReport(
-                host, own[host]["slots"], min(own[host]["held"], rule.per_host), own[host]["takes"], own[host]["age_s"]
-            )
-            for host in rule.hosts
-            if host in own
-        )
+        workers = tuple(_read_worker(rule, own[host]) for host in rule.hosts if host in own)
+        if rule.pack:
+            ranks = _rank(rule, own, {one.host for one in workers if one.counts})
+            workers = tuple(replace(one, rank=ranks[one.host] or 0) for one in workers)
         # A process that has just become the active one does not take slots away before it has seen the demand a while.
         now, present = self._clock(), sum(one.slots or 0 for one in workers if one.counts)
         peak = self._peaks.setdefault(rule.pool, Peak(rule.calm_s, now, present)).add(now, demand.tasks)
-        inputs = SlotInputs(*limits, per_host=rule.per_host, demand=demand, workers=workers, peak=peak, fixed=fixed)
+        inputs = SlotInputs(*limits, rule.per_host, demand, workers, peak=peak, fixed=fixed, pack=rule.pack)
         return rule, inputs, decide(inputs)
 
     def _write(
@@ -118,16 +117,26 @@ def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: SlotDecision) ->
     share = -(-decision.wanted // len(rule.hosts)) if decision.reason == "set by hand" else rule.per_host
     otherwise = min(rule.per_host, max(1, share))
     before = {host: own[host]["slots"] if host in own else None for host in rule.hosts}
-    slots = {**find_absent_slots(before, decision.slots), **decision.slots}
+    slots = {**find_absent_slots(before, decision.slots, pack=rule.pack), **decision.slots}
+    ranks = _rank(rule, own, decision.slots)
     found = []
     for host in rule.hosts:
-        wanted, row = slots[host], own.get(host)
-        is_change = row is None or (row["slots"], row["otherwise"]) != (wanted, otherwise)
+        values, row = {"slots": slots[host], "otherwise": otherwise, "rank": ranks[host]}, own.get(host)
+        is_change = row is None or any(row[key] != value for key, value in values.items())
         if row is None or is_change or row["decided_s"] > CONFIRM_EVERY_S:
-            found.append(
-                {"pool": rule.pool, "host": host, "slots": wanted, "otherwise": otherwise, "is_change": is_change}
-            )
+            found.append({"pool": rule.pool, "host": host, **values, "is_change": is_change})
     return found
+
+
+def _read_worker(rule: SlotRule, row: Row) -> WorkerReport:
+    return WorkerReport(row["host"], row["slots"], min(row["held"], rule.per_host), row["takes"], row["age_s"])
+
+
+def _rank(rule: SlotRule, own: Mapping[str, Row], counting: Collection[str]) -> Mapping[str, int | None]:
+    """Return the rank of each host of a rule; None for all if its tasks are not packed."""
+    if not rule.pack:
+        return dict.fromkeys(rule.hosts)
+    return rank_hosts({host: own[host]["rank"] if host in own else None for host in rule.hosts}, counting)
 
 
 def _read(connection: Connection[Row], rule: SlotRule) -> tuple[Demand, int | None, tuple[int, int]]:
@@ -138,7 +147,12 @@ def _read(connection: Connection[Row], rule: SlotRule) -> tuple[Demand, int | No
     admissible = _count_admissible(connection, rows) if rows else 0
     overrides: Mapping[str, int] = {row["pool"]: row["slots"] for row in connection.execute(SQL["list_overrides"])}
     [moment] = connection.execute(SQL["read_moment"]).fetchall()
-    demand = Demand(sum(row["running"] for row in active), sum(row["queued"] for row in active), admissible)
+    demand = Demand(
+        sum(row["running"] for row in active),
+        sum(row["queued"] for row in active),
+        admissible,
+        max((row["queued_s"] for row in active), default=0.0),
+    )
     return demand, overrides.get(rule.pool), rule.find_limits(moment["now"])
 
 

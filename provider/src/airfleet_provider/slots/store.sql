@@ -1,7 +1,8 @@
 -- The statements of slots. `%(name)s` is a parameter. Ages are reckoned by the database's clock alone.
 
 -- name: count_active
-SELECT queue, count(*) FILTER (WHERE state <> 'queued') AS running, count(*) FILTER (WHERE state = 'queued') AS queued
+SELECT queue, count(*) FILTER (WHERE state <> 'queued') AS running, count(*) FILTER (WHERE state = 'queued') AS queued,
+    coalesce(extract(epoch FROM clock_timestamp() - min(queued_dttm) FILTER (WHERE state = 'queued')), 0)::float8 AS queued_s
 FROM task_instance WHERE state IN ('queued', 'running', 'restarting') AND queue = ANY(%(queues)s) GROUP BY queue
 
 -- name: list_waiting
@@ -32,7 +33,7 @@ FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS one
 WHERE l.waiting > 0 AND l.held_until > clock_timestamp() - interval '1 minute'
 
 -- name: list_workers
-SELECT pool, host, slots, otherwise, held, takes,
+SELECT pool, host, slots, otherwise, held, takes, rank,
     extract(epoch FROM clock_timestamp() - seen_at)::float8 AS age_s,
     extract(epoch FROM clock_timestamp() - decided_at)::float8 AS decided_s
 FROM airfleet.worker_slots
@@ -44,9 +45,10 @@ SELECT pool, slots FROM airfleet.slot_override
 SELECT clock_timestamp() AS now
 
 -- name: write_slots
-INSERT INTO airfleet.worker_slots (pool, host, slots, otherwise) VALUES (%(pool)s, %(host)s, %(slots)s, %(otherwise)s)
+INSERT INTO airfleet.worker_slots (pool, host, slots, otherwise, rank)
+VALUES (%(pool)s, %(host)s, %(slots)s, %(otherwise)s, %(rank)s)
 ON CONFLICT (pool, host) DO UPDATE
-SET slots = EXCLUDED.slots, otherwise = EXCLUDED.otherwise, decided_at = clock_timestamp()
+SET slots = EXCLUDED.slots, otherwise = EXCLUDED.otherwise, rank = EXCLUDED.rank, decided_at = clock_timestamp()
 
 -- name: remove_workers
 DELETE FROM airfleet.worker_slots
@@ -71,4 +73,4 @@ WHERE pool = %(pool)s AND host = %(host)s
 RETURNING CASE
     WHEN decided_at > clock_timestamp() - make_interval(secs => %(stale_s)s) THEN coalesce(slots, otherwise)
     ELSE otherwise
-END AS slots, (SELECT count(*) FROM airfleet.worker_slots) AS workers
+END AS slots, rank, (SELECT count(*) FROM airfleet.worker_slots) AS workers

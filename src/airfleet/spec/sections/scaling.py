@@ -52,7 +52,7 @@ class ScaleSection(Section):
     """How many slots the pool has: as many as its tasks need, between limits. Slots are those of all its hosts."""
 
     min: Annotated[int, Field(ge=1)] = Field(
-        default=1, description="The least slots of the pool. Each host has at least one in any case."
+        default=1, description="The least slots of the pool. Without `pack`, each host has at least one in any case."
     )
     max: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
@@ -67,6 +67,11 @@ class ScaleSection(Section):
         default=[], description="Other limits at times of day.", examples=[[{"between": "22:00-06:00", "max": 1}]]
     )
     timezone: Zone = Field(default="UTC", description="The time zone of `hours`.", examples=["Europe/Berlin"])
+    pack: bool = Field(
+        default=True,
+        description="Tasks go to as few hosts as can run them, and the other hosts become empty. With `false`, all"
+        " hosts get tasks in turn, and each keeps a slot.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> ScaleSection:
@@ -82,7 +87,9 @@ def _check_limits(least: int | None, most: int | None) -> None:
 def convert(written: ScaleSection) -> topology.Scale:
     """Return the frozen value of the section."""
     hours = tuple(_convert_hours(one) for one in written.hours)
-    return topology.Scale(written.min, written.max, float(seconds_of(written.calm)), written.timezone, hours)
+    return topology.Scale(
+        written.min, written.max, float(seconds_of(written.calm)), written.timezone, hours, written.pack
+    )
 
 
 def _convert_hours(written: ScaleHoursSection) -> Hours:

@@ -21,13 +21,15 @@ import servers
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.breakers.gate import Gate
-from airfleet_provider.breakers.loop import BreakerLoop
+from airfleet_provider.breakers.loop import BreakerLoop, make_loop
 from airfleet_provider.breakers.messages import Failed, GateAnswer, Starts, decode, encode
 from airfleet_provider.breakers.reports import Reports
 from airfleet_provider.breakers.stand_in import _Context
 from airfleet_provider.compat.patches import held_tasks
 from airfleet_provider.compat.patches.held_tasks import Held
+from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.breaker_rules import BreakerRule
+from airfleet_provider.contract.service_limits import ServiceLimit
 
 RULE = BreakerRule("crm", dag="sales", probe_after_s=0.0)
 USED = BreakerRule("dwh", connection="dwh_.*", workers=1)
@@ -428,6 +430,24 @@ def test_tasks_that_no_longer_exist_and_breakers_that_were_removed_are_forgotten
         platform.server.query("INSERT INTO airfleet.breaker_task (breaker, dag_id, task_id) VALUES (%s, %s, %s)", *row)
     platform.turn()
     assert platform.server.query("SELECT breaker, dag_id, task_id FROM airfleet.breaker_task") == [rows[0]]
+
+
+def test_the_rows_of_the_last_limit_go_when_fleet_yaml_has_no_limit_any_more(platform: Platform) -> None:
+    def count() -> list[int]:
+        tables = ("service_limit", "service_grant")
+        return [platform.server.query(f"SELECT count(*) FROM airfleet.{one}")[0][0] for one in tables]  # noqa: S608
+
+    platform.server.query("TRUNCATE airfleet.service_limit, airfleet.service_grant")
+    platform.server.query("INSERT INTO airfleet.service_limit (name) VALUES ('crm')")
+    platform.server.query(
+        "INSERT INTO airfleet.service_grant (limit_name, dag_id, instance, outcome, granted_at)"
+        " VALUES ('crm', 'sales', gen_random_uuid(), 'used', now() - interval '3 hours')"
+    )
+    limit = ServiceLimit(RULES["crm"], starts_per_minute=60)
+    make_loop({AgentsKey.LIMITS: {"limits": [limit.to_json()]}}).once(platform.context)
+    assert count() == [1, 1], "the scheduler uses them"
+    make_loop({}).once(platform.context)
+    assert count() == [0, 0]
 
 
 def test_without_agents_the_scheduler_itself_probes_and_closes_it(platform: Platform) -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -27,7 +28,7 @@ from airfleet_provider.slots.reports import note
 
 RULE = SlotRule("cpu", ("cpu",), ("a", "b"), per_host=8, calm_s=60.0)
 FLEET = """
-pools: {cpu: {queues: [default, cpu], concurrency: 8, scale: {}}}
+pools: {cpu: {queues: [default, cpu], concurrency: 8, scale: {pack: false}}}
 hosts:
   c: {address: 10.0.0.1, roles: [database, scheduler, web, broker]}
   a: {address: 10.0.0.2, roles: [worker]}
@@ -93,6 +94,13 @@ class Platform:
     def _session(self) -> Iterator[Session]:
         with Session(self.engine) as session, session.begin():
             yield session
+
+    def read_ranks(self) -> dict[str, int | None]:
+        return dict(self.server.query("SELECT host, rank FROM airfleet.worker_slots"))
+
+    def pack(self) -> None:
+        """Let the loop pack tasks from now on."""
+        self.loop = SlotLoop((replace(RULE, pack=True),), clock=lambda: self.now)
 
     def turn(self, seconds: float = 1.0) -> dict[str, int | None]:
         self.now += seconds
@@ -249,6 +257,40 @@ def test_rows_of_workers_that_no_rule_names_go_and_their_reports_find_none(platf
     platform.loop = SlotLoop(())
     assert platform.turn() == {}
     assert platform.report("a") is None
+
+
+def test_packed_tasks_have_their_slots_on_the_first_hosts_and_a_host_that_is_away_becomes_the_last(
+    platform: Platform,
+) -> None:
+    platform.pack()
+    platform.add(6, "running")
+    platform.turn()
+    assert platform.turn(61) == {"a": 6, "b": 0}
+    assert platform.read_ranks() == {"a": 0, "b": 1}
+    platform.report("a", takes=False)
+    assert platform.turn() == {"a": 0, "b": 6}
+    assert platform.report("a") == 0
+    assert platform.turn() == {"a": 0, "b": 6}
+    assert platform.read_ranks() == {"a": 2, "b": 1}
+    answer = note({"pool": "cpu", "host": "a", "held": 0, "in_force": 0, "takes": True}, platform._session)
+    assert answer
+    assert (answer["slots"], answer["rank"]) == (0, 2)
+    platform.age("decided_at", 130)
+    assert [platform.report(host) for host in RULE.hosts] == [8, 8], "without an agent, all slots"
+    platform.loop = platform.make_loop()
+    platform.turn()
+    assert platform.read_ranks() == {"a": None, "b": None}, "tasks are packed no more"
+
+
+def test_tasks_that_wait_though_slots_are_free_are_offered_to_all_workers(platform: Platform) -> None:
+    platform.pack()
+    platform.turn()
+    assert platform.turn(61) == {"a": 1, "b": 0}
+    platform.add(5, "queued")
+    platform.server.query("UPDATE task_instance SET queued_dttm = now() - interval '5 s'")
+    assert platform.turn() == {"a": 5, "b": 0}
+    platform.server.query("UPDATE task_instance SET queued_dttm = now() - interval '10 min'")
+    assert platform.turn() == {"a": 4, "b": 1}
 
 
 def test_a_process_that_lost_the_lease_changes_nothing(platform: Platform, server: servers.Server) -> None:

@@ -23,6 +23,7 @@ from airfleet_provider.contract.slot_rules import (
     count_admissible,
     decide,
     find_absent_slots,
+    rank_hosts,
 )
 from airfleet_provider.contract.slot_simulation import PastTask, simulate
 
@@ -30,7 +31,7 @@ RULE = SlotRule("cpu", ("cpu",), ("a", "b", "c"), per_host=8)
 DAY = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
 
 
-def invent(seed: int) -> SlotInputs:
+def invent(seed: int, *, pack: bool = False) -> SlotInputs:
     """Return any inputs at all, the same for the same seed."""
     dice = random.Random(seed)
     hosts = dice.randint(0, 6)
@@ -42,6 +43,7 @@ def invent(seed: int) -> SlotInputs:
             dice.randint(0, per_host),
             dice.random() > 0.2,
             dice.choice([None, 0.5, SILENT_S + 1]),
+            rank=number,
         )
         for number in range(hosts)
     )
@@ -54,28 +56,32 @@ def invent(seed: int) -> SlotInputs:
         workers=workers,
         peak=dice.randint(0, 300),
         fixed=dice.choice([None, None, dice.randint(1, 200)]),
+        pack=pack,
     )
 
 
-@pytest.fixture(params=[range(0, 400), range(400, 800)], ids=["some", "others"])
+@pytest.fixture(params=[False, True], ids=["spread", "packed"])
 def many(request: pytest.FixtureRequest) -> Iterator[SlotInputs]:
-    return map(invent, request.param)
+    return (invent(seed, pack=request.param) for seed in range(400))
 
 
-def test_whatever_happens_each_worker_that_takes_tasks_has_a_slot_and_no_more_than_it_has_processes(
+def test_whatever_happens_a_worker_has_no_more_slots_than_processes_and_each_has_one_unless_tasks_are_packed(
     many: Iterator[SlotInputs],
 ) -> None:
     for inputs in many:
         found = decide(inputs)
         assert set(found.slots) == {one.host for one in inputs.workers if one.counts}
-        assert all(1 <= slots <= inputs.per_host for slots in found.slots.values()), inputs
+        least = 0 if inputs.pack else 1
+        assert all(least <= slots <= inputs.per_host for slots in found.slots.values()), inputs
+        assert not found.slots or max(found.slots.values()) > 0, "no queue is without a worker"
 
 
 def test_the_sum_is_what_was_wanted_as_far_as_the_workers_that_are_there_allow(many: Iterator[SlotInputs]) -> None:
     for inputs in many:
         found = decide(inputs)
         there = len(found.slots)
-        assert sum(found.slots.values()) == min(max(found.wanted, there), there * inputs.per_host)
+        least = 0 if inputs.pack else there
+        assert sum(found.slots.values()) == min(max(found.wanted, least), there * inputs.per_host)
         if inputs.fixed is None:
             assert inputs.least <= found.wanted <= inputs.most
             assert found.wanted >= min(inputs.demand.tasks, inputs.most), "no task waits for a slot that could be there"
@@ -105,6 +111,52 @@ def test_the_emptiest_host_loses_its_slots_first_so_that_hosts_become_empty() ->
     assert found.slots == {"b": 7, "a": 1, "c": 1}
 
 
+def test_packed_tasks_go_to_the_first_hosts_and_the_others_have_no_slot() -> None:
+    workers = tuple(WorkerReport(host, 8, 0, True, 0.5, rank) for host, rank in (("a", 7), ("b", 2), ("c", 3)))
+    packed = SlotInputs(1, 24, 8, Demand(running=9), workers, pack=True)
+    assert decide(packed).slots == {"b": 8, "c": 1, "a": 0}
+    assert decide(replace(packed, demand=Demand())).slots == {"b": 1, "c": 0, "a": 0}
+    gone = tuple(replace(one, takes=one.host != "b") for one in workers)
+    assert decide(replace(packed, workers=gone)).slots == {"c": 8, "a": 1}
+
+
+def test_tasks_that_no_worker_takes_though_slots_are_free_are_offered_to_all() -> None:
+    workers = tuple(WorkerReport(host, slots, 8, True, 0.5, rank) for host, slots, rank in (("a", 8, 0), ("b", 0, 1)))
+    waits = SlotInputs(1, 16, 8, Demand(running=0, queued=3, queued_s=31.0), workers, pack=True)
+    found = decide(waits)
+    assert found.slots == {"a": 2, "b": 1}, "whatever the first one reports, it may be dead"
+    assert "tasks wait though slots are free" in found.reason
+    assert decide(replace(waits, demand=Demand(running=0, queued=3, queued_s=5.0))).slots == {"a": 3, "b": 0}
+    busy = replace(waits, most=8, demand=Demand(running=8, queued=300, queued_s=500.0))
+    assert decide(busy).slots == {"a": 8, "b": 0}, "a long queue alone shows nothing"
+
+
+def test_ranks_change_only_for_hosts_that_are_new_or_away() -> None:
+    assert rank_hosts({"b": None, "a": None}, {"a", "b"}) == {"a": 0, "b": 1}
+    present = {"a": 0, "b": 1, "c": 2}
+    assert rank_hosts(present, {"a", "b", "c"}) == present
+    assert rank_hosts(present, ()) == present, "the api-servers are away, and the workers are well"
+    away = rank_hosts(present, {"b", "c"})
+    assert away == {"a": 3, "b": 1, "c": 2}, "when it is back, it is filled last"
+    assert rank_hosts(away, {"a", "b", "c"}) == away
+    assert rank_hosts({**present, "aa": None}, {*present, "aa"}) == {**present, "aa": 3}
+    assert rank_hosts({"b": 1, "c": 2}, {"b", "c"}) == {"b": 1, "c": 2}, "a host that left changes no other's rank"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranks_always_differ_and_hosts_that_take_tasks_come_first_in_their_old_order(seed: int) -> None:
+    dice, ranks = random.Random(seed), dict.fromkeys("abcdef")
+    for _ in range(50):
+        counting = {host for host in ranks if dice.random() < 0.7}
+        found = rank_hosts(ranks, counting)
+        assert len(set(found.values())) == len(found)
+        assert not counting or all(found[one] < found[other] for one in counting for other in found.keys() - counting)
+        known = [host for host in counting if ranks[host] is not None]
+        assert sorted(known, key=lambda one: found[one]) == sorted(known, key=lambda one: ranks[one] or 0)
+        assert rank_hosts(found, counting) == found, "it settles at once"
+        ranks = dict(found)
+
+
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [
@@ -121,6 +173,7 @@ def test_a_decision_says_what_it_depended_on(inputs: SlotInputs, reason: str) ->
 def test_a_worker_that_comes_back_takes_no_slot_that_others_have_meanwhile() -> None:
     before = {"a": 8, "b": 4, "new": None}
     assert find_absent_slots(before, {"b": 8}) == {"a": 1, "new": 1}
+    assert find_absent_slots(before, {"b": 8}, pack=True) == {"a": 0, "new": 0}
     assert find_absent_slots(before, {}) == before, "the api-servers are away, and the workers are well"
 
 
@@ -158,6 +211,12 @@ def test_hours_that_pass_midnight_belong_to_the_day_on_which_they_began() -> Non
     assert rule.find_limits(DAY.replace(hour=23)) == (3, 4)
     assert rule.find_limits(DAY.replace(hour=5) + timedelta(days=1)) == (3, 4)
     assert rule.find_limits(DAY.replace(hour=23) + timedelta(days=1)) == (3, 24)
+
+
+def test_a_packed_pool_may_have_fewer_slots_than_hosts() -> None:
+    rule = replace(RULE, pack=True, hours=(Hours("20:00", "22:00", most=2),))
+    assert rule.find_limits(DAY) == (1, 24)
+    assert rule.find_limits(DAY.replace(hour=21)) == (1, 2)
 
 
 def test_hours_are_of_the_zone_of_the_rule_and_each_host_keeps_a_slot() -> None:

@@ -122,7 +122,7 @@ def web_host(*answers: tuple[int, object]) -> Iterator[tuple[str, list[str]]]:
 
 def test_the_last_answer_holds_until_there_is_another_and_ends_with_the_rule() -> None:
     good = (200, {"slots": 3, "again_s": 1.0})
-    with web_host(good, (503, {}), (200, {"slots": 0, "again_s": 1}), (200, ["?"]), (403, {}), good, (404, {})) as at:
+    with web_host(good, (503, {}), (200, {"slots": -1, "again_s": 1}), (200, ["?"]), (403, {}), good, (404, {})) as at:
         url, seen = at
         reports = SlotReports(url, "k", clock=lambda: 1000.0)
         assert reports.turn() < 1, "before the worker has told anything, there is nothing to report"
@@ -149,6 +149,7 @@ def test_no_web_host_leaves_everything_as_it_is() -> None:
 def test_a_worker_that_begins_takes_one_message_until_it_has_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     granted: list[object] = []
     monkeypatch.setattr(celery_worker, "grant", lambda _, each: granted.append(each))
+    monkeypatch.setattr(celery_worker, "consume", lambda *_, **__: None)
     monkeypatch.setattr(celery_worker, "list_held", dict)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -158,3 +159,38 @@ def test_a_worker_that_begins_takes_one_message_until_it_has_asked(monkeypatch: 
     reports.turn()
     assert limit.apply(None, 8, takes=True) == 8, "no web host answers, so it has all its slots"
     assert granted == [{"io": 1}, {"io": 8}]
+
+
+def test_a_worker_without_slots_has_all_of_them_when_nobody_has_answered_for_long() -> None:
+    now = [0.0]
+    with web_host((200, {"slots": 0, "rank": 4, "again_s": 1.0}), (503, {}), (503, {}), (503, {})) as (url, _):
+        reports = SlotReports(url, "k", monotonic=lambda: now[0], clock=lambda: 1000.0)
+        reports.report = SlotReport(0, 8, takes=True)
+        reports.turn()
+        assert (reports.slots, reports.rank) == (0, 4)
+        for moment, slots in ((100.0, 0), (slot_limit.GIVEN_UP_S + 1, None), (1000.0, None)):
+            now[0] = moment
+            reports.turn()
+            assert (reports.slots, reports.rank) == (slots, 4), "the workers that had the others may be away as well"
+
+
+def test_a_worker_consumes_nothing_without_slots_and_anew_when_its_rank_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr(celery_worker, "grant", lambda _, each: done.append(each))
+    monkeypatch.setattr(celery_worker, "prioritise", lambda _, queues, priority: done.append((*queues, priority)))
+    monkeypatch.setattr(celery_worker, "consume", lambda _, queues, **more: done.append((queues, more["credit"])))
+    monkeypatch.setattr(celery_worker, "list_held", dict)
+    reports = SlotReports("http://127.0.0.1:1/x", "k")
+    reports.has_asked, reports.slots, reports.rank = True, 0, 2
+    limit = SlotLimit(("io",), reports)
+    for slots, rank in ((0, 2), (4, 2), (4, 2), (4, 5)):
+        reports.slots, reports.rank = slots, rank
+        assert limit.apply(None, 8, takes=True) == slots
+    assert done == [
+        *(("io", -2), ((), 1)),
+        *((("io",), 1), {"io": 4}),
+        (("io",), 1),
+        *(("io", -5), (("io",), 1), {"io": 4}),
+    ]

@@ -14,8 +14,11 @@ def list_queues(consumer: Any) -> tuple[str, ...]:  # noqa: ANN401 - a worker's 
     return tuple(consumer.app.amqp.queues.consume_from)
 
 
-def consume(consumer: Any, queues: Iterable[str], *, of: Iterable[str]) -> None:  # noqa: ANN401
-    """Consume only these of the worker's queues, now and after the next reconnect to the broker."""
+def consume(consumer: Any, queues: Iterable[str], *, of: Iterable[str], credit: int | None = None) -> None:  # noqa: ANN401
+    """Consume only these of the worker's queues, now and after the next reconnect to the broker.
+
+    With `credit`, each queue that is consumed again gives no more unfinished messages than that.
+    """
     wanted = frozenset(queues)
     known = consumer.app.amqp.queues
     for queue in of:
@@ -23,11 +26,22 @@ def consume(consumer: Any, queues: Iterable[str], *, of: Iterable[str]) -> None:
             # Without this, Celery does not select the queue, and loses it with the connection.
             known.select_add(known[queue])
             if _is_consuming(consumer):
+                if credit is not None:
+                    consumer.task_consumer.channel.basic_qos(0, credit, False)
                 consumer.add_task_queue(queue)
             else:
                 consumer.task_consumer.add_queue(known[queue])
         elif queue not in wanted and queue in known.consume_from:
             consumer.cancel_task_queue(queue)
+
+
+def prioritise(consumer: Any, queues: Iterable[str], priority: int) -> None:  # noqa: ANN401
+    """Let each of these queues be consumed with a priority from the next time on, also after a reconnect.
+
+    RabbitMQ gives a message to the consumers with the highest priority that have credit left, in turn.
+    """
+    for queue in queues:
+        consumer.app.amqp.queues[queue].consumer_arguments = {"x-priority": priority}
 
 
 def grant(consumer: Any, each: Mapping[str, int]) -> None:  # noqa: ANN401
