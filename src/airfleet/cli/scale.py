@@ -114,6 +114,7 @@ def _show_decision(past: PastDecision) -> None:
 @click.option("--min", "least", type=click.IntRange(1), help="Other `min`.")
 @click.option("--max", "most", type=click.IntRange(1), help="Other `max`.")
 @click.option("--calm", help="Other `calm`, such as 5m.")
+@click.option("--jitter", help="Let all crons begin up to this later, such as 10m, each Dag at its own moment.")
 @options.as_json
 def simulate_command(
     pool: str,
@@ -123,6 +124,7 @@ def simulate_command(
     least: int | None,
     most: int | None,
     calm: str | None,
+    jitter: str | None,
     as_json: bool,
 ) -> None:
     """Run the past tasks of a pool again, on paper, with the limits of fleet.yaml and with others.
@@ -133,19 +135,19 @@ def simulate_command(
     \b
     Example:
       airfleet scale simulate cpu --days 30 --min 4 --calm 5m
+      airfleet scale simulate cpu --jitter 10m
     """
-    from airfleet.errors import UsageError
     from airfleet.operations.slots import open_slots
-    from airfleet.spec.sections.slas import seconds_of
+    from airfleet_provider.contract import slot_simulation
+    from airfleet_provider.contract.jitter_rules import JitterRule
     from airfleet_provider.contract.slot_simulation import fix, simulate
 
-    try:
-        calm_s = float(seconds_of(calm)) if calm else None
-    except ValueError:
-        raise UsageError(f"--calm {calm!r} is no duration", hint="such as --calm 90s or 5m") from None
+    calm_s = _read_duration("--calm", calm)
+    jitter_s = _read_duration("--jitter", jitter)
     with open_slots(project, state) as slots:
         rule = slots.find_rule(pool)
         tasks = slots.list_past(pool, days=days)
+        present = slots.jitter
     tries = {"all slots, always": fix(rule), "as in fleet.yaml": rule}
     if least or most or calm_s is not None:
         tries["with these options"] = replace(
@@ -155,14 +157,32 @@ def simulate_command(
             calm_s=rule.calm_s if calm_s is None else calm_s,
         )
     outcomes = {name: simulate(one, tasks) for name, one in tries.items()}
+    busiest = {"now": slot_simulation.count_busiest_minute(tasks)}
+    if jitter_s is not None:
+        later = slot_simulation.jitter(tasks, present, [JitterRule("", None, int(jitter_s))])
+        # With other limits too, if some are given.
+        outcomes["with this jitter"] = simulate(list(tries.values())[-1], later)
+        busiest["with this jitter"] = slot_simulation.count_busiest_minute(later)
     if as_json:
         found = {name: {**asdict(one), "utilisation": one.utilisation} for name, one in outcomes.items()}
-        click.echo(json.dumps({"pool": pool, "days": days, "outcomes": found}, indent=2))
+        click.echo(json.dumps({"pool": pool, "days": days, "outcomes": found, "busiest_minute": busiest}, indent=2))
         return
     click.echo(f"{len(tasks)} tasks of the last {days:g} days", err=True)
     click.echo(f"{'':<20}{'slot-hours':>11}{'in use':>8}{'most':>6}{'waits: p50':>12}{'p95':>8}{'longest':>9}")
     for name, outcome in outcomes.items():
         _show_outcome(name, outcome)
+    shown = ", ".join(f"{count} tasks {name}" for name, count in busiest.items())
+    click.echo(f"became ready in the busiest minute: {shown}", err=True)
+
+
+def _read_duration(option: str, text: str | None) -> float | None:
+    from airfleet.errors import UsageError
+    from airfleet.spec.sections.slas import seconds_of
+
+    try:
+        return float(seconds_of(text)) if text else None
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is no duration", hint=f"such as {option} 90s or 5m") from None
 
 
 def _show_outcome(name: str, one: SimulationOutcome) -> None:

@@ -15,7 +15,7 @@ from airfleet.components.model import Component, Credentials, File, Origin, Sett
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
-from airfleet_provider.contract import breaker_rules, retry_rules, service_limits, task_limits
+from airfleet_provider.contract import breaker_rules, jitter_rules, retry_rules, service_limits, task_limits
 
 # Airflow's name of a key that has no name.
 UNNAMED_KEY = "not-used"
@@ -169,16 +169,18 @@ def list_runtime_settings(queues: Iterable[str]) -> tuple[Setting, ...]:
 
 
 def list_failure_settings(fleet: Fleet) -> tuple[Setting, ...]:
-    """Return the rules of breakers, retries and limits, for the scheduler, the API of tasks, and the tasks."""
+    """Return the rules of breakers, retries, limits and jitter, for the processes that load Dags and run tasks."""
     breakers = breaker_rules.render(fleet.breakers) if fleet.breakers else ""
     retries = retry_rules.render(fleet.retries) if fleet.retries else ""
     limits = task_limits.render(fleet.task_limits) if fleet.task_limits else ""
     of_services = service_limits.render(fleet.limits) if fleet.limits else ""
+    jitter = jitter_rules.render(fleet.jitter) if fleet.jitter else ""
     found = (
         Setting(breaker_rules.SECTION, breaker_rules.KEY, breakers, "fleet.yaml: breakers"),
         Setting(retry_rules.SECTION, retry_rules.KEY, retries, "fleet.yaml: retries"),
         Setting(task_limits.SECTION, task_limits.KEY, limits, "fleet.yaml: task_limits"),
         Setting(service_limits.SECTION, service_limits.KEY, of_services, "fleet.yaml: limits"),
+        Setting(jitter_rules.SECTION, jitter_rules.KEY, jitter, "fleet.yaml: jitter"),
     )
     return tuple(one for one in found if one.value)
 

@@ -52,6 +52,7 @@ class Slots:
 
     def __init__(self, connection: psycopg.Connection[dict[str, Any]], fleet: Fleet) -> None:
         self._connection = connection
+        self.jitter = fleet.jitter
         self.rules = {rule.pool: rule for rule in slot_components.list_rules(fleet)}
 
     def list_pools(self) -> tuple[PoolSlots, ...]:
@@ -109,7 +110,8 @@ class Slots:
         """Return the tasks of a pool's queues that started in the last `days` days and have ended."""
         values = {"seconds": days * 86_400.0, "queues": list(self.find_rule(pool).queues)}
         return tuple(
-            PastTask(row["ready_at"], row["ran_s"]) for row in self._connection.execute(SQL["list_past"], values)
+            PastTask(row["ready_at"], row["ran_s"], row["cron_of"])
+            for row in self._connection.execute(SQL["list_past"], values)
         )
 
 

@@ -5,8 +5,9 @@ SELECT pool, decided_at, inputs, wanted, slots, reason FROM airfleet.slot_decisi
 WHERE %(pool)s::text IS NULL OR pool = %(pool)s ORDER BY id DESC LIMIT %(limit)s
 
 -- name: list_past
-SELECT extract(epoch FROM coalesce(scheduled_dttm, queued_dttm, start_date))::float8 AS ready_at,
-    extract(epoch FROM end_date - start_date)::float8 AS ran_s
-FROM task_instance
-WHERE state IN ('success', 'failed') AND start_date IS NOT NULL AND end_date >= start_date
-    AND start_date > clock_timestamp() - make_interval(secs => %(seconds)s) AND queue = ANY(%(queues)s)
+SELECT extract(epoch FROM coalesce(t.scheduled_dttm, t.queued_dttm, t.start_date))::float8 AS ready_at,
+    extract(epoch FROM t.end_date - t.start_date)::float8 AS ran_s,
+    CASE WHEN r.run_type = 'scheduled' THEN t.dag_id END AS cron_of
+FROM task_instance t LEFT JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id
+WHERE t.state IN ('success', 'failed') AND t.start_date IS NOT NULL AND t.end_date >= t.start_date
+    AND t.start_date > clock_timestamp() - make_interval(secs => %(seconds)s) AND t.queue = ANY(%(queues)s)

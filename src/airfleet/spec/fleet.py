@@ -15,6 +15,7 @@ from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retent
 from airfleet.spec.tracing import Tracing
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.breaker_rules import BreakerRule
+from airfleet_provider.contract.jitter_rules import JitterRule
 from airfleet_provider.contract.release_policy import WatchPolicy
 from airfleet_provider.contract.retry_rules import RetryRule
 from airfleet_provider.contract.service_limits import ServiceLimit
@@ -254,6 +255,8 @@ class Fleet:
     limits: tuple[ServiceLimit, ...] = ()
     retries: tuple[RetryRule, ...] = ()
     task_limits: tuple[LimitRule, ...] = ()
+    # Crons whose runs begin later.
+    jitter: tuple[JitterRule, ...] = ()
     monitoring: Monitoring = field(default_factory=Monitoring)
     logs: Logs = field(default_factory=Logs)
     # The collector of traces.

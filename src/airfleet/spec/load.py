@@ -18,6 +18,7 @@ from airfleet.spec.sections import (
     breakers,
     checks,
     hosts,
+    jitter,
     limits,
     machines,
     notifications,
@@ -41,7 +42,7 @@ _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENC
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
-    *("executor", "dags", "slas", "breakers", "limits", "retries", "task_limits", "monitoring"),
+    *("executor", "dags", "slas", "breakers", "limits", "retries", "task_limits", "jitter", "monitoring"),
 }
 
 
@@ -211,6 +212,7 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         limits=tuple(service_limits.convert(name, one, written.breakers) for name, one in written.limits.items()),
         retries=tuple(retries.convert(name, one) for name, one in written.retries.items()),
         task_limits=tuple(limits.convert(name, one) for name, one in written.task_limits.items()),
+        jitter=tuple(jitter.convert(name, one) for name, one in written.jitter.items()),
         monitoring=fleet.Monitoring(
             written.monitoring.retention, written.monitoring.size, tuple(dict.fromkeys(written.monitoring.readers))
         ),

@@ -32,6 +32,7 @@ from airfleet.spec.sections.hosts import (
     TlsSection,
     WorkerPoolSection,
 )
+from airfleet.spec.sections.jitter import JitterSection
 from airfleet.spec.sections.limits import TaskLimitSection
 from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.machines import MachinesSection
@@ -336,6 +337,11 @@ class FleetFile(Section):
         default={},
         description="What one task may use of its host: the first entry that fits decides.",
         examples=[{"small": {"memory": "1G"}}],
+    )
+    jitter: dict[Name, JitterSection] = Field(
+        default={},
+        description="Dags whose crons begin a little later, each at its own moment, so that full hours are calmer.",
+        examples=[{"hourly": {"dag": "hourly_.*", "within": "10m"}}],
     )
     machines: MachinesSection | None = Field(
         default=None,

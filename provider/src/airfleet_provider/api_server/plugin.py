@@ -99,6 +99,15 @@ def believe_proxy(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     return LocalProxy.wrap(app, os.environ)
 
 
+class _Timetables:
+    """The timetables of crons with jitter, which are imported when somebody asks for them."""
+
+    def __get__(self, plugin: object, kind: type) -> list[Any]:
+        from airfleet_provider.routing import jitter  # noqa: PLC0415
+
+        return list(jitter.KINDS.values())
+
+
 class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
     """Adds the Fleet pages to Airflow's UI, mounts what they need beside Airflow's API, and limits failed logins.
 
@@ -106,6 +115,7 @@ class AirfleetPlugin(AirflowPlugin):  # type: ignore[misc]
     """
 
     name = "airfleet-releases"
+    timetables = _Timetables()
     fastapi_apps = [  # noqa: RUF012
         {"app": answer, "url_prefix": archive_client.PATH, "name": "airfleet releases"},
         {"app": acknowledge, "url_prefix": alert_links.PATH, "name": "airfleet alerts"},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from airfleet_provider.contract.jitter_rules import JitterRule, find_delay
 from airfleet_provider.contract.slot_rules import Demand, Peak, SlotInputs, SlotRule, WorkerReport, decide
 
 # Decisions are this many seconds apart, as long as it takes a worker to learn of its slots.
@@ -16,10 +17,14 @@ STEP_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class PastTask:
-    """A task that has ended: when it could start, in seconds since 1970 (UTC), and how long it ran."""
+    """A task that has ended: when it could start, in seconds since 1970 (UTC), and how long it ran.
+
+    `cron_of` is the Dag of a task whose run a cron began.
+    """
 
     ready_at: float
     ran_s: float
+    cron_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,20 @@ class _State:
 
 def _quantile(values: Sequence[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))]
+
+
+def jitter(
+    tasks: Sequence[PastTask], present: Sequence[JitterRule], wanted: Sequence[JitterRule]
+) -> tuple[PastTask, ...]:
+    """Return the tasks as they would have become ready with other rules of jitter than the present ones."""
+    dags = {one.cron_of for one in tasks if one.cron_of}
+    later = {dag: find_delay(wanted, dag) - find_delay(present, dag) for dag in dags}
+    return tuple(replace(one, ready_at=one.ready_at + later.get(one.cron_of or "", 0)) for one in tasks)
+
+
+def count_busiest_minute(tasks: Iterable[PastTask]) -> int:
+    """Return how many tasks became ready in the minute in which most did."""
+    return max(Counter(int(one.ready_at // 60) for one in tasks).values(), default=0)
 
 
 def fix(rule: SlotRule) -> SlotRule:

@@ -1,1 +1,1 @@
-"""Which queue and which slot pool a task goes to."""
+"""Which queue and which slot pool a task goes to, and how much later than its cron a run begins."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airfleet_provider.contract import slot_simulation
+from airfleet_provider.contract.jitter_rules import JitterRule
 from airfleet_provider.contract.slot_rules import (
     SILENT_S,
     Demand,
@@ -223,6 +224,18 @@ def test_hours_are_of_the_zone_of_the_rule_and_each_host_keeps_a_slot() -> None:
     rule = replace(RULE, least=5, zone="Asia/Tokyo", hours=(Hours("20:00", "22:00", most=1),))
     assert rule.find_limits(DAY) == (3, 3), "it is 21:00 there"
     assert SlotRule.from_json(json.loads(json.dumps(rule.to_json()))) == rule
+
+
+def test_jitter_flattens_full_hours_and_moves_only_what_a_cron_began() -> None:
+    crons = [PastTask(3600.0 * hour, 60.0, f"dag_{number}") for hour in range(3) for number in range(200)]
+    by_hand = [PastTask(1000.0, 60.0)]
+    rules = (JitterRule("all", None, 600),)
+    later = slot_simulation.jitter([*crons, *by_hand], (), rules)
+    assert later[-1:] == tuple(by_hand)
+    assert (slot_simulation.count_busiest_minute(crons), slot_simulation.count_busiest_minute(())) == (200, 0)
+    assert slot_simulation.count_busiest_minute(later) < 50
+    assert simulate(RULE, later).wait_p95_s < 0.5 * simulate(RULE, crons).wait_p95_s
+    assert slot_simulation.jitter(later, rules, rules) == later, "they had this jitter"
 
 
 def test_a_simulation_says_what_scaling_saves_and_what_it_costs() -> None:

@@ -29,13 +29,15 @@ def storage_root() -> Path:
 
 
 def describe_environment() -> str:
-    """Describe what else decides how a Dag file parses: Python, every installed package, and the routing."""
+    """Describe what else decides how a Dag file parses: Python, every installed package, the routing and the jitter."""
     installed = sorted({f"{one.name}=={one.version}" for one in importlib.metadata.distributions()})
     digest = hashlib.sha256("\n".join(installed).encode()).hexdigest()[:16]
     airflow = importlib.metadata.version("apache-airflow-core")
     routing = hashlib.sha256(read_setting("airfleet", "routing").encode()).hexdigest()[:16]
     python = ".".join(platform.python_version_tuple()[:2])
-    return f"airflow {airflow}, python {python}, packages {digest}, routing {routing}"
+    jitter = read_setting("airfleet", "jitter")
+    delays = f", jitter {hashlib.sha256(jitter.encode()).hexdigest()[:16]}" if jitter else ""
+    return f"airflow {airflow}, python {python}, packages {digest}, routing {routing}{delays}"
 
 
 def read_secret_key() -> str:

@@ -74,6 +74,9 @@ _RENAMED = {
     "DatasetTriggeredTimetable": "AssetTriggeredTimetable",
     "DatasetOrTimeSchedule": "AssetOrTimeSchedule",
     "dataset_condition": "asset_condition",
+    # Runs that begin later than their cron says follow each other in the same order.
+    "JitteredCronDataIntervalTimetable": "CronDataIntervalTimetable",
+    "JitteredCronTriggerTimetable": "CronTriggerTimetable",
 }
 _ADDED = {"CronTriggerTimetable": "run_immediately", "EventsTimetable": "description"}
 
@@ -86,7 +89,7 @@ def describe_schedule(timetable: object) -> str:
     kind = _RENAMED.get(kind, kind)
     made = timetable.get("__var")
     words = dict(made) if isinstance(made, dict) else {}
-    words = {_RENAMED.get(key, key): value for key, value in words.items() if key != _ADDED.get(kind)}
+    words = {_RENAMED.get(key, key): value for key, value in words.items() if key not in ("jitter_s", _ADDED.get(kind))}
     if "timetable" in words:
         words["timetable"] = describe_schedule(words["timetable"])
     if isinstance(dates := words.get("event_dates"), list):
