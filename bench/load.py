@@ -1,6 +1,8 @@
 """The reference load, faster and faster: at how many times real time do tasks start within five seconds?
 
-make bench-load                                            the whole climb: bench/results/load.json
+make bench-load                                            20 minutes of the climbs: bench/results/load.json
+make bench-load ARGS="--minutes 20"                        the next 20 minutes, until nothing is left
+make bench-load ARGS="--spread 30 --slots 20 --output /tmp/jitter.json"     crons with jitter: `within: 30m`
 make bench-load ARGS="--history 3"                         the same beside three million old task instances
 make bench-load ARGS="--seconds 20 --first 8 --steps 2 --output /tmp/load.json"      a quick look
 
@@ -13,6 +15,10 @@ running is below five seconds, no task failed, and all have ended before the nex
 cannot hold any more. The factor doubles until a step
 does not hold, or halves until one does; then the greatest one is found between both. `--spread` says over how many
 minutes of an hour the crons come: 0 is the full hour. Each is a climb of its own.
+
+At any factor, the fullest hour has 7.2 tasks at once in the mean if its crons come evenly, and each task holds its slot
+a little longer than it runs. So 8 slots are too few from about 10 times real time on, and 10 are in use for 72 % of
+the time. At the full hour, 2,600 tasks are ready at once, and the wait is how long the slots need for all of them.
 
 `times_real_time` is the greatest factor of the full hour that held, `p99_s` and `utilisation` its figures: the share
 of the slots' time in which tasks ran. `climbs` has the same for each spread. Steps that are in the file already are not
@@ -85,11 +91,13 @@ def plan_step(shape: Shape, factor: float, hour: int = 0) -> list[tuple[float, s
     return [(place * gap_s, dag) for place, dag in enumerate(dags) if place * gap_s < shape.seconds]
 
 
-def climb(shape: Shape, first: float, most_steps: int, run_step: Callable[[float], Step]) -> list[Step]:
-    """Return the steps to the greatest factor that holds."""
+def climb(
+    first: float, most_steps: int, run_step: Callable[[float], Step], is_over: Callable[[], bool] = lambda: False
+) -> list[Step]:
+    """Return the steps to the greatest factor that holds, or to the moment at which the time `is_over`."""
     steps: list[Step] = []
     low, high, factor = 0.0, math.inf, first
-    while len(steps) < most_steps:
+    while len(steps) < most_steps and not is_over():
         step = run_step(factor)
         steps.append(step)
         low, high = (max(low, factor), high) if step["held"] else (low, min(high, factor))
@@ -210,17 +218,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="bench-load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--executor", choices=("local", "celery"), default="celery")
-    parser.add_argument("--slots", type=int, default=8, help="tasks that may run at once")
+    parser.add_argument("--slots", type=int, default=10, help="tasks that may run at once")
     parser.add_argument("--task-seconds", type=float, default=10.0, help="how long a task runs, in real time")
     parser.add_argument("--history", type=float, default=0.0, help="so many million old task instances")
-    parser.add_argument("--spread", default="0,60", help="minutes over which the crons of an hour come, in turn")
-    parser.add_argument("--first", type=float, default=4.0, help="the first factor")
+    parser.add_argument("--spread", default="60,0", help="minutes over which the crons of an hour come, in turn")
+    parser.add_argument("--first", type=float, default=8.0, help="the first factor")
     parser.add_argument("--steps", type=int, default=12, help="steps of a climb at most")
     parser.add_argument("--seconds", type=float, default=120.0, help="a step is no longer than this")
+    parser.add_argument("--minutes", type=float, default=20.0, help="begin no step later than this")
     parser.add_argument("--fresh", action="store_true", help="forget the steps in the results file")
     parser.add_argument("--output", type=Path, default=RESULTS)
     wanted = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end = time.monotonic() + 60 * wanted.minutes
     keys = ("executor", "slots", "task_seconds", "history", "seconds")
     about = {**{key: getattr(wanted, key) for key in keys}, "cpus": os.cpu_count()}
     results = LoadResults(wanted.output, about, fresh=wanted.fresh)
@@ -248,8 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 )
                 return found
 
-            climb(shape, wanted.first, wanted.steps, step_of)
-    say(f"results in {wanted.output}")
+            climb(wanted.first, wanted.steps, step_of, lambda: time.monotonic() > end)
+    say(f"results in {wanted.output}" + ("; the same command goes on" if time.monotonic() > end else ""))
 
 
 if __name__ == "__main__":

@@ -35,11 +35,16 @@ def test_the_climb_ends_close_below_the_greatest_factor_that_holds(most: float) 
     def run(factor: float) -> dict[str, Any]:
         return {"held": factor <= most, "factor": factor}
 
-    steps = climb(EVEN, 4.0, 30, run)
+    steps = climb(4.0, 30, run)
     best = max(one["factor"] for one in steps if one["held"])
     assert best <= most <= best * load.CLOSE_ENOUGH
 
 
 def test_the_climb_gives_up_where_nothing_holds() -> None:
-    steps = climb(FULL, 4.0, 30, lambda _: {"held": False})
+    steps = climb(4.0, 30, lambda _: {"held": False})
     assert len(steps) == 5
+
+
+def test_the_climb_begins_no_step_when_its_time_is_over() -> None:
+    left = [False, False, True]
+    assert len(climb(4.0, 30, lambda _: {"held": True}, lambda: left.pop(0))) == 2
