@@ -46,7 +46,8 @@ def make_rule(
         calm_s=scale.calm_s,
         zone=scale.zone,
         hours=scale.hours,
-        pack=scale.pack,
+        # With one host there is no other one to be empty.
+        pack=scale.pack and len(hosts) > 1,
     )
 
 

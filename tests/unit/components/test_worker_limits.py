@@ -27,7 +27,7 @@ def test_only_the_workers_of_a_pool_that_scales_report_and_only_that_pool_has_a_
     assert environment.SLOTS not in read_unit("cpu", "cpu1", NINE)
     files = [file for part in parts("sched1", SCALING) for file in part.files if file.path.name == "agents.json"]
     [rule] = json.loads(reveal(files[0].content))["slots"]["rules"]
-    assert SlotRule.from_json(rule) == SlotRule("cpu", ("cpu",), ("cpu1",), per_host=4, least=2, pack=True)
+    assert SlotRule.from_json(rule) == SlotRule("cpu", ("cpu",), ("cpu1",), per_host=4, least=2)
 
 
 def test_reports_reach_a_web_host_from_a_worker_host() -> None:

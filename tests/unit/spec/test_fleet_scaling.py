@@ -49,6 +49,7 @@ pools:
 def test_one_machine_scales_its_one_worker_within_its_parallelism() -> None:
     [rule] = slots.list_rules(parse("{executor: celery, parallelism: 6, pools: {default: {scale: {}}}}"))
     assert (rule.pool, rule.hosts, rule.per_host, rule.least, rule.most) == ("default", ("localhost",), 6, 1, None)
+    assert not rule.pack
     assert slots.list_rules(parse("{pools: {default: {scale: {}}}}")) == (), "LocalExecutor has no workers"
     assert slots.list_rules(parse("{executor: celery}")) == ()
 
