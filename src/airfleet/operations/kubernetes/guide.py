@@ -54,7 +54,7 @@ def _list_lines(
     yield "\n## Not carried over\n"
     yield "- Releases: a new release is a new image. A run does not keep the release it began with."
     yield "- The agents: `slas`, `notifications`, `tracing`, breakers and the exporter that the rules and boards read."
-    yield "- `limits` of services."
+    yield "- `limits` of services, and the `jitter` of crons."
     yield "- Users and roles: create them again, or move the metadata database."
     yield "- Backups, archive and fail-over of the databases: they are the database's owner's."
     yield from (f"- {what}" for what in found.left_out)
