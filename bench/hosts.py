@@ -29,6 +29,8 @@ import heapq
 import json
 import math
 import random
+import signal
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,6 +170,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--print", action="store_true", dest="only_print", help="Keep nothing.")
     wanted = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if wanted.part != "replay":
         keep(measure(wanted.seed), is_whole=not wanted.only_print)
     if wanted.part != "simulation":

@@ -19,7 +19,7 @@ READS = frozenset(
     {
         *("init", "status", "top", "explain", "trace", "logs search", "logs show", "errors", "doctor", "test", "plan"),
         *("release check", "release diff", "release list", "release show", "workers list"),
-        *("scale explain", "scale simulate", "usage", "sbom"),
+        *("scale explain", "scale hosts", "scale simulate", "usage", "sbom"),
         *("db archive list", "db archive query", "db backups", "alerts list", "sla list", "sla report", "sla show"),
         *(
             "incident",

@@ -27,6 +27,7 @@ def command() -> None:
     \b
     Example:
       airfleet scale explain cpu
+      airfleet scale hosts
       airfleet scale simulate cpu --days 30 --min 4
     """
 
@@ -104,6 +105,35 @@ def _show_decision(past: PastDecision) -> None:
     )
     if (again := decide(inputs)) != past.decision:
         click.echo(f"{'':<21}by the present rules: {again.wanted} slots")
+
+
+@command.command("hosts")
+@click.argument("pool", required=False)
+@options.project_option
+@options.state
+@click.option("--days", type=click.FloatRange(0.01, 30), default=7.0, show_default=True, help="Days of past decisions.")
+@options.as_json
+def hosts_command(pool: str | None, project: Path, state: Path | None, days: float, as_json: bool) -> None:
+    """Show how many hosts each pool needs now, the most that it needed, and which hosts are empty.
+
+    airfleet stops no host. `--json` is for a program that does: an empty host may get tasks again until its worker is
+    drained.
+
+    \b
+    Example:
+      airfleet scale hosts cpu --days 7
+    """
+    from airfleet.operations.slots import open_slots
+
+    with open_slots(project, state) as slots:
+        needs = [slots.find_need(name, days=days) for name in ([pool] if pool else slots.rules)]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in needs], indent=2))
+        return
+    for one in needs:
+        click.echo(f"{one.pool}: {one.needed} of {one.hosts} hosts needed, {one.most_needed} at most in {days:g} days")
+        for host in one.empty:
+            click.echo(f"  {host} is empty")
 
 
 @command.command("simulate")

@@ -17,7 +17,7 @@ from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
 from airfleet_provider.contract import slot_list
-from airfleet_provider.contract.slot_rules import SlotDecision, SlotInputs, SlotRule
+from airfleet_provider.contract.slot_rules import SILENT_S, SlotDecision, SlotInputs, SlotRule
 from airfleet_provider.contract.slot_simulation import PastTask
 from airfleet_provider.contract.statements import Statements
 
@@ -41,6 +41,20 @@ class PoolSlots:
     rule: SlotRule
     workers: Sequence[dict[str, Any]]
     override: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostNeed:
+    """How many of a pool's hosts the last decision needs, and the most that one of the last days needed.
+
+    `empty` are the hosts that have neither tasks nor slots, in the order in which they would get tasks.
+    """
+
+    pool: str
+    hosts: int
+    needed: int
+    most_needed: int
+    empty: tuple[str, ...]
 
 
 class Slots:
@@ -105,6 +119,30 @@ class Slots:
             hint = f"{known}give it `scale: {{}}` under `pools` in fleet.yaml, where Celery runs the tasks"
             raise UsageError(f"no pool {pool!r} scales here", hint=hint)
         return self.rules[pool]
+
+    def find_need(self, pool: str, *, days: float) -> HostNeed:
+        """Return how many hosts of a pool are needed, by the decisions of the last days.
+
+        Raises:
+            UsageError: The pool does not scale.
+        """
+        rule = self.find_rule(pool)
+        values = {"pool": pool, "seconds": days * 86_400.0}
+        [most] = self._connection.execute(SQL["find_most_wanted"], values).fetchall()
+        last = self.list_decisions(pool, limit=1)
+        workers = next(one.workers for one in self.list_pools() if one.rule.pool == pool)
+        empty = tuple(
+            row["host"]
+            for row in workers
+            if row["slots"] == 0 and row["held"] == 0 and row["age_s"] is not None and row["age_s"] < SILENT_S
+        )
+
+        def count(wanted: int) -> int:
+            return min(len(rule.hosts), -(-max(1, wanted) // rule.per_host))
+
+        return HostNeed(
+            pool, len(rule.hosts), count(last[0].decision.wanted if last else 0), count(most["wanted"]), empty
+        )
 
     def list_past(self, pool: str, *, days: float) -> tuple[PastTask, ...]:
         """Return the tasks of a pool's queues that started in the last `days` days and have ended."""

@@ -4,6 +4,14 @@
 SELECT pool, decided_at, inputs, wanted, slots, reason FROM airfleet.slot_decision
 WHERE %(pool)s::text IS NULL OR pool = %(pool)s ORDER BY id DESC LIMIT %(limit)s
 
+-- name: find_most_wanted
+-- The decision that held when the time began counts too.
+SELECT coalesce(max(wanted), 0)::int AS wanted FROM airfleet.slot_decision
+WHERE pool = %(pool)s AND id >= coalesce((
+    SELECT max(id) FROM airfleet.slot_decision
+    WHERE pool = %(pool)s AND decided_at <= clock_timestamp() - make_interval(secs => %(seconds)s)
+), 0)
+
 -- name: list_past
 SELECT extract(epoch FROM coalesce(t.scheduled_dttm, t.queued_dttm, t.start_date))::float8 AS ready_at,
     extract(epoch FROM t.end_date - t.start_date)::float8 AS ran_s,

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 import servers
 from airfleet.errors import UsageError
-from airfleet.operations.slots import Slots
+from airfleet.operations.slots import HostNeed, Slots
 from airfleet.spec import load
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
@@ -280,6 +280,22 @@ def test_packed_tasks_have_their_slots_on_the_first_hosts_and_a_host_that_is_awa
     platform.loop = platform.make_loop()
     platform.turn()
     assert platform.read_ranks() == {"a": None, "b": None}, "tasks are packed no more"
+
+
+def test_a_person_sees_how_many_hosts_are_needed_and_which_are_empty(platform: Platform) -> None:
+    platform.pack()
+    platform.add(12, "running")
+    platform.turn()
+    platform.server.query("UPDATE airfleet.slot_decision SET decided_at = decided_at - interval '3 days'")
+    platform.server.query("UPDATE task_instance SET state = 'success'")
+    assert platform.turn(61) == {"a": 1, "b": 0}
+    with platform.person() as slots:
+        assert slots.find_need("cpu", days=7) == HostNeed("cpu", 2, 1, 2, ("b",))
+        assert slots.find_need("cpu", days=2).most_needed == 2, "what held when the two days began counts"
+    platform.server.query("UPDATE airfleet.worker_slots SET held = 1 WHERE host = 'b'")
+    platform.age("decided_at", 1)
+    with platform.person() as slots:
+        assert slots.find_need("cpu", days=7).empty == (), "it has a task that runs longer"
 
 
 def test_tasks_that_wait_though_slots_are_free_are_offered_to_all_workers(platform: Platform) -> None:
