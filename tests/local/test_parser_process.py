@@ -35,7 +35,7 @@ def test_lookups_are_answered_by_the_one_who_asked_for_the_parse(
     found = parse(parser, tmp_path, {"a": more.format(["green", None])})
     assert b'"error": null' in (found["a"].answer or b""), found
     # Lists of variables are by file, too.
-    assert asked == [{"kind": "variable", "name": name, "file": "dags/a.py"} for name in ("colour", "size")]
+    assert asked == [{"kind": "variable", "name": name, "files": ["dags/a.py"]} for name in ("colour", "size")]
 
 
 def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parser: Parser, tmp_path: Path) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import functools
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from deadline import COMMAND_S, wait_until
 from slapd_node import GROUPS, PEOPLE, SERVICE, SERVICE_PASSWORD, SlapdNode
 
 # A login that failed more often than an address may.
 GUESSES = 12
+# More logins than may ask the directory and wait for it.
+PEOPLE_AT_ONCE = 11
 # The only line of the `webserver_config.py` that airfleet writes for web hosts.
 CONFIG = "from airfleet_provider.access import flask_settings\n\nglobals().update(flask_settings.read_settings())\n"
 
@@ -57,21 +62,33 @@ class Visitor:
         self._make: Callable[[], Any] = functools.partial(TestClient, core)
         self._core = self._make()
 
+    def move(self, address: str) -> Visitor:
+        """Return a visitor from another address, to which the limits on failed logins do not add this one's."""
+        from starlette.testclient import TestClient
+
+        other = object.__new__(Visitor)
+        other._make = functools.partial(TestClient, self._core.app, client=(address, 50_000))
+        other._core = other._make()
+        return other
+
+    def send_login(self, name: str, password: str) -> Any:
+        return self._core.post("/auth/token", json={"username": name, "password": password})
+
     def log_in(self, name: str, password: str) -> tuple[int, str]:
-        answer = self._core.post("/auth/token", json={"username": name, "password": password})
+        answer = self.send_login(name, password)
         return answer.status_code, answer.json().get("access_token", "") if answer.status_code == 201 else ""
 
     def ask(self, token: str, path: str = "/api/v2/dags") -> int:
         return int(self._core.get(path, headers={"Authorization": f"Bearer {token}"}).status_code)
 
-    def fill_form(self, name: str, password: str) -> Any:
-        """Return a browser that has sent the form of the sign-in page."""
+    def fill_form(self, name: str, password: str, wanted: str = "browser") -> Any:
+        """Return a browser that has sent the form of the sign-in page, or status and text of the answer."""
         browser = self._make()
         page = browser.get("/auth/login/").text
         token = page.partition('name="csrf_token"')[2].partition('value="')[2].partition('"')[0]
         form = {"username": name, "password": password, "csrf_token": token}
-        browser.post("/auth/login/", data=form, follow_redirects=False)
-        return browser
+        answer = browser.post("/auth/login/", data=form, follow_redirects=False)
+        return browser if wanted == "browser" else [answer.status_code, answer.text]
 
 
 def main() -> None:
@@ -161,6 +178,8 @@ def visit(folder: Path, node: SlapdNode) -> dict[str, Any]:
         "dave": visitor.log_in("dave", "of dave")[0],
         "dave's session": visitor.ask(daves),
     }
+    said["the form while it is down"] = visitor.move("192.0.2.1").fill_form("dave", "of dave", "answer")
+    said["while it hangs"] = ask_one_that_hangs(visitor, daves)
     age(3700)
     from airfleet_provider.access import known_users
 
@@ -183,6 +202,42 @@ def visit(folder: Path, node: SlapdNode) -> dict[str, Any]:
         )
         said["users"] = {name: [active, email, roles] for name, active, email, roles in cursor.fetchall()}
     return said
+
+
+def ask_one_that_hangs(visitor: Visitor, token: str) -> dict[str, Any]:
+    """Let more people log in than may wait for a directory that accepts connections and says nothing."""
+    from dataclasses import replace
+
+    from airflow.providers.fab.www.utils import get_fab_auth_manager
+
+    from airfleet_provider.access import ldap_client, source_gate
+
+    # Whoever asks waits until the directory ends the connections, however slow this machine is.
+    kept = ldap_client.CONNECT_S, ldap_client.ANSWER_S
+    ldap_client.CONNECT_S = ldap_client.ANSWER_S = int(COMMAND_S)
+    manager = get_fab_auth_manager().security_manager
+    directory = manager.directory
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"ldaps://localhost:{server.getsockname()[1]}"
+        manager.directory = replace(directory, source=replace(directory.source, urls=(url,)))
+        visitors = [visitor.move(f"198.51.100.{number}") for number in range(PEOPLE_AT_ONCE)]
+        with ThreadPoolExecutor(PEOPLE_AT_ONCE) as people:
+            logins = [people.submit(one.send_login, "dave", "of dave") for one in visitors]
+            held = [server.accept()[0] for _ in range(source_gate.AT_ONCE)]
+            refusals = PEOPLE_AT_ONCE - source_gate.AT_ONCE
+            wait_until(lambda: sum(one.done() for one in logins) == refusals, "the refusals")
+            refused = [one for one in logins if one.done()]
+            said = {
+                "refused": {(one.result().status_code, one.result().text) for one in refused},
+                "admin": visitor.move("192.0.2.2").log_in("admin", "local")[0],
+                "dave's session": visitor.ask(token),
+            }
+            for one in held:
+                one.close()
+            said["held"] = {(one.result().status_code, one.result().text) for one in logins if one not in refused}
+    manager.directory = directory
+    ldap_client.CONNECT_S, ldap_client.ANSWER_S = kept
+    return {name: sorted(one) if isinstance(one, set) else one for name, one in said.items()}
 
 
 if __name__ == "__main__":

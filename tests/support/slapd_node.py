@@ -41,15 +41,16 @@ access to * by dn.exact="{service}" read by * none
 
 
 class SlapdNode:
-    """A directory that speaks StartTLS and LDAPS at `localhost`, and whose passwords only bind."""
+    """A directory that speaks StartTLS and LDAPS at `localhost`, or at an address, and whose passwords only bind."""
 
-    def __init__(self, folder: Path, now: datetime | None = None) -> None:
+    def __init__(self, folder: Path, now: datetime | None = None, *, address: str = "localhost") -> None:
         now = now or datetime.now(UTC)
+        self._address = address
         self._folder = folder
         (folder / "data").mkdir(parents=True)
         authority = certificate_authority.load(certificate_authority.create("test", now), where="test")
         self.authority = authority.pem
-        own = certificate_authority.issue(authority, "localhost", ["localhost"], now)
+        own = certificate_authority.issue(authority, address, [address], now)
         (folder / "ca.pem").write_text(self.authority)
         (folder / "server.pem").write_text(own.certificate)
         (folder / "server.key").write_text(own.key.reveal())
@@ -75,16 +76,16 @@ class SlapdNode:
 
     @property
     def ldaps(self) -> str:
-        return f"ldaps://localhost:{self.tls_port}"
+        return f"ldaps://{self._address}:{self.tls_port}"
 
     @property
     def starttls(self) -> str:
-        return f"ldap://localhost:{self.plain_port}"
+        return f"ldap://{self._address}:{self.plain_port}"
 
     def start(self) -> None:
         assert PROGRAM
         # The certificate is not for the last address.
-        hosts = ("127.0.0.1", "127.0.0.2")
+        hosts = ("127.0.0.1", "127.0.0.2", *(() if self._address == "localhost" else (self._address,)))
         urls = " ".join(f"ldap://{one}:{self.plain_port}/ ldaps://{one}:{self.tls_port}/" for one in hosts)
         with (self._folder / "slapd.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -7,13 +7,15 @@ source is down. Somebody from the source logs in by the source alone, and has no
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
 from airflow.providers.fab.auth_manager.views.auth_oauth import CustomAuthOAuthView
 from airflow.providers.fab.www.views import get_safe_url, redirect
-from flask import flash, g, request
+from fastapi import HTTPException
+from flask import abort, flash, g, has_request_context, make_response, request
 from flask_appbuilder import expose
 from flask_appbuilder.security.decorators import no_cache
 from flask_appbuilder.security.forms import LoginForm_db
@@ -25,10 +27,15 @@ from airfleet_provider.access.directory_store import DirectoryStore, RefusedUser
 from airfleet_provider.access.known_users import KnownUsers
 from airfleet_provider.access.ldap_client import LdapClient
 from airfleet_provider.access.oidc_claims import read_user
+from airfleet_provider.access.source_gate import SourceBusyError, SourceGate
 from airfleet_provider.contract.directory import OIDC_NAME, Directory, DirectoryUser, LdapSource, OidcSource
 from airfleet_provider.contract.text import one_line
 
 log = logging.getLogger(__name__)
+
+AWAY = "The directory does not answer, so nobody of it can log in now. Users of fleet.yaml can."
+BUSY = "Too many logins wait for the directory or the provider; try again in a moment. Users of fleet.yaml can log in."
+AGAIN_S = "5"
 
 
 class SignInView(CustomAuthOAuthView):  # type: ignore[misc]  # FAB has no types
@@ -43,7 +50,8 @@ class SignInView(CustomAuthOAuthView):  # type: ignore[misc]  # FAB has no types
     def login(self, provider: str | None = None) -> Any:  # noqa: ANN401 - a response of Flask
         """Show the page, send the browser to the provider, or log a local user in."""
         if provider is not None:
-            return super().login(provider)
+            # The library asks the provider where it logs users in.
+            return self._ask_provider(super().login, provider)
         if g.user is not None and g.user.is_authenticated:
             return redirect(self.appbuilder.get_url_for_index)
         form = LoginForm_db()
@@ -64,11 +72,25 @@ class SignInView(CustomAuthOAuthView):  # type: ignore[misc]  # FAB has no types
         login_user(user, remember=False)
         return redirect(after)
 
+    @expose("/oauth-authorized/<provider>")
+    def oauth_authorized(self, provider: str) -> Any:  # noqa: ANN401 - as above
+        """Let the provider say who has logged in there."""
+        return self._ask_provider(super().oauth_authorized, provider)
+
+    def _ask_provider(self, ask: Callable[[str], Any], provider: str) -> Any:  # noqa: ANN401 - as above
+        try:
+            with self.appbuilder.sm.gate.enter():
+                return ask(provider)
+        except SourceBusyError as error:
+            refuse(error)
+
 
 class DirectorySecurityManager(FabAirflowSecurityManagerOverride):  # type: ignore[misc]  # as above
     """Lets local users in by their password, and all others by the source."""
 
     authoauthview = SignInView
+    # One for all of FAB's applications in this process.
+    gate = SourceGate()
 
     def __init__(self, appbuilder: Any) -> None:  # noqa: ANN401 - FAB's
         self.directory = require_directory()
@@ -86,16 +108,20 @@ class DirectorySecurityManager(FabAirflowSecurityManagerOverride):  # type: igno
         return super().auth_user_db(username if self._is_local(username) else None, password, rotate_session_id)
 
     def auth_user_ldap(self, username: str, password: str, rotate_session_id: bool = True) -> Any:  # noqa: ANN401
-        """Log a local user in by the local password, and anybody else by the directory."""
+        """Log a local user in by the local password, and anybody else by the directory.
+
+        Raises:
+            HTTPException: The directory does not answer, or too many logins wait for it. That is no failed login.
+        """
         if not username or self._is_local(username):
             return super().auth_user_db(username, password, rotate_session_id)
         if not isinstance(self.directory.source, LdapSource):
             return None
         try:
-            found = check_login(LdapClient(self.directory.source), username, password)
+            with self.gate.enter():
+                found = check_login(LdapClient(self.directory.source), username, password)
         except DirectoryError as error:
-            log.error("nobody of the directory can log in: %s; %s", one_line(error.what), one_line(error.hint))
-            return None
+            refuse(error)
         return self._admit(found, rotate_session_id) if found else None
 
     def get_oauth_user_info(self, provider: str, resp: Any) -> dict[str, Any]:  # noqa: ANN401 - what Authlib returns
@@ -145,6 +171,19 @@ def check_login(client: LdapClient, username: str, password: str) -> DirectoryUs
     with client.open() as session:
         found = session.find(username)
     return found[1] if found and client.check_password(found[0], password) else None
+
+
+def refuse(error: DirectoryError) -> NoReturn:
+    """Answer that nobody can be asked who somebody is, in words without the names of servers.
+
+    Raises:
+        HTTPException: Always, that of FastAPI or of Flask, which answer a program and a browser.
+    """
+    log.error("nobody of the directory can log in: %s; %s", one_line(error.what), one_line(error.hint))
+    text = BUSY if isinstance(error, SourceBusyError) else AWAY
+    if not has_request_context():
+        raise HTTPException(503, text, headers={"Retry-After": AGAIN_S})
+    abort(make_response(text, 503, {"Content-Type": "text/plain; charset=utf-8", "Retry-After": AGAIN_S}))
 
 
 def require_directory() -> Directory:

@@ -134,9 +134,11 @@ class AuditRules:
     def judge(self, path: str, status: int, *, is_known: bool) -> AuditOutcome:
         """Return what became of a request. `is_known` says that FAB's pages know the user after it.
 
-        The login page answers with a redirect in either case, and so does the return from an OpenID provider.
+        The login page answers with a redirect in either case, and so does the return from an OpenID provider. Where
+        nobody could be asked who the user is, nobody was refused.
         """
-        if status in REFUSED or ((FORM.fullmatch(path) or RETURN.fullmatch(path)) and not is_known):
+        is_login = bool(FORM.fullmatch(path) or RETURN.fullmatch(path)) and status < 500
+        if status in REFUSED or (is_login and not is_known):
             return AuditOutcome.REFUSED
         return AuditOutcome.DONE if status < 400 else AuditOutcome.FAILED
 

@@ -18,7 +18,7 @@ from airfleet_provider.compat.calls.celery_results import keep_result_connection
 from airfleet_provider.compat.patches import cold_start
 from airfleet_provider.contract import environment, task_limits
 from airfleet_provider.executors.worker_drain import WorkerDrain
-from airfleet_provider.processes import oom_priority, task_group
+from airfleet_provider.processes import lifecycle, oom_priority, task_group
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.task_runtime.eviction import ZygoteLimits
 from airfleet_provider.task_runtime.guard import RESTART_S, Guard
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 @worker_init.connect  # type: ignore[untyped-decorator]
 def start_keeper(**_: object) -> None:
     """Start the zygote pool before Celery forks its processes, so that all of them inherit the channel to it."""
+    # The worker holds the tokens of all tasks that it has taken, and tasks run as its user (ADR 94).
+    lifecycle.hide_memory()
     # The worker's logging owns sys.stdout's buffer, and a task that sets up its own logging would close it.
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
     if environment.DELEGATED in os.environ:

@@ -8,7 +8,7 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 
@@ -32,12 +32,13 @@ class ItemOutcome:
 
 @dataclass(slots=True)
 class ForkedWorker:
-    """A forked process, its current item, and since when it has worked on the item."""
+    """A forked process, its current item, since when it has worked on the item, and all items that it was given."""
 
     pid: int
     channel: Connection
     item: str | None = None
     since: float = field(default=0.0)
+    given: list[str] = field(default_factory=list)
 
 
 def work_through(
@@ -46,12 +47,14 @@ def work_through(
     *,
     count: int,
     timeout_s: float,
-    answer: Callable[[bytes], bytes] = lambda _: b"",
+    answer: Callable[[Sequence[str], bytes], bytes | None] = lambda *_: b"",
 ) -> Iterator[ItemOutcome]:
     """Yield one outcome for each item, in the order in which the items end.
 
     `prepare` runs in each child before its first item, and returns the function that processes an item. It receives a
-    function with which the child sends a question to this process; `answer` answers the question here.
+    function with which the child sends a question to this process; `answer` answers the question here. It gets the
+    items that the child has been given, the present one last: what an item has left in a child may ask in the name of
+    a later one. If it returns None, the item begins anew in a child that has had no other.
     """
     pending = deque(items)
     children: list[ForkedWorker] = []
@@ -60,14 +63,18 @@ def work_through(
             while pending and len(children) < count:
                 children.append(_fork(prepare))
                 _assign(children[-1], pending.popleft())
-            yield from _collect(children, pending, timeout_s, answer)
+            yield from _collect(children, pending, timeout_s, answer, prepare)
     finally:
         for child in children:
             _end(child)
 
 
 def _collect(
-    children: list[ForkedWorker], pending: deque[str], timeout_s: float, answer: Callable[[bytes], bytes]
+    children: list[ForkedWorker],
+    pending: deque[str],
+    timeout_s: float,
+    answer: Callable[[Sequence[str], bytes], bytes | None],
+    prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]],
 ) -> Iterator[ItemOutcome]:
     first = min(child.since for child in children) + timeout_s
     ready = wait([child.channel for child in children], max(0.0, first - time.monotonic()))
@@ -93,7 +100,13 @@ def _collect(
                     _end(child)
                 continue
             if seconds < timeout_s:
-                found = answer(said)
+                found = answer(tuple(child.given), said)
+                if found is None:
+                    children.remove(child)
+                    _end(child)
+                    children.append(_fork(prepare))
+                    _assign(children[-1], item)
+                    continue
                 with contextlib.suppress(OSError):  # the child has died; the next read of its channel shows that
                     child.channel.send_bytes(found)
                 continue
@@ -106,6 +119,7 @@ def _collect(
 
 def _assign(child: ForkedWorker, item: str) -> None:
     child.item, child.since = item, time.monotonic()
+    child.given.append(item)
     try:
         child.channel.send_bytes(item.encode())
     except OSError:

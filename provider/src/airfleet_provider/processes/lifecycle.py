@@ -1,4 +1,4 @@
-"""How a process relates to its parent and children: ending with the parent, adopting orphans, inherited descriptors."""
+"""How a process relates to others: ending with the parent, adopting orphans, inherited descriptors, hidden memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
 PR_SET_CHILD_SUBREAPER = 36
 LAST_STANDARD_STREAM = 2
 
@@ -34,8 +35,29 @@ def become_subreaper() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+def hide_memory() -> None:
+    """Let no other process of this user read the memory of this one, or of children that it forks later.
+
+    A process that they execute is as any other. What lies in /proc of this process belongs to root from now on.
+    """
+    _prctl(PR_SET_DUMPABLE, 0)
+
+
+@contextlib.contextmanager
+def own_files_of_proc() -> Iterator[None]:
+    """Let a process that has hidden its memory write to its files in /proc, and hide the memory again."""
+    if _prctl(PR_GET_DUMPABLE):
+        yield
+        return
+    _prctl(PR_SET_DUMPABLE, 1)
+    try:
+        yield
+    finally:
+        hide_memory()
+
+
+def _prctl(option: int, value: int = 0) -> int:
+    return int(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0))
 
 
 def close_others(*kept: int) -> None:

@@ -134,7 +134,7 @@ def prepare_child(
     audit.start()
 
     def look_up(question: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(ask(json.dumps({**question, "file": audit.path}).encode()))
+        found: dict[str, Any] = json.loads(ask(json.dumps(question).encode()))
         return found
 
     parsing.answer_lookups(look_up, audit.record)

@@ -33,6 +33,8 @@ CODE = (
 CONFIG = ".parser.cfg"
 # The longest silence of the parser, in seconds, in addition to the timeout of a file. It includes importing Airflow.
 SILENCE_S = 120.0
+# The answer to a question that a child may ask only if it has executed no other file.
+ANEW = {"anew": True}
 
 
 class ParserGoneError(Exception):
@@ -121,14 +123,23 @@ class Parser:
     def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         """Look up what a Dag file reads, unless the file may not read it: then the answer says why.
 
-        The file is the one that the child names, which executes it. Files of one release can falsify each other.
+        The last of `files` is the file that the child was given to execute, and no name that the child chose. The
+        others are those that it executed before. Code that one of them has left there may be who asks. So where one of
+        them may not read it, the file is executed again, in a child of its own.
         """
         kind = {"connection": "connections", "variable": "variables"}.get(str(question.get("kind")))
         if kind is not None:
+            *earlier, file = map(str, question.get("files") or [""])
+            name = str(question.get("name"))
             try:
-                self.check(kind, str(question.get("name")), False, str(question.get("file", "")))
+                self.check(kind, name, False, file)
             except PermissionError as error:
                 return {"refused": str(error)}
+            try:
+                for one in earlier:
+                    self.check(kind, name, False, one)
+            except PermissionError:
+                return ANEW
         return parsing.look_up(question)
 
     def _send(self, message: Mapping[str, Any]) -> None:
@@ -173,9 +184,10 @@ def main(given: str) -> None:
 def serve(job: Mapping[str, Any], channel: Connection) -> None:
     """Do one job: send each outcome when it is there, then the end of the job."""
 
-    def pass_on(question: bytes) -> bytes:
-        channel.send_bytes(json.dumps({"ask": json.loads(question)}).encode())
-        return channel.recv_bytes()
+    def pass_on(files: Sequence[str], question: bytes) -> bytes | None:
+        channel.send_bytes(json.dumps({"ask": {**json.loads(question), "files": files}}).encode())
+        found = channel.recv_bytes()
+        return None if json.loads(found) == ANEW else found
 
     folder = Path(job["folder"])
     dag_files.import_ahead(folder / path for path in job["paths"])

@@ -16,8 +16,8 @@ from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.state_folder import StateFolder
 
 MOST_AT_ONCE = 32
-# systemd gives 0 to a unit that can do nothing; each of airfleet's is at 2.5 or less when it is installed.
-MOST_EXPOSED = 2.5
+# systemd gives 0 to a unit that can do nothing; each of airfleet's is at 2.0 or less when it is installed.
+MOST_EXPOSED = 2.0
 EVERY_ADDRESS = ("0.0.0.0:", "*:", "[::]:")
 # The least value of each setting that is safe, or the one that is, and why it matters.
 SYSCTL = {

@@ -65,9 +65,28 @@ def test_another_person_does_not_inherit_a_name(site: dict[str, Any]) -> None:
 
 
 def test_the_administrator_logs_in_while_the_directory_is_down(site: dict[str, Any]) -> None:
-    assert site["while it is down"] == {"admin": 201, "dave": 401, "dave's session": 200}
+    assert site["while it is down"] == {"admin": 201, "dave": 503, "dave's session": 200}
     assert site["down for long, dave's session"] == 403
     assert site["dave after it"] == [201, 200]
+
+
+def test_a_login_says_that_the_directory_is_down_and_does_not_count_as_a_guess(site: dict[str, Any]) -> None:
+    status, text = site["the form while it is down"]
+    assert status == 503
+    assert text == "The directory does not answer, so nobody of it can log in now. Users of fleet.yaml can."
+    tries = [one for one in site["audit"] if one.get("actor") == "dave" and one.get("status") == 503]
+    assert {one["outcome"] for one in tries} == {"failed"}, "a refused try would lock dave out"
+
+
+def test_a_directory_that_hangs_holds_few_logins_and_the_others_are_refused_at_once(site: dict[str, Any]) -> None:
+    hung = site["while it hangs"]
+    ((status, text),) = hung["refused"]
+    assert status == 503
+    assert "Too many logins wait" in text
+    assert [hung["admin"], hung["dave's session"]] == [201, 200]
+    ((status, text),) = hung["held"]
+    assert status == 503
+    assert "does not answer" in text
 
 
 def test_guesses_are_limited(site: dict[str, Any]) -> None:

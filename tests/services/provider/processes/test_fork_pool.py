@@ -8,7 +8,7 @@ import signal
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from airfleet_provider.processes import fork_pool
 from deadline import wait_until
@@ -72,6 +72,33 @@ def test_a_child_that_asks_without_end_has_no_more_time_than_others() -> None:
 
     (outcome,) = fork_pool.work_through(["a"], prepare_pester, count=1, timeout_s=0.5)
     assert "still not parsed" in str(outcome.error)
+
+
+def test_what_an_item_leaves_in_a_child_cannot_ask_in_the_name_of_a_later_one() -> None:
+    """A thread of the first item asks while the child works on the second, which may know the answer."""
+
+    def prepare_two(ask: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
+        left = []
+
+        def behave_so(item: str) -> bytes:
+            if item == "hostile":
+                left.append(item)
+                return b""
+            # The code of the first item, run by whatever it has left.
+            return ask(b"as mine") + (b", which the first item has too" if left else b"")
+
+        return behave_so
+
+    asked = []
+
+    def answer(given: Sequence[str], question: bytes) -> bytes | None:
+        asked.append((tuple(given), question))
+        return None if "hostile" in given else b"secret"
+
+    work = fork_pool.work_through(["hostile", "honest"], prepare_two, count=1, timeout_s=60, answer=answer)
+    outcomes = {one.item: one.answer for one in work}
+    assert outcomes == {"hostile": b"", "honest": b"secret"}
+    assert asked == [(("hostile", "honest"), b"as mine"), (("honest",), b"as mine")]
 
 
 def test_a_caller_that_stops_leaves_no_child() -> None:

@@ -6,7 +6,8 @@ new=$OPT/.new-$DIGEST
 # Folders that a killed step left are deleted too, because a host makes one step at a time.
 rm -rf "${OPT:?}"/.new-* "${OPT:?}"/.gone-*
 mkdir -p "$new"
-tar -xz --no-same-owner -C "$new"
+# Root would keep the modes of the archive, in which every user may write to the lock of its installer.
+tar -xz --no-same-owner --no-same-permissions -C "$new"
 test -e "$new/compiled" || "$new/bin/$PYTHON" -m compileall -q "$new/lib" || true
 # After a loss of power, a folder of this name must not hold files without their content.
 sync -f "$new"
