@@ -15,11 +15,12 @@ from airflow.providers.fab.auth_manager.security_manager.override import FabAirf
 from airflow.providers.fab.auth_manager.views.auth_oauth import CustomAuthOAuthView
 from airflow.providers.fab.www.views import get_safe_url, redirect
 from fastapi import HTTPException
-from flask import abort, flash, g, has_request_context, make_response, request
+from flask import flash, g, has_request_context, make_response, request
 from flask_appbuilder import expose
 from flask_appbuilder.security.decorators import no_cache
 from flask_appbuilder.security.forms import LoginForm_db
 from flask_login import login_user
+from werkzeug.exceptions import ServiceUnavailable
 
 from airfleet_provider.access.directory_errors import DirectoryError
 from airfleet_provider.access.directory_file import read_directory
@@ -183,7 +184,8 @@ def refuse(error: DirectoryError) -> NoReturn:
     text = BUSY if isinstance(error, SourceBusyError) else AWAY
     if not has_request_context():
         raise HTTPException(503, text, headers={"Retry-After": AGAIN_S})
-    abort(make_response(text, 503, {"Content-Type": "text/plain; charset=utf-8", "Retry-After": AGAIN_S}))
+    answer = make_response(text, 503, {"Content-Type": "text/plain; charset=utf-8", "Retry-After": AGAIN_S})
+    raise ServiceUnavailable(response=answer)
 
 
 def require_directory() -> Directory:
