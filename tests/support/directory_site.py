@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
@@ -111,7 +112,7 @@ def visit(folder: Path, node: SlapdNode) -> dict[str, Any]:
     db.initdb()
     from airflow.api_fastapi.app import create_app
 
-    from airfleet_provider.access import directory_file, directory_sweep
+    from airfleet_provider.access import command, directory_file, directory_sweep
     from airfleet_provider.access.directory_store import DirectoryStore
     from airfleet_provider.access.ldap_client import LdapClient
     from airfleet_provider.compat.calls import metadata_db, users
@@ -192,6 +193,17 @@ def visit(folder: Path, node: SlapdNode) -> dict[str, Any]:
     status, daves = visitor.log_in("dave", "of dave")
     said["dave after it"] = [status, visitor.ask(daves)]
     said["guesses"] = [visitor.log_in("eve", "guess")[0] for _ in range(GUESSES)]
+
+    # The next apply of a fleet.yaml without the section `access`, and an api-server that knows of no directory.
+    (folder / "password").write_text("local")
+    arguments = argparse.Namespace(username="admin", password_file=str(folder / "password"), no_directory=True)
+    for _ in range(2):
+        command.run_command(arguments)
+    manager = get_auth_manager()
+    manager.known_users = None
+    manager.cache.clear()
+    said["without access, dave's session"] = visitor.ask(daves)
+    said["without access, admin"] = visitor.move("192.0.2.3").log_in("admin", "local")[0]
 
     with connection.cursor() as cursor:
         cursor.execute(audit_store.find_all(), {"until": None})

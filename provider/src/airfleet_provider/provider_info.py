@@ -76,6 +76,7 @@ def list_commands() -> list[CLICommand]:
             Arg(("--username",), default="admin", help="The name to log in with"),
             # A file, because every user of the machine can read command lines.
             Arg(("--password-file",), required=True, help="The file that holds the password and nothing else"),
+            Arg(("--no-directory",), action="store_true", help="End the users of directories: fleet.yaml has none"),
         ),
     )
     access = ActionCommand(

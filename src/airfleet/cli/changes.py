@@ -11,7 +11,7 @@ CHANGES = frozenset(
         *("alerts ack", "alerts resolve", "alerts silence", "alerts test"),
         *("machines apply", "machines destroy", "breaker close", "breaker open", "audit archive"),
         *("access apply", "access unlock", "access tokens create", "access tokens revoke"),
-        "migrate cutover",
+        *("migrate cutover", "secrets rotate"),
     }
 )
 # They change nothing of a platform; `init` makes a folder of files, and `airflow` records its own commands.
@@ -41,7 +41,7 @@ READS = frozenset(
             "migrate rehearse",
         ),
         *("access explain", "access list", "access plan", "access test", "access tokens list"),
-        *("breaker list", "limit list"),
+        *("breaker list", "limit list", "secrets list"),
         *("audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }
 )

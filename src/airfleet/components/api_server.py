@@ -23,6 +23,7 @@ ROUTES = (
 
 # FAB reads its way to log in from a file of Python. This one takes it from data, and is the same on every platform.
 SIGN_IN = "from airfleet_provider.access import flask_settings\n\nglobals().update(flask_settings.read_settings())\n"
+SIGN_IN_FILES = ("directory.json", "webserver_config.py")
 CONFIG_FILE = "AIRFLOW__FAB__CONFIG_FILE"
 
 
@@ -30,7 +31,14 @@ def list_sign_in(folder: Path, directory: Secret | None) -> tuple[File, ...]:
     """Return the files by which an api-server finds users who are not in fleet.yaml; the first holds a secret."""
     if directory is None:
         return ()
-    return (File(folder / "directory.json", directory), File(folder / "webserver_config.py", SIGN_IN))
+    data, code = SIGN_IN_FILES
+    return (File(folder / data, directory), File(folder / code, SIGN_IN))
+
+
+def remove_sign_in(folder: Path) -> None:
+    """Remove these files from a machine whose fleet.yaml names no directory any more."""
+    for name in SIGN_IN_FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def list_sign_in_variables(files: tuple[File, ...]) -> dict[str, str]:

@@ -28,7 +28,7 @@ def describe(
     """Describe the job. It runs Airflow's own commands, may be repeated, and changes no object that fleet.yaml lacks.
 
     `connections`, `variables` and `access` hold their secrets in plain text; without `access`, users and roles stay as
-    they are. `versions` names everything that the schema depends
+    they are, but those of a former directory end. `versions` names everything that the schema depends
     on: if `versions`, the commands and the objects stay the same, the job need not run again. With `migrate_own`, the
     job also migrates airfleet's own tables; otherwise its caller does that before.
     """
@@ -43,13 +43,15 @@ def describe(
         ("pools", pools, ()),
     )
     password = File(folder / "admin_password", credentials.admin)
+    # Nobody confirms users of a directory that fleet.yaml does not name.
+    no_directory = ("--no-directory",) if access is None else ()
     commands: list[tuple[str, ...]] = [
         # A migration may expect the index that `airfleet db care` drops.
         ("airflow", "airfleet", "care", "give-back"),
         ("airflow", "db", "migrate"),
         ("airflow", "airfleet", "care", "take-again"),
         *([("airflow", "airfleet", "migrate")] if migrate_own else []),
-        ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path)),
+        ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path), *no_directory),
     ]
     files = [password]
     if access is not None:

@@ -16,7 +16,7 @@ from airfleet_provider.contract.access_roles import ADMIN_ROLE
 OLD_DAYS = 365
 # Files beside the secrets that no new value takes the place of. Without the ledger of rotations nobody knows what the
 # hosts use, and it has the keys of former backups.
-NO_SECRETS = (rotation.NAME, rotation.COPY, "identity", "metadata_dsn", "directory.json")
+NO_SECRETS = (rotation.NAME, rotation.COPY, "identity", "metadata_dsn", "directory.json", "webserver_config.py")
 MOST_ADMINS = 3
 # Settings of Airflow that let somebody in, or show secrets, when they have another value.
 SETTINGS = {
@@ -57,7 +57,7 @@ def _judge_secrets(folder: StateFolder, now: float) -> Iterator[Diagnosis]:
         days = int((now - min(one.stat().st_mtime for one in old)) / 86400)
         names = ", ".join(one.name for one in old[:5]) + (" …" if len(old) > 5 else "")
         what = f"{wording.count(len(old), 'secret')} older than {OLD_DAYS} days, the oldest of {days}: {names}"
-        hint = "remove its file, then airfleet apply; on one machine, airfleet down, then airfleet up"
+        hint = "airfleet secrets rotate NAME, then airfleet apply; on one machine, airfleet down, then airfleet up"
         yield Diagnosis("warning", "secrets", what, hint)
     if not open_ and not old:
         yield Diagnosis("ok", "secrets", f"{wording.count(len(files), 'file')}, which only their owner may read")

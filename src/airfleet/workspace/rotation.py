@@ -209,6 +209,10 @@ class RotationLedger:
             for name, one in self._entries.items()
         )
 
+    def list_steps(self) -> Iterator[tuple[str, RotationStep]]:
+        """Yield the name of each secret with the step of its rotation."""
+        yield from ((name, one.step) for name, one in self._entries.items())
+
     def describe(self, now: float) -> Iterator[str]:
         """Yield a line for each rotation under way."""
         for name, entry in sorted(self._entries.items()):

@@ -182,6 +182,8 @@ def test_a_fleet_without_objects_imports_nothing() -> None:
     components = one_machine.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
     job = next(process for component in components for process in component.processes if process.name == "metadata")
     assert [command[1] for command in job.commands] == ["airfleet", "db", "airfleet", "airfleet"]
+    # Nobody confirms users of a directory that fleet.yaml does not name.
+    assert "--no-directory" in job.commands[-1]
 
 
 def test_access_is_applied_after_the_administrator_exists_and_from_a_file_of_its_own(fleet: Fleet) -> None:
@@ -193,6 +195,7 @@ def test_access_is_applied_after_the_administrator_exists_and_from_a_file_of_its
     [own] = [file for file in job.inputs if file.path.name == "access.json"]
     commands = [command[1:3] for command in job.commands]
     assert commands.index(("airfleet", "access")) > commands.index(("airfleet", "admin"))
+    assert not any("--no-directory" in command for command in job.commands)
     assert (own.mode, reveal(own.content)) == (0o600, text.reveal())
     assert not any("with a password" in reveal(word) for command in job.commands for word in command)
 

@@ -25,6 +25,7 @@ from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, Audit
 from airfleet_provider.contract.text import one_line
 
 PASSWORD = "gets the password of fleet.yaml"  # noqa: S105 - words
+NO_DIRECTORY = "comes from a directory, and fleet.yaml has no `access` any more"
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -106,6 +107,24 @@ def apply(access: FabAccess, desired: DesiredAccess) -> AccessPlan:
             noted = access_store.read_passwords(access.query)
             access_store.write(access.execute, *access_store.read_both(access.query), {**noted, **own})
     return plan
+
+
+def end_directory_users(access: FabAccess) -> tuple[AccessChange, ...]:
+    """End all users who come from a directory, in one transaction, and return the changes. Local users stay."""
+    with access.hold():
+        found = access_store.read_present(access.query).users
+        changes = tuple(
+            AccessChange(AccessKind.END_USER, name, NO_DIRECTORY)
+            for name, one in sorted(found.items())
+            if one.source and (one.is_active or one.roles)
+        )
+        for change in changes:
+            access.end_user(change.name)
+        # Also of somebody whom an administrator has deactivated before.
+        access.execute("UPDATE airfleet.directory_user SET is_ended = true WHERE NOT is_ended", {})
+        for change in changes:
+            audit_store.record(access.execute, describe(change))
+    return changes
 
 
 def _make(access: FabAccess, change: AccessChange, desired: DesiredAccess, by_name: dict[str, DesiredUser]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bcrypt
 
-from airfleet.components import one_machine, worker
+from airfleet.components import api_server, one_machine, worker
 from airfleet.components.model import BrokerNode, BrokerPorts, Component, Credentials, OutsideBroker, OwnDatabase, Site
 from airfleet.components.monitoring.private_servers import MonitorNode
 from airfleet.components.postgresql.result_database import ResultLogins
@@ -153,6 +153,10 @@ def prepare(
         log_agent_port=logs if find_spec("tantivy") else 0,
         own_database=own,
     )
+    directory = resolve_directory(fleet, project)
+    if directory is None:
+        # It has the password of a service account.
+        api_server.remove_sign_in(folder.secrets)
     components = one_machine.describe(
         fleet,
         site,
@@ -161,7 +165,7 @@ def prepare(
         variables=variables,
         versions=describe_versions(),
         access=resolve_access(fleet, project, folder),
-        directory=resolve_directory(fleet, project),
+        directory=directory,
         drain_s=drain_s,
         notifications=resolve_notifications(fleet, project),
         tracing=resolve_tracing(fleet, project),

@@ -56,7 +56,7 @@ def test_who_leaves_the_directory_loses_all_sessions(site: dict[str, Any]) -> No
 
 
 def test_who_leaves_a_group_loses_its_roles(site: dict[str, Any]) -> None:
-    assert site["users"]["dave"][2] == ["Viewer"]
+    assert ("access change user dave", "roles Viewer (were Op, Viewer)") in find_changes(site)
     assert site["dave, who left a group, asks"] == 200
 
 
@@ -92,3 +92,14 @@ def test_a_directory_that_hangs_holds_few_logins_and_the_others_are_refused_at_o
 def test_guesses_are_limited(site: dict[str, Any]) -> None:
     assert set(site["guesses"]) == {401, 429}
     assert site["guesses"][-1] == 429
+
+
+def test_without_access_in_fleet_yaml_users_of_the_directory_end_and_local_ones_stay(site: dict[str, Any]) -> None:
+    """Nobody would confirm them any more."""
+    assert site["without access, dave's session"] == 403
+    assert site["without access, admin"] == 201
+    active, _, roles = site["users"]["dave"]
+    assert (active, roles) == (False, [])
+    assert [site["users"][name][0] for name in ("admin", "bob")] == [True, True]
+    rows = [one for one in site["audit"] if one["action"] == "access deactivate user dave"]
+    assert [one["actor"] for one in rows] == ["fleet.yaml"], "a second run changes nothing"

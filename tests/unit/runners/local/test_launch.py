@@ -199,3 +199,13 @@ def test_a_platform_is_prepared_without_the_caller_s_secrets(project: Path, monk
     assert "hunter2" not in made.environment.values()
     assert "SSH_AUTH_SOCK" not in made.environment
     assert made.environment["REGION"] == "eu"
+
+
+def test_the_password_of_a_directory_goes_with_the_directory(project: Path) -> None:
+    secrets = find_state(project, None).secrets
+    secrets.mkdir(mode=0o700, parents=True)
+    names = ("directory.json", "webserver_config.py")
+    for name in names:
+        (secrets / name).write_text("of an earlier fleet.yaml")
+    prepare(project)
+    assert [name for name in names if (secrets / name).exists()] == []

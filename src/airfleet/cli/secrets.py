@@ -1,0 +1,86 @@
+"""`airfleet secrets …`: how old the secrets of a platform are, and new values for them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from airfleet.cli import options
+from airfleet_provider.contract import wording
+
+# The functions import what they need, as `--help` needs none of it.
+# ruff: noqa: PLC0415
+
+
+@click.group("secrets", short_help="How old the secrets of the platform are, and new values for them.")
+def command() -> None:
+    """List the secrets that airfleet made for the platform, and request new values. No value is shown.
+
+    \b
+    Example:
+      airfleet secrets list
+      airfleet secrets rotate --all && airfleet apply
+    """
+
+
+@command.command("list")
+@options.project_option
+@options.state
+@options.as_json
+def list_command(project: Path, state: Path | None, as_json: bool) -> None:
+    """List the secrets with their age, and the rotations under way.
+
+    \b
+    Example:
+      airfleet secrets list --json
+    """
+    from airfleet.workspace import secret_files
+    from airfleet.workspace.project import find_project, find_state
+
+    found = list(secret_files.list_secrets(find_state(find_project(project), state), time.time()))
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    if not found:
+        click.echo("there are no secrets yet; airfleet apply, or airfleet up, makes them", err=True)
+    for one in found:
+        age = "" if one.age_s is None else wording.count(int(one.age_s // 86400), "day")
+        click.echo(f"{one.name:<32}  {age:>10}  {one.state}")
+
+
+@command.command("rotate")
+@options.project_option
+@options.state
+@click.option("--all", "all_", is_flag=True, help="All secrets but the passwords of people, who would have to be told.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def rotate_command(project: Path, state: Path | None, all_: bool, names: tuple[str, ...]) -> None:
+    """Request new values of secrets. The next `airfleet apply` makes them and brings them to the hosts.
+
+    Servers accept both values until every host uses the new one, so no task fails. If that apply is killed, the next
+    one goes on. Of a platform on one machine: `airfleet down`, then `airfleet up`.
+
+    \b
+    Example:
+      airfleet secrets rotate jwt_secret && airfleet apply --revoke
+      airfleet secrets rotate --all && airfleet apply
+    """
+    from airfleet.errors import UsageError
+    from airfleet.workspace import secret_files
+    from airfleet.workspace.project import find_project, find_state, read_fleet
+
+    if all_ == bool(names):
+        raise UsageError("name the secrets, or give --all", hint="airfleet secrets list")
+    project = find_project(project)
+    folder = find_state(project, state)
+    now = time.time()
+    wanted = names or [one.name for one in secret_files.list_secrets(folder, now) if not one.is_of_user]
+    due = secret_files.request(folder, wanted, now=now)
+    then = "airfleet apply" if read_fleet(project).hosts else "airfleet down, then airfleet up"
+    for name in due:
+        click.echo(name)
+    said = f"{wording.count(len(due), 'new value')} requested" if due else "the new values were requested already"
+    click.echo(f"{said}; next: {then}", err=True)

@@ -1,0 +1,99 @@
+"""Which secrets there are, and how somebody requests new values of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from airfleet.errors import UsageError
+from airfleet.spec.secrets import Secret
+from airfleet.workspace import secret_files
+from airfleet.workspace.rotation import NAME, RotationLedger
+from airfleet.workspace.state_folder import StateFolder
+from command_line import invoke
+
+NOW = 1_000_000.0
+DAY = 86_400.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    """A platform with two secrets that are at work, a login of one machine, a person, and files that are no secrets."""
+    project = tmp_path / "project"
+    (project / "dags").mkdir(parents=True)
+    (project / "fleet.yaml").write_text("name: x\n")
+    folder = StateFolder(project / ".airfleet")
+    folder.create()
+    ledger = RotationLedger(folder.secrets)
+    for name in ("jwt_secret", "postgres_airflow"):
+        ledger.notice(name, Secret(f"former {name}"))
+    ledger.write()
+    for name in ("jwt_secret", "postgres_airflow", "broker_cookie", "user_ann.b", "identity", "metadata_dsn"):
+        path = folder.secrets / name
+        path.write_text(f"former {name}")
+        os.utime(path, (NOW - DAY, NOW - DAY))
+    (folder.secrets / "inputs").mkdir()
+    return folder
+
+
+def find_states(folder: StateFolder) -> dict[str, str]:
+    return {one.name: one.state for one in secret_files.list_secrets(folder, NOW)}
+
+
+def rotate(folder: StateFolder, *words: str) -> str:
+    done = invoke("secrets", "rotate", "--project", str(folder.root.parent), *words, catch_exceptions=False)
+    return done.output
+
+
+def test_secrets_have_an_age_and_no_value(folder: StateFolder) -> None:
+    found = list(secret_files.list_secrets(folder, NOW))
+    assert [one.name for one in found] == ["broker_cookie", "jwt_secret", "postgres_airflow", "user_ann.b"]
+    assert {one.age_s for one in found} == {DAY}
+    done = invoke("secrets", "list", "--project", str(folder.root.parent))
+    assert "former" not in done.output
+    assert "jwt_secret" in done.output
+
+
+def test_a_new_value_is_made_beside_the_former_one_which_the_ledger_keeps(folder: StateFolder) -> None:
+    assert "jwt_secret" in rotate(folder, "jwt_secret")
+    assert find_states(folder)["jwt_secret"] == secret_files.DUE
+    # What `apply` does next.
+    ledger = RotationLedger(folder.secrets)
+    entry = ledger.notice("jwt_secret", folder.keep_secret("jwt_secret"))
+    ledger.write()
+    assert [one.value.reveal() for one in entry.held[:-1]] == ["former jwt_secret"]
+    assert find_states(folder)["jwt_secret"] == "accept"
+    assert find_states(folder)["postgres_airflow"] == secret_files.SETTLED
+
+
+def test_all_are_all_but_the_passwords_of_people_and_a_second_request_adds_nothing(folder: StateFolder) -> None:
+    assert {"broker_cookie", "jwt_secret", "postgres_airflow"} <= set(rotate(folder, "--all").splitlines())
+    assert sorted(
+        path.name for path in folder.secrets.iterdir() if path.is_file() and "rotations" not in path.name
+    ) == [*("identity", "metadata_dsn", "user_ann.b")]
+    assert "requested already" in rotate(folder, "jwt_secret")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "identity", NAME, "../fleet.yaml", ""])
+def test_a_name_that_is_no_secret_changes_nothing(folder: StateFolder, name: str) -> None:
+    with pytest.raises(UsageError, match="no secret"):
+        secret_files.request(folder, ["jwt_secret", name], now=NOW)
+    assert (folder.secrets / "jwt_secret").exists()
+
+
+def test_without_the_ledger_nobody_would_know_the_former_values(folder: StateFolder) -> None:
+    for path in folder.secrets.glob("rotations*"):
+        path.unlink()
+    with pytest.raises(UsageError, match="ledger"):
+        secret_files.request(folder, ["jwt_secret"], now=NOW)
+    assert (folder.secrets / "jwt_secret").exists()
+
+
+def test_what_is_asked_for_must_be_said(folder: StateFolder) -> None:
+    for words in ([], ["--all", "jwt_secret"]):
+        done = invoke("secrets", "rotate", "--project", str(folder.root.parent), *words)
+        assert isinstance(done.exception, UsageError)
+    assert json.loads((folder.secrets / NAME).read_text()).keys() == {"jwt_secret", "postgres_airflow"}
