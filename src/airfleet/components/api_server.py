@@ -35,12 +35,6 @@ def list_sign_in(folder: Path, directory: Secret | None) -> tuple[File, ...]:
     return (File(folder / data, directory), File(folder / code, SIGN_IN))
 
 
-def remove_sign_in(folder: Path) -> None:
-    """Remove these files from a machine whose fleet.yaml names no directory any more."""
-    for name in SIGN_IN_FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
 def list_sign_in_variables(files: tuple[File, ...]) -> dict[str, str]:
     """Return the environment that names the files of `list_sign_in`."""
     if not files:

@@ -155,8 +155,9 @@ def prepare(
     )
     directory = resolve_directory(fleet, project)
     if directory is None:
-        # It has the password of a service account.
-        api_server.remove_sign_in(folder.secrets)
+        # One of them has the password of a service account.
+        for name in api_server.SIGN_IN_FILES:
+            (folder.secrets / name).unlink(missing_ok=True)
     components = one_machine.describe(
         fleet,
         site,
