@@ -86,7 +86,8 @@ class Place:
 
     def run(self, password: str) -> None:
         self.file.write_text(password)
-        command.run_command(argparse.Namespace(username="admin", password_file=str(self.file)))
+        arguments = argparse.Namespace(username="admin", password_file=str(self.file), no_directory=False)
+        command.run_command(arguments)
 
 
 @pytest.fixture
