@@ -137,7 +137,7 @@ bench-alerting: dev-env  ## Time alerts from a metric to the agents with real Pr
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/alerting.py $(ARGS)
 
 bench-logs: dev-env  ## Measure the index of logs: search, cost, and lines over kill -9: bench/results/logs.json
-	PYTHONPATH=bench $(BIN)/python bench/logs.py $(ARGS)
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/logs.py $(ARGS)
 
 bench-notify: dev-env  ## Let every receiver of alerts be down for four minutes: keys of bench/results/observe.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/notify.py $(ARGS)

@@ -1,14 +1,19 @@
 """What the index of logs costs, how quickly it answers, and whether it loses a line.
 
-make bench-logs                                   bench/results/logs.json
+make bench-logs                                   bench/results/logs.json, in about 20 minutes on two quiet cores
+make bench-logs ARGS="--parts live throughput"    some parts; the others keep their figures
 make bench-logs ARGS="--lines 100000 --quick"     a look; nothing is kept of it
+
+The figures of a part are written when the part has ended, so what a stop leaves out is had by `--parts`. While the part
+`index` makes its index, the part `loss` runs in a process of its own, as it mostly waits.
 
 `ingest_lines_s`: lines that the agent takes from files into the index, divided by its CPU seconds, merges included.
 `search_p95_s`: of searches with different words and filters, each for the newest 100 lines, in an index of `--lines`
 lines of three days. `visible_s`: the 95th percentile of the time from a write to a task's log until a search finds it,
 with the real process. `agent_core`: the share of a core that the process uses at 100 lines a second, index included.
 `lost` and `doubled`: of the lines that tasks wrote while the process was killed with SIGKILL again and again, and while
-the index could not be written for `--outage` seconds. `throughput_ratio` is not measured yet.
+the index could not be written for `--outage` seconds. `throughput_ratio`: tasks a second of `wide` (200 empty tasks at
+once, LocalExecutor) with logs, traces, lineage and user spans, divided by those without (`log_throughput`).
 """
 
 from __future__ import annotations
@@ -19,14 +24,17 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +48,8 @@ from airfleet_provider.log_agent.agent import LogAgent, Places
 from airfleet_provider.log_agent.positions import Positions
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter, name_day
 from airfleet_provider.log_index.store import LogQuery
-from support import RESULTS, say
+from log_throughput import measure_throughput
+from support import read, say, write
 
 DAGS, TASKS, HOSTS = 200, 10, 8
 DAY_S = 86_400.0
@@ -78,26 +87,18 @@ def write_files(tasks: Path, lines: int, day: int, at: float) -> int:
 
 
 def measure_ingest(root: Path, lines: int) -> dict[str, Any]:
-    """Take `lines` lines of three days from files into the index, as the process does."""
-    spent, begun_all, size = 0.0, time.monotonic(), 0
-    for day in range(3):
-        logs = root / f"logs{day}"
-        at = time.time() - (2 - day) * DAY_S
-        size += write_files(logs / "tasks", lines // 3, day, at)
-        writer = DayIndexWriter(root / "index", lambda at=at: at)  # type: ignore[misc]
-        places = Places(f"host{day}", str(logs), (str(logs / "tasks"),))
-        positions = Positions(root / f"positions{day}.sqlite")
-        agent = LogAgent(
-            places, writer, positions, Redaction(), most_bytes=64 << 20, clock=time.monotonic, wall=time.time
-        )
-        begun = time.process_time()
-        while agent.turn() or agent.totals.lines < lines // 3:
-            pass
-        spent += time.process_time() - begun
-        writer.close()
-        positions.close()
-        shutil.rmtree(logs)
-        say(f"{(day + 1) * (lines // 3)} lines, {(day + 1) * (lines // 3) / spent:.0f} a CPU second")
+    """Take `lines` lines of three days from files into the index, as the process does.
+
+    Another process writes the files of the next day meanwhile.
+    """
+    spent, begun_all, size, now = 0.0, time.monotonic(), 0, time.time()
+    days = [(root / f"logs{day}", day, now - (2 - day) * DAY_S) for day in range(3)]
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        files = [pool.submit(write_files, logs / "tasks", lines // 3, day, at) for logs, day, at in days]
+        for logs, day, at in days:
+            size += files[day].result()
+            spent += _take(root, logs, day, at, lines // 3)
+            say(f"{(day + 1) * (lines // 3)} lines, {(day + 1) * (lines // 3) / spent:.0f} a CPU second")
     kept = sum(path.stat().st_size for path in (root / "index").rglob("*") if path.is_file())
     return {
         "ingest_lines_s": round(lines / spent),
@@ -105,6 +106,22 @@ def measure_ingest(root: Path, lines: int) -> dict[str, Any]:
         "index_bytes_a_line": round(kept / lines),
         "file_bytes_a_line": round(size / lines),
     }
+
+
+def _take(root: Path, logs: Path, day: int, at: float, lines: int) -> float:
+    """Take the lines of a day, remove their files, and return the CPU seconds."""
+    writer = DayIndexWriter(root / "index", lambda: at)
+    places = Places(f"host{day}", str(logs), (str(logs / "tasks"),))
+    positions = Positions(root / f"positions{day}.sqlite")
+    agent = LogAgent(places, writer, positions, Redaction(), most_bytes=64 << 20, clock=time.monotonic, wall=time.time)
+    begun = time.process_time()
+    while agent.turn() or agent.totals.lines < lines:
+        pass
+    spent = time.process_time() - begun
+    writer.close()
+    positions.close()
+    shutil.rmtree(logs)
+    return spent
 
 
 def measure_search(root: Path, lines: int, searches: int) -> dict[str, Any]:
@@ -255,6 +272,8 @@ def measure_loss(host: Host, kills: int, outage_s: float) -> dict[str, Any]:
     writer = threading.Thread(target=write)
     writer.start()
     draw = make_draw(3)
+    while not host.count("safe"):
+        time.sleep(0.1)
     for _ in range(kills):
         time.sleep(draw.uniform(0.5, 3.0))
         host.kill()
@@ -281,34 +300,88 @@ def take_index_away(host: Host, seconds: float) -> None:
         raise SystemExit("the outage was none: the agent did not find the index locked")
 
 
+def run_index(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Make the index, and search it once nothing else works."""
+    with start_loss(arguments) as loss:
+        found = {"lines": arguments.lines, **measure_ingest(root, arguments.lines)}
+        found |= loss()
+    return found | measure_search(root, arguments.lines, arguments.searches)
+
+
+@contextmanager
+def start_loss(arguments: argparse.Namespace) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Run the part `loss` in a process if it is wanted; yield a function that waits for its figures."""
+    if LOSS not in arguments.parts:
+        yield dict
+        return
+    words = ["--parts", LOSS, "--kills", str(arguments.kills), "--outage", str(arguments.outage), "--quick"]
+    process = subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True)
+
+    def wait() -> dict[str, Any]:
+        text, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit("the part `loss` failed")
+        found: dict[str, Any] = json.loads(text)
+        return {name: found[name] for name in ("lost", "doubled", "safe_lines", "kills", "outage_s")}
+
+    try:
+        yield wait
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run_live(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    with start_host(root / "live") as host:
+        return measure_visible(host, arguments.samples) | measure_cost(host, arguments.seconds)
+
+
+def run_loss(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    with start_host(root / LOSS) as host:
+        return measure_loss(host, arguments.kills, arguments.outage)
+
+
+def run_throughput(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    return measure_throughput(arguments.rounds, arguments.slots)
+
+
+INDEX, LIVE, LOSS, THROUGHPUT = "index", "live", "loss", "throughput"
+PARTS: Mapping[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
+    INDEX: run_index,
+    LIVE: run_live,
+    LOSS: run_loss,
+    THROUGHPUT: run_throughput,
+}
+
+
 def main() -> None:
     """Measure, and write bench/results/logs.json unless it is a quick look."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--lines", type=int, default=10_000_000, help="lines of the index that is searched")
     parser.add_argument("--searches", type=int, default=300)
     parser.add_argument("--samples", type=int, default=30, help="lines that are awaited")
-    parser.add_argument("--seconds", type=float, default=120, help="of writing at 100 lines a second")
+    parser.add_argument("--seconds", type=float, default=60, help="of writing at 100 lines a second")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--outage", type=float, default=600, help="seconds without an index")
+    parser.add_argument("--rounds", type=int, default=3, help="of 200 tasks on each of four platforms")
+    parser.add_argument("--slots", type=int, default=8, help="tasks that may run at once")
     parser.add_argument("--quick", action="store_true", help="keep nothing of it")
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"lines": arguments.lines}
-    with tempfile.TemporaryDirectory(prefix="airfleet-bench-logs-", ignore_cleanup_errors=True) as name:
-        root = Path(name)
-        result |= measure_ingest(root, arguments.lines)
-        result |= measure_search(root, arguments.lines, arguments.searches)
-        shutil.rmtree(root / "index")
-        with start_host(root / "host") as host:
-            result |= measure_visible(host, arguments.samples)
-            result |= measure_cost(host, arguments.seconds)
-            result |= measure_loss(host, arguments.kills, arguments.outage)
-    # It needs two platforms side by side, which is another bench.
-    result["throughput_ratio"] = None
-    result["load_average"] = round(os.getloadavg()[0], 1)
-    text = json.dumps(result, indent=2) + "\n"
-    print(text, end="")
-    if not arguments.quick:
-        (RESULTS / "logs.json").write_text(text)
+    # What ends this process ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    result: dict[str, Any] = {}
+    for part in arguments.parts:
+        if part == LOSS and INDEX in arguments.parts:
+            continue
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="airfleet-bench-logs-", ignore_cleanup_errors=True) as name:
+            result |= PARTS[part](Path(name), arguments)
+        result["load_average"] = round(os.getloadavg()[0], 1)
+        say(f"{part}: {time.monotonic() - begun:.0f} s")
+        if not arguments.quick:
+            write("logs", {**read("logs"), **result})
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,9 @@ def run(name: str, plan: Plan, number: int) -> Iterator[dict[str, Any]]:
             if found["failed"]:
                 raise SystemExit(f"{workload} on {name}: {found['failed']} tasks failed, so its figures mean nothing")
             about = {
-                key: value for key, value in asdict(plan).items() if key not in ("workloads", "reference", "dags_of")
+                key: value
+                for key, value in asdict(plan).items()
+                if key not in ("workloads", "reference", "dags_of", "fleet")
             }
             yield {"system": name, "workload": workload, "at": round(time.time()), **about, "figures": found}
 

@@ -63,7 +63,7 @@ def _describe(plan: Plan) -> str:
     if "real" in plan.workloads:
         own = (FLIGHTS / "fleet.yaml").read_text().splitlines()
         lines += [line for line in own if not line.startswith(("name:", "parallelism:"))]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *plan.fleet]) + "\n"
 
 
 def _phase(store: StateFolder) -> str:

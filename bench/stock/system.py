@@ -29,6 +29,8 @@ class Plan:
     reference: bool = False
     # Dags that neither the bench triggers nor a workload unpauses.
     dags_of: Workload | None = None
+    # Further lines of airfleet's fleet.yaml.
+    fleet: tuple[str, ...] = ()
 
     @property
     def triggered(self) -> tuple[Workload, ...]:

@@ -20,7 +20,8 @@ def list_settings(fleet: Fleet, folder: Path) -> tuple[Setting, ...]:
     if fleet.user_spans:
         found.append(Setting(task_records.SECTION, task_records.SPANS_KEY, "True", "fleet.yaml: user_spans"))
     if fleet.openlineage is not None:
-        policy = [{"scope": {}, "controls": {"emit_dag_events": False}, "locked": True}]
+        # In place of the options of former versions, of which each task would warn in its log.
+        policy = [{"scope": {}, "controls": {"emit_dag_events": False, "include_source_code": False}, "locked": True}]
         found += [
             Setting("openlineage", "disabled", "False", "fleet.yaml: openlineage"),
             Setting(
@@ -30,7 +31,6 @@ def list_settings(fleet: Fleet, folder: Path) -> tuple[Setting, ...]:
                 "a task writes its events to a file of its host and waits for no backend",
             ),
             Setting("openlineage", "namespace", fleet.openlineage.namespace, "fleet.yaml: openlineage.namespace"),
-            Setting("openlineage", "disable_source_code", "True", "code of tasks may hold secrets"),
             Setting(
                 "openlineage",
                 "execute_in_thread",
@@ -42,7 +42,8 @@ def list_settings(fleet: Fleet, folder: Path) -> tuple[Setting, ...]:
                 "openlineage",
                 "emission_policy",
                 json.dumps(policy),
-                "the scheduler would start a process for the events of runs, which airfleet has in the database",
+                "code of tasks may hold secrets; and the scheduler would start a process for the events of runs, which "
+                "airfleet has in the database",
             ),
         ]
     return tuple(found)

@@ -33,7 +33,9 @@ BUILT_IN = (
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
 )
 _SECRET_NAME = re.compile(rf"(?i){_NAME}\Z")
-# A line without any of these has nothing that BUILT_IN finds; looking for them is quicker.
+# A line without any of these has nothing that BUILT_IN finds; looking for them is quicker. Nearly all lines have none
+# of the words, and looking for those takes a tenth of the time of the expression.
+_WORDS = ("://", "authoriz", "passw", "passphrase", "secret", "token", "key", "akia", "asia")
 _HINT = re.compile(r"(?i)://[^\s/]*:|authoriz|passw|passphrase|secret|token|[a-z][_-]?key|A[KS]IA")
 
 
@@ -47,7 +49,8 @@ class Redaction:
 
     def hide(self, line: str) -> str:
         """Return the line with MASK in place of each secret. An object of JSON stays one."""
-        if _HINT.search(line):
+        folded = line.casefold()
+        if any(word in folded for word in _WORDS) and _HINT.search(line):
             line = self._hide_built_in(line)
         return _apply(self._own, line)
 

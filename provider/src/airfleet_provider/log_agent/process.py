@@ -26,6 +26,7 @@ from airfleet_provider.log_agent import exposition
 from airfleet_provider.log_agent.agent import LogAgent, Places
 from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.positions import Positions
+from airfleet_provider.log_index import memory
 from airfleet_provider.log_index.remote import Proof, RemoteLogWriter
 from airfleet_provider.log_index.store import LogStoreError, LogWriter
 
@@ -202,6 +203,7 @@ def make_stores(config: Mapping[str, Any]) -> Mapping[str, LogWriter]:
     if LogAgentKey.INDEX in config:
         from airfleet_provider.log_index.day_indexes import DayIndexWriter  # noqa: PLC0415 - it is 10 MB
 
+        memory.keep_freed()
         return {INDEX: DayIndexWriter(Path(config[LogAgentKey.INDEX]), time.time)}
     files = {name: Path(path) for name, path in config[LogAgentKey.PROOF].items()}
     proof = Proof(files["authorities"], files["certificate"], files["key"])

@@ -85,7 +85,7 @@ class Read:
 
 def clean_text(text: str) -> str:
     """Return a text that can be encoded as UTF-8. JSON can say half a character, such as `\\ud800`; it becomes `?`."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def read_line(raw: str) -> Read:

@@ -19,6 +19,7 @@ from airfleet_provider.agent_loops.server import Bounds, HttpAnswer, Server, Ser
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.log_store_config import LogStoreKey
 from airfleet_provider.contract.text import one_line
+from airfleet_provider.log_index import memory
 from airfleet_provider.log_index.store import LogReader, LogStoreError, LogWriter
 from airfleet_provider.log_store import exposition
 from airfleet_provider.log_store.keeper import Keeper
@@ -86,6 +87,7 @@ def find_store(config: Mapping[str, Any]) -> tuple[LogWriter, Callable[[], LogRe
         return OpenSearchWriter(place), lambda: OpenSearchReader(place)
     from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter  # noqa: PLC0415 - it is 10 MB
 
+    memory.keep_freed()
     index = Path(config[LogStoreKey.INDEX])
     return DayIndexWriter(index, time.time), lambda: DayIndexReader(index)
 
