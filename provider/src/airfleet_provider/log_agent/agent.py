@@ -14,6 +14,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -217,13 +218,8 @@ class LogAgent:
     def _meet_files(self) -> None:
         for tree in self._trees:
             self._found.update(tree.look())
-        try:
-            entries = os.scandir(self._places.components)
-        except OSError:
-            entries = None
-        if entries:
-            with entries:
-                self._found.update(entry.path for entry in entries if entry.name.endswith(self._suffixes))
+        with suppress(OSError), os.scandir(self._places.components) as entries:
+            self._found.update(entry.path for entry in entries if entry.name.endswith(self._suffixes))
         self._suffixes = (".log",)
         met = sorted(path for path in self._found if path not in self._files)
         new = [log_file for path in met for log_file in self._open(path)]
