@@ -43,6 +43,8 @@ WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
 WORKER_LOGS_NEAR, TRIGGERER_LOGS_NEAR = 8795, 8796
 NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, AGENTS_METRICS = 9100, 9187, 15692, 9108
 BALANCER_METRICS, PROXY_METRICS = 8405, 8406
+# Where other hosts read all metrics of a host, with TLS.
+METRICS_TLS = 9101
 LOG_STORE, LOG_AGENT_METRICS = 9109, 9110
 # Where HAProxy of a balancer says on the loopback whether it reaches a web host.
 BALANCER_STATE = 8407
@@ -124,8 +126,9 @@ class Encryption:
     """TLS between the hosts of a fleet, and how far its introduction has come.
 
     `is_used` and `is_required` are those of connections to the database. A fleet may have got TLS for the database
-    before it gets TLS for the `broker`, for the `api`, which are the servers of web hosts, for the `agents`,
-    and for the `logs` of tasks. `trusted` has the certificates of the authorities that hosts believe, in PEM.
+    before it gets TLS for the `broker`, for the `api`, which are the servers of web hosts, for the `agents`, for
+    the `logs` of tasks, for `metrics`, and for the `cluster` of RabbitMQ's nodes. `trusted` has the authorities that
+    hosts believe, in PEM.
     """
 
     trusted: str
@@ -136,6 +139,8 @@ class Encryption:
     api: TlsProgress = field(default_factory=TlsProgress)
     agents: TlsProgress = field(default_factory=TlsProgress)
     logs: TlsProgress = field(default_factory=TlsProgress)
+    metrics: TlsProgress = field(default_factory=TlsProgress)
+    cluster: TlsProgress = field(default_factory=TlsProgress)
 
     @property
     def client_words(self) -> dict[str, str]:

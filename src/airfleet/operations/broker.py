@@ -9,14 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from airfleet.components import worker
-from airfleet.components.host_model import RABBITMQ_METRICS
 from airfleet.components.model import OwnBroker
 from airfleet.components.rabbitmq.server import VHOST
 from airfleet.errors import AirfleetError
 from airfleet.peers.sources import read_broker
-from airfleet.runners.fleet.survey.outside_health import read_consumers
+from airfleet.runners.fleet.survey.outside_health import ask_node, read_consumers
 from airfleet.runners.fleet.survey.own_servers import count_consumers
-from airfleet.runners.fleet.transport import http_request
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
@@ -72,12 +70,7 @@ def build_look(host: Host) -> str:
     """Return a command that prints the alarms of a node and the consumers of the queues that it leads."""
 
     def ask(path: str) -> str:
-        # With a monitor host, the node listens on its address, and else on the loopback.
-        commands = (
-            http_request.build_command(address, RABBITMQ_METRICS, path, timeout_s=ASK_S, prints=True)
-            for address in ("127.0.0.1", host.address)
-        )
-        return f"({' || '.join(commands)})"
+        return ask_node(host.address, path, timeout_s=ASK_S)
 
     consumers = f"/metrics/detailed?vhost={VHOST}&family=queue_consumer_count"
     return f"{ask('/metrics')} 2>/dev/null | grep ^rabbitmq_alarms_; {ask(consumers)}"

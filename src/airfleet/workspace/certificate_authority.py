@@ -81,7 +81,7 @@ def issue(authority: Authority, host: str, names: Iterable[str], now: datetime) 
     """Return a new key and certificate for one host, valid for all `names` and on the loopback, for HOST_LIFE."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
-    alternatives = [_name(one) for one in dict.fromkeys((host, *names, *LOOPBACK))]
+    alternatives = _list_names(host, names)
     certificate = (
         _begin(subject, authority.certificate.subject, key.public_key(), now, HOST_LIFE)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -107,8 +107,7 @@ def is_due(held: HostCertificate, authority: Authority, host: str, names: Iterab
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:
         return True
-    wanted = {_name(one) for one in (host, *names, *LOOPBACK)}
-    return set(alternatives) != wanted or certificate.not_valid_after_utc - now < RENEWED_BELOW
+    return set(alternatives) != set(_list_names(host, names)) or certificate.not_valid_after_utc - now < RENEWED_BELOW
 
 
 def find_end(certificate: str) -> datetime:
@@ -144,6 +143,16 @@ def _allow(*, signs: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _list_names(host: str, names: Iterable[str]) -> list[x509.GeneralName]:
+    """Return the names in a host's certificate.
+
+    An address is there as a DNS name too: Erlang's nodes look for the part of a node's name behind the `@` among these
+    names only, also if that part is an address.
+    """
+    listed = tuple(names)
+    return list(dict.fromkeys([*map(_name, (host, *listed, *LOOPBACK)), *map(x509.DNSName, listed)]))
 
 
 def _name(text: str) -> x509.GeneralName:

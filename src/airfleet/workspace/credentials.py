@@ -21,12 +21,14 @@ from airfleet.workspace.state_folder import StateFolder
 # process may still use them.
 FORMER_RESULTS = "postgres_celery"
 AUTHORITY = "tls_authority"
-# TLS for RabbitMQ, web hosts, the agents and logs have rotations of their own, from none to a scheme: other servers of
-# a fleet may have TLS already.
+# TLS for RabbitMQ, web hosts, the agents, logs, metrics and RabbitMQ's nodes have rotations of their own, from none to
+# a scheme: other servers of a fleet may have TLS already.
 BROKER_TLS, BROKER_SCHEME = "tls_rabbitmq", "amqps"
 API_TLS, API_SCHEME = "tls_api", "https"
 AGENTS_TLS, AGENTS_SCHEME = "tls_agents", "https"
 LOGS_TLS, LOGS_SCHEME = "tls_logs", "https"
+METRICS_TLS, METRICS_SCHEME = "tls_metrics", "https"
+CLUSTER_TLS, CLUSTER_SCHEME = "tls_cluster", "inet_tls"
 POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 
@@ -92,6 +94,8 @@ def read(
             api=introduce(API_TLS, Secret(API_SCHEME)),
             agents=introduce(AGENTS_TLS, Secret(AGENTS_SCHEME)),
             logs=introduce(LOGS_TLS, Secret(LOGS_SCHEME)),
+            metrics=introduce(METRICS_TLS, Secret(METRICS_SCHEME)),
+            cluster=introduce(CLUSTER_TLS, Secret(CLUSTER_SCHEME)),
         ),
         former_results=folder.keep_secret(FORMER_RESULTS) if (folder.secrets / FORMER_RESULTS).exists() else None,
         former_pools=list_former_pools(folder, listed),

@@ -26,12 +26,14 @@ def read(
     api: Secret,
     agents: Secret,
     logs: Secret,
+    metrics: Secret,
+    cluster: Secret,
 ) -> Encryption:
     """Return how the hosts encrypt, with a certificate for each host. A certificate that is due is issued again.
 
     `authority` and the keywords hold the values of the present step of their rotations. A value is empty where hosts go
     without TLS: `authority` for the database, `broker` for RabbitMQ, `api` for the servers of web hosts, `agents`
-    for the agents, and `logs` for the servers of task logs.
+    for the agents, `logs` for the servers of task logs, `metrics` for exporters, and `cluster` for RabbitMQ's nodes.
 
     Raises:
         AirfleetError: A file does not hold an authority.
@@ -50,6 +52,8 @@ def read(
         api=_find_progress(api),
         agents=_find_progress(agents),
         logs=_find_progress(logs),
+        metrics=_find_progress(metrics),
+        cluster=_find_progress(cluster),
     )
 
 

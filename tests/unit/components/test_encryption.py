@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+import yaml
 
 from airfleet.components import metadata
 from airfleet.components.host_model import AUTHORITIES, Part, Place, TlsProgress
@@ -15,6 +16,7 @@ from airfleet.components.hosts import host_parts
 from airfleet.components.postgresql import patroni, pgbouncer
 from airfleet.components.postgresql import server as postgresql
 from airfleet.components.rabbitmq import server as rabbitmq
+from airfleet.runners.fleet.plan import systemd_units
 from places import CREDENTIALS, NINE, parse, place, with_setting
 
 PEERS = with_setting(NINE, "[web, monitor]", "[web, monitor, database]")
@@ -123,3 +125,104 @@ def test_tasks_reach_the_project_s_database_encrypted() -> None:
     connection = metadata.connect_database(where.site("server"), CREDENTIALS.platform, "warehouse")
     extra = cast(dict[str, str], connection["extra"])
     assert extra | {"sslmode": "verify-full", "sslrootcert": str(AUTHORITIES)} == extra
+
+
+PROGRESS = [
+    TlsProgress(is_used=False, is_required=False),
+    TlsProgress(is_used=True, is_required=False),
+    TlsProgress(is_used=True, is_required=True),
+]
+EXPORTERS = {8405, 8406, 9100, 9110, 9187, 15692}
+THREE = with_setting(NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]"), "monitor]", "monitor, logs]")
+
+
+def at_step(name: str, text: str = THREE, **progress: TlsProgress) -> Place:
+    encryption = replace(CREDENTIALS.encryption, **progress)  # type: ignore[arg-type]
+    return replace(place(parse(text), name), credentials=replace(CREDENTIALS, encryption=encryption))
+
+
+@pytest.mark.parametrize("before", range(2))
+def test_what_prometheus_reads_in_a_step_is_open_in_that_step_and_in_the_one_before(before: int) -> None:
+    """In the middle of a step some hosts have what it brings, and some have not."""
+    one, other = PROGRESS[before : before + 2]
+    for of_hosts, of_monitor in ((one, one), (one, other), (other, one), (other, other)):
+        listed = host_parts.describe(at_step("web3", metrics=of_monitor), ssh_ports=(22,))
+        config = yaml.safe_load(read(listed)["/etc/airfleet/prometheus/prometheus.yml"])
+        scraped = {
+            target
+            for job in config["scrape_configs"]
+            for static in job["static_configs"]
+            for target in static["targets"]
+            if int(target.rpartition(":")[2]) in EXPORTERS | {9101}
+        }
+        opened = {
+            f"{host.address}:{port.number}"
+            for host in parse(THREE).hosts
+            for part in host_parts.describe(at_step(host.name, metrics=of_hosts), ssh_ports=(22,))
+            for port in part.ports
+        }
+        assert scraped
+        assert scraped <= opened
+
+
+@pytest.mark.parametrize("host", ["web1", "sched1", "cpu1", "data1", "web3"])
+def test_at_the_end_exporters_listen_on_the_loopback_alone(host: str) -> None:
+    listed = host_parts.describe(at_step(host, metrics=PROGRESS[-1]), ssh_ports=(22,))
+    assert not EXPORTERS & {port.number for part in listed for port in part.ports}
+    words = [word for part in listed for service in part.services for word in service.command]
+    texts = [*words, *read(listed).values()]
+    for number in EXPORTERS:
+        assert not any(re.search(rf"\b10\.0\.0\.\d+:{number}\b", text) for text in texts), number
+
+
+def test_a_fleet_without_a_monitor_host_has_nothing_in_front_of_its_exporters() -> None:
+    text = NINE.replace("[web, monitor]", "[web]")
+    for host in parse(text).hosts:
+        listed = host_parts.describe(at_step(host.name, text), ssh_ports=(22,))
+        assert "metrics-proxy" not in {service.name for part in listed for service in part.services}
+        assert 9101 not in {port.number for part in listed for port in part.ports}
+
+
+def find_broker(name: str, text: str, progress: TlsProgress) -> Part:
+    (part,) = (
+        one
+        for one in host_parts.describe(at_step(name, text, cluster=progress), ssh_ports=(22,))
+        if one.name == "rabbitmq"
+    )
+    return part
+
+
+def test_a_node_and_all_that_talks_to_it_change_to_tls_in_one_step() -> None:
+    for progress in PROGRESS:
+        part = find_broker("sched1", THREE, progress)
+        [service] = part.services
+        assert ("inet_tls" in service.env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"]) == progress.is_used
+        assert ("inet_tls" in service.env.get("RABBITMQ_CTL_ERL_ARGS", "")) == progress.is_used
+        asks = rabbitmq.ask_to_stop(at_step("sched1", cluster=progress))
+        for script in (*(job.script.reveal() for job in part.jobs), asks):
+            assert ("inet_tls" in script) == progress.is_used, script
+        # A change of what it trusts has to be read, as a change of its certificate.
+        assert (AUTHORITIES in {file.path for file in service.files}) == progress.is_used
+    settled, used = (find_broker("sched1", THREE, progress).services[0].env for progress in PROGRESS[:0:-1])
+    assert settled == used, "a second restart of all brokers for nothing"
+
+
+def test_a_node_alone_needs_no_tls_for_its_own_tools() -> None:
+    assert "inet_tls" not in str(find_broker("data1", NINE, PROGRESS[-1]))
+
+
+def test_authorities_and_certificates_restart_no_node_of_a_cluster() -> None:
+    one = find_broker("sched1", THREE, PROGRESS[-1]).services[0]
+    encryption = replace(CREDENTIALS.encryption, trusted="others\n")
+    where = replace(place(parse(THREE), "sched1"), credentials=replace(CREDENTIALS, encryption=encryption))
+    other = rabbitmq.describe(where).services[0]
+    assert (one.command, one.env) == (other.command, other.env)
+    assert one.files != other.files
+
+
+def test_until_the_step_in_which_all_nodes_change_no_node_restarts() -> None:
+    """An earlier version has the first step's unit already, so that no node restarts once more before."""
+    unit = systemd_units.render(find_broker("sched1", THREE, PROGRESS[0]).services[0])
+    assert "inet_tls" not in unit
+    assert "eval ssl:clear_pem_cache()." in unit
+    assert "dist" not in unit.partition("ExecReload")[2]

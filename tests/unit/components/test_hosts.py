@@ -69,7 +69,7 @@ def services_on(name: str, text: str = NINE) -> set[str]:
     ],
 )
 def test_a_host_runs_what_its_roles_say(host: str, services: set[str]) -> None:
-    assert services_on(host) == services | {"node-exporter", "firewall"}
+    assert services_on(host) == services | {"node-exporter", "metrics-proxy", "firewall"}
 
 
 def test_scheduler_hosts_archive_old_runs_by_themselves_where_fleet_yaml_says_how_often() -> None:
@@ -183,13 +183,12 @@ def test_the_firewall_opens_what_a_role_needs_and_for_whom() -> None:
     clients = "{ 10.0.0.11, 10.0.0.12, 10.0.0.13, 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 }"
     assert f"ip saddr {clients} tcp dport 6432 accept" in data
     assert "ip saddr { 10.0.0.21, 10.0.0.22, 10.0.0.31, 10.0.0.32, 10.0.0.33 } tcp dport 5671 accept" in data
-    assert "ip saddr 10.0.0.13 tcp dport 9187 accept" in data
+    assert "ip saddr 10.0.0.13 tcp dport 9101 accept" in data
     worker = firewall("cpu1")
     assert [line.split("dport ")[1].split()[0] for line in worker.splitlines() if "dport" in line] == [
         "22",
-        "8406",
         "8793",
-        "9100",
+        "9101",
     ]
 
 

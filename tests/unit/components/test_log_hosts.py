@@ -121,7 +121,8 @@ def test_the_store_is_open_to_hosts_of_the_fleet_only() -> None:
 
 def test_monitor_hosts_watch_agents_and_stores() -> None:
     config = reveal(find_file("web3", "/etc/airfleet/prometheus/prometheus.yml").content)
-    assert "10.0.0.41:9110" in config
+    assert "/logs/metrics" in config
+    assert "10.0.0.41:9101" in config
     assert "10.0.0.13:9109" in config
 
 

@@ -24,7 +24,11 @@ from rotations import show_steps
 
 NOW = datetime.now(UTC)
 # What has steps of its own, and its value once it is introduced.
-APART = {"broker": Secret("amqps"), "api": Secret("https"), "agents": Secret("https"), "logs": Secret("https")}
+APART = {
+    "broker": Secret("amqps"),
+    **{name: Secret("https") for name in ("api", "agents", "logs", "metrics")},
+    "cluster": Secret("inet_tls"),
+}
 
 
 def make_authority() -> Authority:

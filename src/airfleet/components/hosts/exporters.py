@@ -1,4 +1,5 @@
-"""Prometheus exporters for the machine and for PostgreSQL. Without a monitor host, only the host itself reads them."""
+"""Prometheus exporters for the machine and for PostgreSQL. Other hosts read them through the
+port of `metrics`."""
 
 from __future__ import annotations
 
@@ -7,17 +8,15 @@ from collections.abc import Mapping
 from airfleet.components.health import TcpCheck
 from airfleet.components.host_model import (
     ETC,
-    NODE_METRICS,
     POSTGRES,
-    POSTGRES_METRICS,
     HostFile,
-    OpenPort,
     Part,
     Place,
     Service,
     Stage,
     private,
 )
+from airfleet.components.hosts import metrics
 from airfleet.spec.secrets import find_login
 
 
@@ -25,7 +24,7 @@ def describe_machine(place: Place) -> Part:
     """Describe the exporter of the machine's metrics."""
     # node_exporter reads the mounted file systems from /proc/1, which belongs to root.
     sandbox = {"ProtectProc": "default", "ProtectHome": "read-only"}
-    return _describe(place, "node-exporter", "metrics of this machine", NODE_METRICS, sandbox=sandbox)
+    return _describe(place, "node-exporter", "metrics of this machine", metrics.NODE, sandbox=sandbox)
 
 
 def describe_postgresql(place: Place) -> Part:
@@ -34,23 +33,26 @@ def describe_postgresql(place: Place) -> Part:
     login = f"{find_login('monitor', password)}:{password.reveal()}"
     dsn = f"postgresql://{login}@127.0.0.1:{POSTGRES}/airflow?sslmode=disable"
     secret = private(ETC / "postgres-exporter.env", f"DATA_SOURCE_NAME={dsn}\n", "root")
-    return _describe(place, "postgres-exporter", "metrics of PostgreSQL", POSTGRES_METRICS, secret)
+    return _describe(place, "postgres-exporter", "metrics of PostgreSQL", metrics.POSTGRESQL, secret)
 
 
 def _describe(
-    place: Place, name: str, what: str, port: int, *secrets: HostFile, sandbox: Mapping[str, str] | None = None
+    place: Place,
+    name: str,
+    what: str,
+    exporter: metrics.HostExporter,
+    *secrets: HostFile,
+    sandbox: Mapping[str, str] | None = None,
 ) -> Part:
-    watchers = place.addresses("monitor")
-    listen = place.listen if watchers else "127.0.0.1"
     service = Service(
         name=name,
         what=what,
         stage=Stage.EDGE,
-        command=(f"/usr/bin/prometheus-{name}", f"--web.listen-address={listen}:{port}"),
+        command=(f"/usr/bin/prometheus-{name}", f"--web.listen-address={metrics.find_listener(place)}:{exporter.port}"),
         user="prometheus",
         files=secrets,
         env_files=tuple(secret.path for secret in secrets),
-        health=TcpCheck(port, place.own_address if watchers else "127.0.0.1"),
+        health=TcpCheck(exporter.port, metrics.find_own_address(place)),
         sandbox=sandbox or {},
     )
     return Part(
@@ -59,5 +61,5 @@ def _describe(
         masks=(f"prometheus-{name}.service",),
         files=secrets,
         services=(service,),
-        ports=(OpenPort(port, watchers, what),) if watchers else (),
+        ports=metrics.open_port(place, exporter, what),
     )

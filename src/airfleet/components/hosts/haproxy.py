@@ -7,15 +7,14 @@ from airfleet.components.host_model import (
     API,
     API_TLS,
     AUTHORITIES,
-    BALANCER_METRICS,
     BALANCER_STATE,
     ETC,
     EVERY_ADDRESS,
     EXECUTION,
     EXECUTION_TLS,
     LIB,
+    METRICS_TLS,
     PROXY,
-    PROXY_METRICS,
     Folder,
     HostFile,
     OpenPort,
@@ -24,7 +23,7 @@ from airfleet.components.host_model import (
     Service,
     Stage,
 )
-from airfleet.components.hosts import log_servers, web_ports
+from airfleet.components.hosts import log_servers, metrics, web_ports
 from airfleet.spec.secrets import Secret
 from airfleet.template import render_template
 from airfleet_provider.contract import slot_rules
@@ -70,7 +69,7 @@ def describe_balancer(place: Place) -> Part:
                 place.own_address,
             ),
         ),
-        ports=(OpenPort(port, (), "UI and API"), *_open_metrics(place, BALANCER_METRICS)),
+        ports=(OpenPort(port, (), "UI and API"), *metrics.open_port(place, metrics.BALANCER, "metrics of HAProxy")),
     )
 
 
@@ -94,7 +93,7 @@ def render_balancer(place: Place) -> str:
         hsts=HSTS,
         authorities=AUTHORITIES,
         upstreams=web_ports.list_upstreams(place, API),
-        metrics=_find_metrics_address(place, BALANCER_METRICS),
+        metrics=_find_metrics_address(place, metrics.BALANCER),
     )
 
 
@@ -154,7 +153,7 @@ def describe_proxy(place: Place) -> Part:
         folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
         files=files,
         services=(_service("proxy", "leads tasks to the execution API", (*files, _trust(place)), PROXY, LOOPBACK),),
-        ports=_open_metrics(place, PROXY_METRICS),
+        ports=metrics.open_port(place, metrics.PROXY, "metrics of HAProxy"),
     )
 
 
@@ -169,7 +168,7 @@ def render_proxy(place: Place) -> str:
         authorities=AUTHORITIES,
         execution=web_ports.list_upstreams(place, EXECUTION),
         web=web_ports.list_upstreams(place, API),
-        metrics=_find_metrics_address(place, PROXY_METRICS),
+        metrics=_find_metrics_address(place, metrics.PROXY),
     )
 
 
@@ -213,14 +212,53 @@ def render_logs(place: Place) -> str:
     )
 
 
-def _find_metrics_address(place: Place, port: int) -> str:
+def describe_metrics(place: Place) -> Part:
+    """Describe what ends TLS in front of the exporters of a host. Only monitor hosts reach it."""
+    if not metrics.list_exporters(place):
+        return Part(name="metrics-proxy")
+    files = (
+        HostFile(FOLDER / "metrics-proxy.cfg", render_metrics(place)),
+        HostFile(CERTIFICATE, join_tls(place.certificate.certificate, place.certificate.key), USER, 0o640),
+    )
+    service = _service(
+        "metrics-proxy",
+        "ends TLS before the exporters of metrics",
+        (*files, _trust(place)),
+        METRICS_TLS,
+        place.own_address,
+        stage=Stage.EDGE,
+    )
+    return Part(
+        name="metrics-proxy",
+        packages=("haproxy",),
+        masks=("haproxy.service",),
+        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
+        files=files,
+        services=(service,),
+        ports=(OpenPort(METRICS_TLS, place.addresses("monitor"), "metrics of all exporters"),),
+    )
+
+
+def render_metrics(place: Place) -> str:
+    """Return the configuration of what ends TLS in front of the exporters of a host."""
+    return render_template(
+        __package__,
+        "metrics-proxy.cfg",
+        name="metrics-proxy",
+        sockets=SOCKETS,
+        listen=place.listen,
+        near=metrics.find_own_address(place),
+        port=METRICS_TLS,
+        certificate=CERTIFICATE,
+        authorities=AUTHORITIES,
+        monitors=[host.name for host in place.fleet.with_role("monitor")],
+        exporters=metrics.list_exporters(place),
+    )
+
+
+def _find_metrics_address(place: Place, exporter: metrics.HostExporter) -> str:
     """Return the address of HAProxy's metrics, or "" if the fleet has no monitor host that could read them."""
-    return f"{place.listen}:{port}" if place.addresses("monitor") else ""
-
-
-def _open_metrics(place: Place, port: int) -> tuple[OpenPort, ...]:
-    watchers = place.addresses("monitor")
-    return (OpenPort(port, watchers, "metrics of HAProxy"),) if watchers else ()
+    return f"{metrics.find_listener(place)}:{exporter.port}" if place.addresses("monitor") else ""
 
 
 def _service(

@@ -56,6 +56,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
         parts.append(logs.describe_agent(place))
     if "logs" in roles:
         parts.append(logs.describe_store(place))
+    parts.append(haproxy.describe_metrics(place))
     ports = [port for part in parts for port in part.ports]
     parts = [_let_drain_first(part, parts) for part in parts]
     folders = [folder for part in parts for folder in part.folders]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 
 from airfleet.components import log_agent
-from airfleet.components.health import LOOPBACK, HttpCheck, TcpCheck
+from airfleet.components.health import HttpCheck, TcpCheck
 from airfleet.components.host_model import (
     AUTHORITIES,
     ETC,
@@ -30,7 +30,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import certificates
+from airfleet.components.hosts import certificates, metrics
 from airfleet.components.model import Setting
 from airfleet.components.settings import INDEXED_LOGS
 from airfleet.spec.secrets import list_accepted
@@ -54,9 +54,8 @@ PARSED = LOG / "server" / "dag_processor"
 
 
 def describe_agent(place: Place) -> Part:
-    """Describe the log agent of a host. Without a monitor host, only the host itself reads its metrics."""
-    watchers = place.addresses("monitor")
-    listen, own = (place.listen, place.own_address) if watchers else (LOOPBACK, LOOPBACK)
+    """Describe the log agent of a host. It listens where all exporters of the host do."""
+    listen, own = metrics.find_listener(place), metrics.find_own_address(place)
     proof = certificates.list_files(place, AGENT_FOLDER, LOGS_USER)
     config = HostFile(AGENT_FOLDER / "log-agent.json", _render_agent(place, listen, *proof))
     groups = [JOURNAL_GROUP, *(group for role, (_, group) in TASK_LOGS.items() if role in place.host.roles)]
@@ -78,7 +77,7 @@ def describe_agent(place: Place) -> Part:
         # It reads its certificate and the authorities at each connection, so new ones restart nothing.
         files=(config, *proof),
         services=(service,),
-        ports=(OpenPort(LOG_AGENT_METRICS, watchers, "metrics of the log agent"),) if watchers else (),
+        ports=metrics.open_port(place, metrics.LOGS, "metrics of the log agent"),
     )
 
 

@@ -19,18 +19,12 @@ from airfleet.components.host_model import (
     ALERTMANAGER,
     ALERTMANAGER_PEERS,
     AUTHORITIES,
-    BALANCER_METRICS,
     ETC,
     ETCD_METRICS,
     LIB,
-    LOG_AGENT_METRICS,
     LOG_STORE,
-    NODE_METRICS,
     PATRONI,
-    POSTGRES_METRICS,
     PROMETHEUS,
-    PROXY_METRICS,
-    RABBITMQ_METRICS,
     Folder,
     HostFile,
     OpenPort,
@@ -40,7 +34,7 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import agents, certificates
+from airfleet.components.hosts import agents, certificates, metrics
 from airfleet.components.monitoring import alertmanager, grafana, rule_files
 from airfleet.components.monitoring.prometheus import (
     OPTIONS,
@@ -187,20 +181,20 @@ def _render_peers(certificate: HostFile, key: HostFile) -> str:
 def list_jobs(place: Place) -> tuple[ScrapeJob, ...]:
     """Return what each monitor host scrapes: every exporter of every host of the fleet."""
     fleet = place.fleet
-    brokers, monitors = fleet.with_role("broker"), fleet.with_role("monitor")
+    monitors = fleet.with_role("monitor")
     return (
         scrape_agents(
             _targets(fleet.with_role("scheduler"), fleet.ports.metrics or AGENTS_METRICS),
             authorities=AUTHORITIES if place.credentials.encryption.agents.is_used else None,
         ),
-        _job("node", fleet.hosts, NODE_METRICS),
-        _job("postgres", fleet.with_role("database"), POSTGRES_METRICS),
+        _watch(place, metrics.NODE, fleet.hosts),
+        _watch(place, metrics.POSTGRESQL, fleet.with_role("database")),
         _job("patroni", _list_patroni(place), PATRONI, authorities=AUTHORITIES),
         _job("etcd", fleet.voters, ETCD_METRICS, authorities=AUTHORITIES),
-        *scrape_brokers(_targets(brokers, RABBITMQ_METRICS)),
-        _job("balancer", fleet.with_role("balancer"), BALANCER_METRICS),
-        _job("proxy", fleet.with_role("worker"), PROXY_METRICS),
-        _job("logs", fleet.hosts if fleet.with_role("logs") else (), LOG_AGENT_METRICS),
+        *scrape_brokers(_watch(place, metrics.RABBITMQ, fleet.with_role("broker"))),
+        _watch(place, metrics.BALANCER, fleet.with_role("balancer")),
+        _watch(place, metrics.PROXY, fleet.with_role("worker")),
+        _watch(place, metrics.LOGS, fleet.hosts if fleet.with_role("logs") else ()),
         _job("log-store", fleet.with_role("logs"), LOG_STORE, authorities=AUTHORITIES),
         _job("prometheus", monitors, PROMETHEUS, authorities=AUTHORITIES),
         _job_of_alertmanagers(place),
@@ -229,9 +223,22 @@ def _job(name: str, hosts: Iterable[Host], port: int, *, authorities: Path | Non
 
 
 def _job_of_alertmanagers(place: Place) -> ScrapeJob:
-    certificate, key = (file.path for file in certificates.list_files(place, PROMETHEUS_FOLDER, USER))
     job = _job("alertmanager", place.fleet.with_role("monitor"), ALERTMANAGER, authorities=AUTHORITIES)
-    return replace(job, proof=(certificate, key))
+    return replace(job, proof=_find_proof(place))
+
+
+def _watch(place: Place, exporter: metrics.HostExporter, hosts: Iterable[Host]) -> ScrapeJob:
+    """Return the job that scrapes an exporter of some hosts, with TLS once all of them offer it."""
+    targets = tuple(ScrapeTarget(metrics.find_target(place, host, exporter), host.name) for host in hosts)
+    if not place.credentials.encryption.metrics.is_used:
+        return ScrapeJob(exporter.name, targets)
+    path = f"/{exporter.name}/metrics"
+    return ScrapeJob(exporter.name, targets, path, authorities=AUTHORITIES, proof=_find_proof(place))
+
+
+def _find_proof(place: Place) -> tuple[Path, Path]:
+    certificate, key = (file.path for file in certificates.list_files(place, PROMETHEUS_FOLDER, USER))
+    return certificate, key
 
 
 def _list_patroni(place: Place) -> tuple[Host, ...]:

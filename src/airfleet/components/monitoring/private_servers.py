@@ -65,7 +65,7 @@ def describe(
     jobs = (
         scrape_agents(_target(fleet, agents_port)),
         *((ScrapeJob("logs", _target(fleet, log_agent_port)),) if log_agent_port else ()),
-        *(scrape_brokers(_target(fleet, broker_port)) if broker_port else ()),
+        *(scrape_brokers(ScrapeJob("rabbitmq", _target(fleet, broker_port))) if broker_port else ()),
         ScrapeJob("prometheus", _target(fleet, node.prometheus_port), login=login),
         alertmanagers := ScrapeJob("alertmanager", _target(fleet, node.alertmanager_port), login=login),
     )

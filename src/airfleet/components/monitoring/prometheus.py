@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,10 @@ def scrape_agents(targets: tuple[ScrapeTarget, ...], *, authorities: Path | None
     )
 
 
-def scrape_brokers(targets: tuple[ScrapeTarget, ...]) -> tuple[ScrapeJob, ScrapeJob]:
+def scrape_brokers(nodes: ScrapeJob) -> tuple[ScrapeJob, ScrapeJob]:
     """Return the jobs that scrape RabbitMQ nodes: each node, and the queues that it knows."""
-    queues = ScrapeJob("rabbitmq-queues", targets, path="/metrics/detailed", params={"family": QUEUE_FAMILIES})
-    return ScrapeJob("rabbitmq", targets), queues
+    queues = replace(nodes, name="rabbitmq-queues", path=f"{nodes.path}/detailed", params={"family": QUEUE_FAMILIES})
+    return nodes, queues
 
 
 def _drop(label: str, names: Iterable[str]) -> dict[str, Any]:

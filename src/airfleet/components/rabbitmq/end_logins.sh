@@ -1,6 +1,6 @@
 #!/bin/bash
 # Removes the users whose names match OURS, except those in KEPT and those that match DRAINING.
-export HOME="$BROKER_HOME"
+export HOME="$BROKER_HOME" RABBITMQ_CTL_ERL_ARGS="$OPTIONS"
 # The tool would read its standard input, which may be the rest of this text.
 # shellcheck disable=SC2086 # LONG_NAMES is one option or none.
 tool() { timeout 60 "$TOOL" -s $LONG_NAMES -n "$NODE" "$@" </dev/null; }

@@ -27,9 +27,9 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import certificates
+from airfleet.components.hosts import certificates, metrics
 from airfleet.components.model import DEAD_PEER
-from airfleet.components.rabbitmq import own_broker, permissions
+from airfleet.components.rabbitmq import inter_node_tls, own_broker, permissions
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import Secret, by_login, find_login
 from airfleet.template import render_template
@@ -63,15 +63,20 @@ FORMER_QUEUES = r"^celery_delayed_|^celeryev\.|\.celery\.pidbox$"
 def describe(place: Place) -> Part:
     nodes = place.addresses("broker")
     others = tuple(address for address in nodes if address != place.host.address)
-    watchers = place.addresses("monitor")
     files = (
         HostFile(FOLDER / "rabbitmq.conf", render_config(place, nodes)),
         HostFile(FOLDER / "enabled_plugins", "[rabbitmq_prometheus].\n"),
         private(FOLDER / "definitions.json", render_definitions(place), USER),
         HostFile(HOME / ".erlang.cookie", place.credentials.erlang_cookie, USER, 0o400, USER),
         *certificates.list_files(place, FOLDER, USER),
+        *inter_node_tls.list_files(place, FOLDER),
     )
     alone = not others
+    options = (
+        _interface("127.0.0.1" if alone else place.listen),
+        _dead_peer(),
+        inter_node_tls.render_options(place, FOLDER),
+    )
     clients, tls = place.addresses("scheduler", "worker"), place.credentials.encryption.broker
     names = _name_node(place)
     env = {
@@ -82,8 +87,8 @@ def describe(place: Place) -> Part:
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_LOGS": "-",
         "ERL_EPMD_ADDRESS": "127.0.0.1" if alone else place.listen,
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_interface('127.0.0.1' if alone else place.listen)} {_dead_peer()}",
-        "HOME": names["HOME"],
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(filter(None, options)),
+        **{name: value for name, value in names.items() if name in ("HOME", "RABBITMQ_CTL_ERL_ARGS")},
         # A change of the configuration or the cookie restarts RabbitMQ. It loads users, queues and its certificate
         # while it runs.
         "AIRFLEET_CONFIG": hashlib.sha256("".join(file.digest for file in (*files[:2], files[3])).encode()).hexdigest(),
@@ -98,8 +103,7 @@ def describe(place: Place) -> Part:
         env=env,
         reload=(
             (RABBITMQCTL, "-q", "import_definitions", str(files[2].path)),
-            # Erlang's next handshake reads the certificate from its file again.
-            (RABBITMQCTL, "-q", "eval", "ssl:clear_pem_cache()."),
+            (RABBITMQCTL, "-q", "eval", inter_node_tls.find_reload(place)),
         ),
         kind="notify",
         stop_s=120,
@@ -124,7 +128,7 @@ def describe(place: Place) -> Part:
                 if others
                 else ()
             ),
-            *((OpenPort(RABBITMQ_METRICS, watchers, "metrics of RabbitMQ"),) if watchers else ()),
+            *metrics.open_port(place, metrics.RABBITMQ, "metrics of RabbitMQ"),
         ),
     )
 
@@ -137,6 +141,7 @@ def _name_node(place: Place) -> dict[str, str]:
         "RABBITMQ_NODENAME": "rabbit@localhost" if alone else f"rabbit@{place.host.address}",
         "RABBITMQ_USE_LONGNAME": "false" if alone else "true",
         "HOME": str(HOME),
+        **({"RABBITMQ_CTL_ERL_ARGS": options} if (options := inter_node_tls.render_options(place, FOLDER)) else {}),
     }
 
 
@@ -171,7 +176,7 @@ def render_config(place: Place, nodes: tuple[str, ...]) -> str:
         authorities=AUTHORITIES,
         folder=FOLDER,
         consumer_timeout_ms=permissions.CONSUMER_TIMEOUT_MS,
-        metrics_address=find_metrics_address(place),
+        metrics_address=metrics.find_listener(place),
         metrics_port=RABBITMQ_METRICS,
         nodes=nodes,
     )
@@ -183,11 +188,6 @@ def _dead_peer() -> str:
     numbers = {4: "keepalives_idle", 5: "keepalives_interval", 6: "keepalives_count", 18: "tcp_user_timeout"}
     raw = ",".join(f"{{raw,6,{number},<<{DEAD_PEER[name]}:32/native>>}}" for number, name in numbers.items())
     return " ".join(f"-kernel inet_dist_{side}_options [{{keepalive,true}},{raw}]" for side in ("listen", "connect"))
-
-
-def find_metrics_address(place: Place) -> str:
-    """Return the address of a node's metrics: the loopback, unless the fleet has a monitor host."""
-    return place.listen if place.addresses("monitor") else "127.0.0.1"
 
 
 def render_definitions(place: Place) -> str:
@@ -244,7 +244,8 @@ def _ask_node(name: str, tool: str, env: Mapping[str, str], **values: object) ->
 def _address(env: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters with which a program finds the node of this host."""
     long_names = "--longnames" if env["RABBITMQ_USE_LONGNAME"] == "true" else ""
-    return {"BROKER_HOME": env["HOME"], "LONG_NAMES": long_names, "NODE": env["RABBITMQ_NODENAME"]}
+    options = env.get("RABBITMQ_CTL_ERL_ARGS", "")
+    return {"BROKER_HOME": env["HOME"], "LONG_NAMES": long_names, "NODE": env["RABBITMQ_NODENAME"], "OPTIONS": options}
 
 
 def _remove_former(env: Mapping[str, str]) -> Job:

@@ -6,6 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from airfleet.components.host_model import (
+    BALANCER_METRICS,
+    ERLANG,
+    LOG_AGENT_METRICS,
+    METRICS_TLS,
+    NODE_METRICS,
+    POSTGRES_METRICS,
+    PROXY_METRICS,
+    RABBITMQ_METRICS,
+)
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.shell import HostShell
@@ -28,6 +38,12 @@ SYSCTL = {
     "net.ipv4.tcp_syncookies": ("1", "a flood of half-open connections stops a server"),
 }
 SAFER = {"fs.suid_dumpable": ("0",), "kernel.yama.ptrace_scope": ("1", "2", "3")}
+# Ports that other hosts reach only with TLS: those of exporters, and of RabbitMQ's nodes.
+_TLS_PORTS = (
+    *(NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, BALANCER_METRICS, PROXY_METRICS, LOG_AGENT_METRICS),
+    *(METRICS_TLS, ERLANG),
+)
+WITH_TLS = "|".join(map(str, _TLS_PORTS))
 
 
 def examine(
@@ -44,7 +60,9 @@ def examine(
     def look(host: Host) -> list[Diagnosis]:
         one = shell(host, project)
         try:
-            said = sections.split(one.run(sections.render(__package__, "look_at_hardening"), timeout_s=120).out)
+            said = sections.split(
+                one.run(sections.render(__package__, "look_at_hardening", PORTS=WITH_TLS), timeout_s=120).out
+            )
             return list(judge_host(host, said))
         except AirfleetError as error:
             return [Diagnosis("error", host.name, error.what, error.hint)]
@@ -60,6 +78,7 @@ def judge_host(host: Host, said: Mapping[str, list[str]]) -> Iterator[Diagnosis]
     for name, judge in (
         ("modes", _judge_modes),
         ("listeners", _judge_listeners),
+        ("clear", _judge_clear),
         ("units", _judge_units),
         ("sudo", _judge_sudo),
         ("sshd", _judge_sshd),
@@ -93,6 +112,14 @@ def _judge_listeners(_: Host, subject: str, lines: list[str]) -> Iterator[Diagno
             seen.add((program, port))
             hint = f"let it listen on the address of the host alone, or close port {port} in the firewall"
             yield Diagnosis("warning", subject, f"{program} listens on every address at port {port}", hint)
+
+
+def _judge_clear(_: Host, subject: str, lines: list[str]) -> Iterator[Diagnosis]:
+    for line in lines:
+        what = f"other hosts reach {line}, which answers without encryption"
+        yield Diagnosis(
+            "warning", subject, what, "airfleet apply; `airfleet plan` says what is left of an introduction"
+        )
 
 
 def _judge_units(_: Host, subject: str, lines: list[str]) -> Iterator[Diagnosis]:

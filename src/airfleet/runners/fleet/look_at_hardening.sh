@@ -8,6 +8,15 @@ find /etc/airfleet /var/lib/airfleet /opt/airfleet /etc/systemd/system/airfleet-
   -perm /o+w ! -perm -1000 -printf 'writable %m %p\n' 2>/dev/null | head -n 20
 section listeners
 ss -ltnpH 2>/dev/null | awk '{print $4, $6}'
+section clear
+# Where metrics and RabbitMQ's nodes can be reached from other hosts, and a client of TLS is shown no certificate.
+ss -ltnH 2>/dev/null | awk '{print $4}' | grep -E ":($PORTS)\$" | grep -vE '^(127\.|\[::1\])' | sort -u |
+  while read -r listener; do
+    port=${listener##*:}
+    address=$(echo "${listener%:*}" | sed -E 's/^(\*|0\.0\.0\.0|\[::\])$/127.0.0.1/')
+    timeout 5 openssl s_client -connect "$address:$port" </dev/null 2>/dev/null | grep -q 'BEGIN CERTIFICATE' ||
+      echo "$listener"
+  done
 section units
 # One line a unit: its name, and the score of systemd, 0 for what can do nothing and 10 for what can do all.
 systemd-analyze security --no-pager 'airfleet-*' 2>/dev/null | awk '$1 ~ /^airfleet-/ {print $1, $2}'

@@ -17,7 +17,7 @@ from command_line import invoke
 from deadline import COMMAND_S
 from places import NOBODY, parse
 
-NAMES = ("modes", "listeners", "units", "sudo", "sshd", "passwords", "sysctl")
+NAMES = ("modes", "listeners", "clear", "units", "sudo", "sshd", "passwords", "sysctl")
 HOST = parse(NOBODY).hosts[0]
 
 
@@ -27,6 +27,7 @@ HOST = parse(NOBODY).hosts[0]
         ("modes", "readable 644 /etc/airfleet/server/host.key", "error", "may read", "chmod o= '/etc/airfleet"),
         ("modes", "writable 777 /opt/airfleet/x", "error", "may change", "chmod o-w"),
         ("listeners", '0.0.0.0:5672 users:(("beam.smp",pid=1,fd=2))', "warning", "beam.smp listens on", "port 5672"),
+        ("clear", "10.0.0.1:9100", "warning", "10.0.0.1:9100, which answers without encryption", "airfleet apply"),
         ("units", "airfleet-scheduler.service 6.1", "warning", "exposed by 6.1", "airfleet apply"),
         ("sudo", "bob ALL=(ALL) NOPASSWD: ALL", "warning", "bob becomes root", "visudo"),
         ("sshd", "passwordauthentication yes", "warning", "SSH takes passwords", "PasswordAuthentication no"),
@@ -50,6 +51,7 @@ def test_a_host_that_is_as_it_should_be_has_no_finding() -> None:
     said = {
         "modes": [],
         "listeners": ['10.0.0.1:5672 users:(("beam.smp",pid=1,fd=2))', '0.0.0.0:22 users:(("sshd",pid=1,fd=2))'],
+        "clear": [],
         "units": ["airfleet-scheduler.service 1.9"],
         "sudo": [f"{HOST.ssh.user or 'root'} ALL=(ALL) NOPASSWD: ALL"] if HOST.ssh.user else [],
         "sshd": ["permitrootlogin no", "passwordauthentication no"],

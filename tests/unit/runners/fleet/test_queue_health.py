@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from airfleet.runners.fleet.survey import outside_health
 from airfleet.runners.fleet.survey.outside_health import HealthObservation
+from deadline import REQUEST_S
 from places import NINE, desired, parse
 from shells import MadeUpConnection
 
@@ -53,14 +53,15 @@ def test_a_node_is_asked_on_its_own_host_without_a_port_that_others_need_to_reac
 ) -> None:
     port, asked = node
     monkeypatch.setattr(outside_health, "RABBITMQ_METRICS", port)
-    monkeypatch.setattr(outside_health, "find_metrics_address", lambda _: "127.0.0.1")
     done = subprocess.run(
         ["sh", "-c", outside_health.ask_consumers(desired("data1").place)], capture_output=True, text=True, check=True
     )
     assert outside_health.read_consumers(done.stdout) == {"io": 2, "cpu": 0, "cpu1@h1.celery.pidbox": 1}
     assert asked == ["/metrics/detailed?vhost=airfleet&family=queue_consumer_count"]
     monkeypatch.setattr(outside_health, "RABBITMQ_METRICS", 9)
-    assert subprocess.run(shlex.split(outside_health.ask_consumers(desired("data1").place)), check=False).returncode
+    assert subprocess.run(
+        ["sh", "-c", outside_health.ask_node("127.0.0.1", "/", timeout_s=REQUEST_S)], check=False
+    ).returncode
 
 
 AWAY = "away"

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from airfleet.components.health import LOOPBACK
 from airfleet.components.host_model import RABBITMQ_METRICS, Place
-from airfleet.components.rabbitmq.server import VHOST, find_metrics_address
+from airfleet.components.rabbitmq.server import VHOST
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey import own_servers
 from airfleet.runners.fleet.survey.host_survey import HostView
@@ -188,9 +189,19 @@ def ask_consumers(place: Place) -> str:
 
     `rabbitmqctl` would make every other node connect back to it, at ports that no firewall allows.
     """
-    address = find_metrics_address(place)
-    path = f"/metrics/detailed?vhost={VHOST}&family=queue_consumer_count"
-    return http_request.build_command(address, RABBITMQ_METRICS, path, timeout_s=ASK_S, prints=True)
+    return ask_node(place.own_address, f"/metrics/detailed?vhost={VHOST}&family=queue_consumer_count", timeout_s=ASK_S)
+
+
+def ask_node(address: str, path: str, *, timeout_s: float) -> str:
+    """Return a command for a node's own host that prints a page of its metrics.
+
+    The node serves them on the loopback, or at the host's address while monitor hosts still read them there.
+    """
+    commands = (
+        http_request.build_command(one, RABBITMQ_METRICS, path, timeout_s=timeout_s, prints=True)
+        for one in (LOOPBACK, address)
+    )
+    return f"({' || '.join(commands)})"
 
 
 def read_consumers(text: str) -> dict[str, int]:

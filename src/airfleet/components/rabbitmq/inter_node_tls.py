@@ -1,0 +1,49 @@
+"""TLS between the nodes of a RabbitMQ cluster, and between a node and RabbitMQ's own tools.
+
+A node speaks either TLS or none to all others. So all nodes change at the same moment (ADR 89).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airfleet.components.host_model import AUTHORITIES, HostFile, Place
+from airfleet.components.hosts import certificates
+from airfleet.template import render_template
+
+NAME = "inter_node_tls.config"
+# An expression for a node: its next handshake, with a client or with another node, reads certificates and authorities
+# from their files again. For nodes, Erlang has no function for it and checks the files every two minutes: this lets it
+# check them now.
+RELOAD = "ssl:clear_pem_cache(), catch ssl_pem_cache_dist ! clear_pem_cache, ok."
+# The same for a node whose peers are clients only.
+RELOAD_CLIENTS = "ssl:clear_pem_cache()."
+
+
+def is_used(place: Place) -> bool:
+    """Whether the node of this host speaks TLS to others. A node alone speaks to the tools of its host only."""
+    return len(place.addresses("broker")) > 1 and place.credentials.encryption.cluster.is_used
+
+
+def list_files(place: Place, folder: Path) -> tuple[HostFile, ...]:
+    """Return the file with Erlang's options, and that of the authorities, which it names. It holds no secret."""
+    if not is_used(place):
+        return ()
+    text = render_template(
+        __package__,
+        NAME,
+        authorities=AUTHORITIES,
+        certificate=folder / certificates.CERTIFICATE,
+        key=folder / certificates.KEY,
+    )
+    return HostFile(folder / NAME, text), HostFile(AUTHORITIES, place.credentials.encryption.trusted)
+
+
+def find_reload(place: Place) -> str:
+    """Return the expression by which the node of this host reads new certificates."""
+    return RELOAD if is_used(place) else RELOAD_CLIENTS
+
+
+def render_options(place: Place, folder: Path) -> str:
+    """Return the options for Erlang of the node and of RabbitMQ's tools."""
+    return f"-proto_dist inet_tls -ssl_dist_optfile {folder / NAME}" if is_used(place) else ""
