@@ -26,7 +26,7 @@ from setproctitle import setproctitle
 
 from airfleet_provider.contract.fork_protocol import GO, WARM
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.processes import command_server, lifecycle
+from airfleet_provider.processes import command_server, iri_grammar, lifecycle
 
 REQUEST_BYTES = 1 << 20
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     *preload, descriptor = sys.argv[1:] if argv is None else argv
     setproctitle("airfleet image")  # the first call must come before the environment changes
     channel = socket.socket(fileno=int(descriptor))
+    iri_grammar.defer()
     import_modules(preload)
     listener = command_server.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
     channel.send(WARM)

@@ -28,6 +28,7 @@ from airfleet_provider.releases import dag_parser
 CODE = (
     "import sys; given = sys.argv.pop(); "
     "import json; sys.path[:] = json.loads(given)['path']; "
+    "from airfleet_provider.processes import iri_grammar; iri_grammar.defer(); "
     "from airfleet_provider.releases.parser_process import main; main(given)"
 )
 CONFIG = ".parser.cfg"

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import asdict
 
-from airfleet_provider.processes import fd_messages, lifecycle
+from airfleet_provider.processes import fd_messages, iri_grammar, lifecycle
 from airfleet_provider.task_runtime.eviction import ZygoteLimits
 
 CODE = "from airfleet_provider.task_runtime.pool_launcher import main; main()"
@@ -45,6 +45,7 @@ def main() -> None:
     lifecycle.close_others(requests.fileno(), relief.fileno())
     # Imported here because the executor imports this module too, and would have these modules in its memory.
     time.sleep(AFTER_S)
+    iri_grammar.defer()
     from airfleet_provider.task_runtime import zygote_pool  # noqa: PLC0415
 
     def relieve() -> None:
