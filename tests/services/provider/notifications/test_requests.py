@@ -32,7 +32,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
     server.query("TRUNCATE airfleet.alert, airfleet.heartbeat CASCADE")
-    connect = partial(psycopg.connect, server.dsn, autocommit=True, row_factory=dict_row, connect_timeout=3)
+    connect = partial(psycopg.connect, server.dsn, autocommit=True, row_factory=dict_row)
     port = ports.find_free()
     http = HttpServer("127.0.0.1", port, {}, AlertRequests(POLICY, connect, wall=lambda: NOW).handlers)
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
