@@ -33,6 +33,7 @@ from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.compat.patches import outages
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.execution_api.command import wrap
+from deadline import wait_until
 
 assert User
 HEADERS = {"airflow-api-version": "2026-06-30"}
@@ -150,6 +151,11 @@ def find_dead() -> dict[str, int]:
         }
 
 
+def look_up(execution: TestClient, token: str) -> int:
+    headers = {**HEADERS, "authorization": f"Bearer {token}"}
+    return int(execution.get("/execution/variables/known", headers=headers).status_code)
+
+
 def main() -> None:
     task = prepare()
     token = _jwt_generator().generate(extras={"sub": task, "scope": "execution"})
@@ -163,6 +169,9 @@ def main() -> None:
             if when != "before":
                 print("ready", flush=True)
                 sys.stdin.readline()
+            if when == "after":
+                # That the lists of fleet.yaml could not be read is kept for some seconds.
+                wait_until(lambda: look_up(execution, token) == 200, "the lists of fleet.yaml")
             own = {
                 f"in-process {kind}/{key}": in_process.get(f"/{kind}/{key}", headers=HEADERS).status_code
                 for kind in ("variables", "connections")
