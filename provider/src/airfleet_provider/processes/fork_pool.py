@@ -30,15 +30,27 @@ class ItemOutcome:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a question of a child. If it `is_kept` from other items, the child gets none of them any more."""
+
+    content: bytes
+    is_kept: bool = False
+
+
 @dataclass(slots=True)
 class ForkedWorker:
-    """A forked process, its current item, since when it has worked on the item, and all items that it was given."""
+    """A forked process, its current item, since when it has worked on the item, and all items that it was given.
+
+    `has_kept` says that its memory has an answer which other items may not read.
+    """
 
     pid: int
     channel: Connection
     item: str | None = None
     since: float = field(default=0.0)
     given: list[str] = field(default_factory=list)
+    has_kept: bool = False
 
 
 def work_through(
@@ -47,14 +59,15 @@ def work_through(
     *,
     count: int,
     timeout_s: float,
-    answer: Callable[[Sequence[str], bytes], bytes | None] = lambda *_: b"",
+    answer: Callable[[Sequence[str], bytes], Reply | None] = lambda *_: Reply(b""),
 ) -> Iterator[ItemOutcome]:
     """Yield one outcome for each item, in the order in which the items end.
 
     `prepare` runs in each child before its first item, and returns the function that processes an item. It receives a
     function with which the child sends a question to this process; `answer` answers the question here. It gets the
     items that the child has been given, the present one last: what an item has left in a child may ask in the name of
-    a later one. If it returns None, the item begins anew in a child that has had no other.
+    a later one. If it returns None, the item begins anew in a child that has had no other. A child that got a reply
+    which is kept from others ends after its item.
     """
     pending = deque(items)
     children: list[ForkedWorker] = []
@@ -73,7 +86,7 @@ def _collect(
     children: list[ForkedWorker],
     pending: deque[str],
     timeout_s: float,
-    answer: Callable[[Sequence[str], bytes], bytes | None],
+    answer: Callable[[Sequence[str], bytes], Reply | None],
     prepare: Callable[[Callable[[bytes], bytes]], Callable[[str], bytes]],
 ) -> Iterator[ItemOutcome]:
     first = min(child.since for child in children) + timeout_s
@@ -93,7 +106,7 @@ def _collect(
             if kind != QUESTION:
                 yield ItemOutcome(item, said, None, seconds)
                 child.item = None
-                if pending:
+                if pending and not child.has_kept:
                     _assign(child, pending.popleft())
                 else:
                     children.remove(child)
@@ -107,8 +120,9 @@ def _collect(
                     children.append(_fork(prepare))
                     _assign(children[-1], item)
                     continue
+                child.has_kept |= found.is_kept
                 with contextlib.suppress(OSError):  # the child has died; the next read of its channel shows that
-                    child.channel.send_bytes(found)
+                    child.channel.send_bytes(found.content)
                 continue
         # A child that always has one more question has no more time than any other.
         if seconds >= timeout_s:

@@ -36,6 +36,10 @@ CONFIG = ".parser.cfg"
 SILENCE_S = 120.0
 # The answer to a question that a child may ask only if it has executed no other file.
 ANEW = {"anew": True}
+# In an answer that other files may not read: the child executes no file after this one.
+KEPT = "kept"
+# A file of which nobody knows anything: what it may read, every file may read.
+ANY_FILE = ""
 
 
 class ParserGoneError(Exception):
@@ -126,11 +130,13 @@ class Parser:
 
         The last of `files` is the file that the child was given to execute, and no name that the child chose. The
         others are those that it executed before. Code that one of them has left there may be who asks. So where one of
-        them may not read it, the file is executed again, in a child of its own.
+        them may not read it, the file is executed again, in a child of its own. What a list keeps stays in the memory
+        of the child, where the next file would find it.
         """
+        is_kept = False
         kind = {"connection": "connections", "variable": "variables"}.get(str(question.get("kind")))
         if kind is not None:
-            *earlier, file = map(str, question.get("files") or [""])
+            *earlier, file = map(str, question.get("files") or [ANY_FILE])
             name = str(question.get("name"))
             try:
                 self.check(kind, name, False, file)
@@ -141,7 +147,12 @@ class Parser:
                     self.check(kind, name, False, one)
             except PermissionError:
                 return ANEW
-        return parsing.look_up(question)
+            try:
+                self.check(kind, name, False, ANY_FILE)
+            except PermissionError:
+                is_kept = True
+        found = parsing.look_up(question)
+        return {**found, KEPT: True} if is_kept else found
 
     def _send(self, message: Mapping[str, Any]) -> None:
         assert self.channel is not None  # noqa: S101 - it was started
@@ -185,10 +196,13 @@ def main(given: str) -> None:
 def serve(job: Mapping[str, Any], channel: Connection) -> None:
     """Do one job: send each outcome when it is there, then the end of the job."""
 
-    def pass_on(files: Sequence[str], question: bytes) -> bytes | None:
+    def pass_on(files: Sequence[str], question: bytes) -> fork_pool.Reply | None:
         channel.send_bytes(json.dumps({"ask": {**json.loads(question), "files": files}}).encode())
-        found = channel.recv_bytes()
-        return None if json.loads(found) == ANEW else found
+        found = json.loads(channel.recv_bytes())
+        if found == ANEW:
+            return None
+        is_kept = bool(found.pop(KEPT, False))
+        return fork_pool.Reply(json.dumps(found).encode(), is_kept=is_kept)
 
     folder = Path(job["folder"])
     dag_files.import_ahead(folder / path for path in job["paths"])

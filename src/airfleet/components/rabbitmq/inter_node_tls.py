@@ -1,6 +1,6 @@
 """TLS between the nodes of a RabbitMQ cluster, and between a node and RabbitMQ's own tools.
 
-A node speaks either TLS or none to all others. So all nodes change at the same moment (ADR 89).
+A node speaks either TLS or none to all others. So all nodes change at the same moment (ADR 90).
 """
 
 from __future__ import annotations

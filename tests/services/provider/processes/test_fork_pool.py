@@ -91,14 +91,37 @@ def test_what_an_item_leaves_in_a_child_cannot_ask_in_the_name_of_a_later_one() 
 
     asked = []
 
-    def answer(given: Sequence[str], question: bytes) -> bytes | None:
+    def answer(given: Sequence[str], question: bytes) -> fork_pool.Reply | None:
         asked.append((tuple(given), question))
-        return None if "hostile" in given else b"secret"
+        return None if "hostile" in given else fork_pool.Reply(b"secret")
 
     work = fork_pool.work_through(["hostile", "honest"], prepare_two, count=1, timeout_s=60, answer=answer)
     outcomes = {one.item: one.answer for one in work}
     assert outcomes == {"hostile": b"", "honest": b"secret"}
     assert asked == [(("hostile", "honest"), b"as mine"), (("honest",), b"as mine")]
+
+
+def test_what_is_kept_from_others_stays_in_no_child_that_works_on_another_item() -> None:
+    """The second item looks through the memory of the child that worked on the first, and the fourth of the third."""
+
+    def prepare_memory(ask: Callable[[bytes], bytes]) -> Callable[[str], bytes]:
+        memory = [b""]
+
+        def behave_so(item: str) -> bytes:
+            found = memory[-1]
+            if item.startswith("honest"):
+                memory.append(ask(item.encode()))
+            return found
+
+        return behave_so
+
+    def answer(_: Sequence[str], question: bytes) -> fork_pool.Reply:
+        return fork_pool.Reply(b"secret", is_kept=question == b"honest 1")
+
+    items = ["honest 1", "hostile 1", "honest 2", "hostile 2"]
+    work = fork_pool.work_through(items, prepare_memory, count=1, timeout_s=60, answer=answer)
+    found = {one.item: one.answer for one in work}
+    assert found == {"honest 1": b"", "hostile 1": b"", "honest 2": b"", "hostile 2": b"secret"}
 
 
 def test_a_caller_that_stops_leaves_no_child() -> None:
