@@ -19,6 +19,11 @@ UNIT
 mkdir -p /etc/systemd/system/multi-user.target.wants
 ln -sfn ../ssh-host-keys.service /etc/systemd/system/multi-user.target.wants/ssh-host-keys.service
 rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id /var/lib/systemd/random-seed /etc/hostname
+# Packages of the system make these when they are installed: a certificate that nobody trusts, with its key, the secret
+# by which RabbitMQ's tools know its nodes, and the key of systemd's credentials.
+rm -f /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem
+find -L /etc/ssl/certs -maxdepth 1 -type l -delete
+rm -f /var/lib/rabbitmq/.erlang.cookie /var/lib/systemd/credential.secret
 # An empty file, and not a missing one: systemd then makes an id, and knows that this is the first boot.
 : > /etc/machine-id
 rm -f /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys /root/.bash_history /home/*/.bash_history

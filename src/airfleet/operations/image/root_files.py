@@ -136,7 +136,8 @@ def _make_base(system: System, root: Path, base: RootBase) -> None:
         _run("cp", "-a", "--reflink=auto", str(base.given), str(root))
     else:
         root.mkdir()
-        _run("tar", "--numeric-owner", "--xattrs", "-C", str(root), "-xaf", str(base.given))
+        # By itself, tar leaves out the capabilities of programs.
+        _run("tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", str(root), "-xaf", str(base.given))
 
 
 def read_base(base: RootBase) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import tarfile
 from dataclasses import replace
 from functools import cache
@@ -21,6 +23,7 @@ from airfleet.operations.image.root_files import RootBase
 from airfleet.runners.fleet.plan import diff
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import AddUser, Install, Mask, Unpack
+from airfleet.shell_script import render_script
 from airfleet.spec.machines import Ec2, Machines, Vsphere
 from airfleet.workspace.airflow_version import find_locks
 from command_line import invoke
@@ -152,6 +155,38 @@ def test_packer_gets_names_and_asks_for_logins() -> None:
     amazon = json.loads(packer.write_template(Machines("ec2", (), ec2=Ec2("eu-central-1")), "airfleet-sales-1") or "")
     assert amazon["source"]["amazon-ebs"]["airfleet"]["region"] == "eu-central-1"
     assert packer.write_template(Machines("command", (), command=("driver",)), "x") is None
+
+
+def test_keys_that_packages_make_for_one_machine_are_in_no_image(tmp_path: Path) -> None:
+    made = [
+        tmp_path / "root" / name
+        for name in (
+            *("etc/ssh/ssh_host_ed25519_key", "etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/other.pem"),
+            *("var/lib/rabbitmq/.erlang.cookie", "var/lib/systemd/credential.secret"),
+        )
+    ]
+    for one in (
+        *made,
+        tmp_path / "root/etc/systemd/system/x",
+        tmp_path / "bin" / "x",
+        tmp_path / "root/var/lib/dbus/x",
+    ):
+        one.parent.mkdir(parents=True, exist_ok=True)
+        one.touch()
+    (tmp_path / "root/etc/ssl/certs/0.0").symlink_to("ssl-cert-snakeoil.pem")
+    (tmp_path / "root/etc/ssl/certs/1.0").symlink_to("other.pem")
+    for name in ("passwd", "sync"):
+        # These would change the machine of the test.
+        (tmp_path / "bin" / name).symlink_to("/bin/true")
+    text = re.sub(
+        r"(?<= )/(?=(?:etc|var|root|home)/)", f"{tmp_path}/root/", render_script(root_files.__package__, "clean")
+    )
+    assert not re.search(rf"(?<= )/(?!dev/null|{str(tmp_path)[1:]}/)", text), "a path of the machine of the test"
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    subprocess.run(["sh"], input=text, text=True, check=True, env={"PATH": path})
+    assert [one.name for one in made if one.exists()] == ["other.pem"]
+    assert {one.name for one in (tmp_path / "root/etc/ssl/certs").iterdir()} == {"other.pem", "1.0"}
+    assert (tmp_path / "root/etc/machine-id").read_text() == ""
 
 
 def test_what_is_there_is_not_replaced_and_no_login_goes_into_an_image(
