@@ -39,9 +39,11 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
       airfleet secrets list --json
     """
     from airfleet.workspace import secret_files
-    from airfleet.workspace.project import find_project, find_state
+    from airfleet.workspace.project import find_project, find_state, read_fleet
 
-    found = list(secret_files.list_secrets(find_state(find_project(project), state), time.time()))
+    project = find_project(project)
+    pools = [pool.name for pool in read_fleet(project).pools]
+    found = list(secret_files.list_secrets(find_state(project, state), time.time(), pools=pools))
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
@@ -75,11 +77,11 @@ def rotate_command(project: Path, state: Path | None, all_: bool, names: tuple[s
     if all_ == bool(names):
         raise UsageError("name the secrets, or give --all", hint="airfleet secrets list")
     project = find_project(project)
-    folder = find_state(project, state)
-    now = time.time()
-    wanted = names or [one.name for one in secret_files.list_secrets(folder, now) if not one.is_of_user]
-    due = secret_files.request(folder, wanted, now=now)
-    then = "airfleet apply" if read_fleet(project).hosts else "airfleet down, then airfleet up"
+    folder, fleet = find_state(project, state), read_fleet(project)
+    now, pools = time.time(), [pool.name for pool in fleet.pools]
+    wanted = names or [one.name for one in secret_files.list_secrets(folder, now, pools=pools) if not one.is_of_user]
+    due = secret_files.request(folder, wanted, now=now, pools=pools)
+    then = "airfleet apply" if fleet.hosts else "airfleet down, then airfleet up"
     for name in due:
         click.echo(name)
     said = f"{wording.count(len(due), 'new value')} requested" if due else "the new values were requested already"

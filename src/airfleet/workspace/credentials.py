@@ -29,6 +29,8 @@ AGENTS_TLS, AGENTS_SCHEME = "tls_agents", "https"
 LOGS_TLS, LOGS_SCHEME = "tls_logs", "https"
 METRICS_TLS, METRICS_SCHEME = "tls_metrics", "https"
 CLUSTER_TLS, CLUSTER_SCHEME = "tls_cluster", "inet_tls"
+# Entries of the ledger that are no secrets: they say how far the introduction of TLS came.
+INTRODUCED = (BROKER_TLS, API_TLS, AGENTS_TLS, LOGS_TLS, METRICS_TLS, CLUSTER_TLS)
 POOL = "rabbitmq_pool_"
 FORMER = ("rabbitmq_worker", "rabbitmq_scheduler", FORMER_RESULTS)
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 from airfleet.errors import UsageError
 from airfleet.workspace import hardening
-from airfleet.workspace.credentials import AGENTS_TLS, API_TLS, BROKER_TLS, FORMER, LOGS_TLS
+from airfleet.workspace.credentials import FORMER, INTRODUCED, POOL, list_former_pools
 from airfleet.workspace.project import name_password_file
 from airfleet.workspace.rotation import RotationLedger, RotationStep
 from airfleet.workspace.state_folder import StateFolder, sync_folder
 
 SETTLED, DUE = "settled", "a new value is due"
-# Entries of the ledger say how far the introduction of TLS came, and former logins end by themselves.
-NO_VALUE = frozenset({*hardening.NO_SECRETS, *FORMER, BROKER_TLS, API_TLS, AGENTS_TLS, LOGS_TLS})
+# Former logins end by themselves, and so do those of pools that left fleet.yaml: while the file of one exists, a worker
+# that still drains keeps its login.
+NO_VALUE = frozenset({*hardening.NO_SECRETS, *FORMER, *INTRODUCED})
 OF_USERS = name_password_file("")
 
 
@@ -36,14 +37,15 @@ class KeptSecret:
         return self.name.startswith(OF_USERS)
 
 
-def list_secrets(folder: StateFolder, now: float) -> Iterator[KeptSecret]:
-    """Yield each secret that can have a new value, by name."""
+def list_secrets(folder: StateFolder, now: float, *, pools: Iterable[str]) -> Iterator[KeptSecret]:
+    """Yield each secret that can have a new value, by name. `pools` are those of fleet.yaml."""
     ledger = RotationLedger(folder.secrets)
     known = dict(ledger.list_steps())
     present = folder.secrets.iterdir() if folder.secrets.is_dir() else ()
     # A name that begins with a dot is of a file that is written at this moment.
     names = {one.name for one in present if one.is_file() and not one.name.startswith(".")}
-    for name in sorted((names | known.keys()) - NO_VALUE):
+    former = {f"{POOL}{pool}" for pool in list_former_pools(folder, pools)}
+    for name in sorted((names | known.keys()) - NO_VALUE - former):
         path = folder.secrets / name
         step = known.get(name)
         if not path.exists():
@@ -53,13 +55,13 @@ def list_secrets(folder: StateFolder, now: float) -> Iterator[KeptSecret]:
         yield KeptSecret(name, max(0.0, now - path.stat().st_mtime), state)
 
 
-def request(folder: StateFolder, names: Iterable[str], *, now: float) -> list[str]:
+def request(folder: StateFolder, names: Iterable[str], *, now: float, pools: Iterable[str]) -> list[str]:
     """Let the next apply, or the next start, make new values of these secrets; return those that were not due before.
 
     Raises:
         UsageError: There is no such secret, or nobody would know its former value. Nothing was changed.
     """
-    known = {one.name: one for one in list_secrets(folder, now)}
+    known = {one.name: one for one in list_secrets(folder, now, pools=pools)}
     wanted = list(dict.fromkeys(names))
     for name in wanted:
         if name not in known:

@@ -194,16 +194,20 @@ class StateFolder:
             AirfleetError: The file of the secret is empty.
         """
         path = self.secrets / name
-        if not path.exists():
+        # Whoever requests a new value may remove the file at any moment, also after a look whether it exists.
+        found = _read_if_there(path)
+        if found is None:
             # Without a lock, two commands could each make a value, and one would use a value that the other replaced.
             descriptor = os.open(self.secrets, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if not path.exists():
-                    write_file(path, make())
+                found = _read_if_there(path)
+                if found is None:
+                    found = make()
+                    write_file(path, found)
             finally:
                 os.close(descriptor)
-        value = path.read_text().strip()
+        value = found.strip()
         if not value:
             hint = "remove the file, and airfleet makes a new secret"
             raise AirfleetError("this secret is empty", where=str(path), hint=hint)
@@ -244,6 +248,13 @@ class StateFolder:
             return Snapshot.from_json(body)
         except (TypeError, KeyError) as error:
             raise _unusable(path, f"is not complete: {error}") from error
+
+
+def _read_if_there(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
 
 
 def write_file(path: Path, content: str, *, mode: int = 0o600) -> None:

@@ -10,13 +10,15 @@ import pytest
 
 from airfleet.errors import UsageError
 from airfleet.spec.secrets import Secret
-from airfleet.workspace import secret_files
+from airfleet.workspace import credentials, secret_files
 from airfleet.workspace.rotation import NAME, RotationLedger
 from airfleet.workspace.state_folder import StateFolder
 from command_line import invoke
+from places import NINE, parse
 
 NOW = 1_000_000.0
 DAY = 86_400.0
+POOLS = ("default",)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def folder(tmp_path: Path) -> StateFolder:
 
 
 def find_states(folder: StateFolder) -> dict[str, str]:
-    return {one.name: one.state for one in secret_files.list_secrets(folder, NOW)}
+    return {one.name: one.state for one in secret_files.list_secrets(folder, NOW, pools=POOLS)}
 
 
 def rotate(folder: StateFolder, *words: str) -> str:
@@ -49,7 +51,7 @@ def rotate(folder: StateFolder, *words: str) -> str:
 
 
 def test_secrets_have_an_age_and_no_value(folder: StateFolder) -> None:
-    found = list(secret_files.list_secrets(folder, NOW))
+    found = list(secret_files.list_secrets(folder, NOW, pools=POOLS))
     assert [one.name for one in found] == ["broker_cookie", "jwt_secret", "postgres_airflow", "user_ann.b"]
     assert {one.age_s for one in found} == {DAY}
     done = invoke("secrets", "list", "--project", str(folder.root.parent))
@@ -77,10 +79,37 @@ def test_all_are_all_but_the_passwords_of_people_and_a_second_request_adds_nothi
     assert "requested already" in rotate(folder, "jwt_secret")
 
 
+def test_every_secret_of_a_fleet_can_have_a_new_value_and_nothing_else_is_one(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    folder.create()
+    fleet = parse(NINE)
+    credentials.read(folder, RotationLedger(folder.secrets), fleet)
+    pools = [pool.name for pool in fleet.pools]
+    found = {one.name: one.state for one in secret_files.list_secrets(folder, NOW, pools=pools)}
+    assert set(found.values()) == {secret_files.SETTLED}, "the ledger has entries that are no secrets"
+    assert not found.keys() & set(credentials.INTRODUCED)
+
+
+def test_the_login_of_a_removed_pool_stays_while_its_workers_drain(folder: StateFolder) -> None:
+    for pool in ("default", "removed"):
+        (folder.secrets / f"rabbitmq_pool_{pool}").write_text("x")
+    assert "rabbitmq_pool_default" in rotate(folder, "--all").splitlines()
+    assert credentials.list_former_pools(folder, POOLS) == ("removed",)
+    with pytest.raises(UsageError, match="no secret"):
+        secret_files.request(folder, ["rabbitmq_pool_removed"], now=NOW, pools=POOLS)
+
+
+def test_a_project_that_cannot_be_read_changes_nothing(folder: StateFolder) -> None:
+    (folder.root.parent / "fleet.yaml").write_text("name: [")
+    done = invoke("secrets", "rotate", "--project", str(folder.root.parent), "jwt_secret")
+    assert done.exception
+    assert (folder.secrets / "jwt_secret").exists()
+
+
 @pytest.mark.parametrize("name", ["nonsense", "identity", NAME, "../fleet.yaml", ""])
 def test_a_name_that_is_no_secret_changes_nothing(folder: StateFolder, name: str) -> None:
     with pytest.raises(UsageError, match="no secret"):
-        secret_files.request(folder, ["jwt_secret", name], now=NOW)
+        secret_files.request(folder, ["jwt_secret", name], now=NOW, pools=POOLS)
     assert (folder.secrets / "jwt_secret").exists()
 
 
@@ -88,7 +117,7 @@ def test_without_the_ledger_nobody_would_know_the_former_values(folder: StateFol
     for path in folder.secrets.glob("rotations*"):
         path.unlink()
     with pytest.raises(UsageError, match="ledger"):
-        secret_files.request(folder, ["jwt_secret"], now=NOW)
+        secret_files.request(folder, ["jwt_secret"], now=NOW, pools=POOLS)
     assert (folder.secrets / "jwt_secret").exists()
 
 
@@ -97,3 +126,13 @@ def test_what_is_asked_for_must_be_said(folder: StateFolder) -> None:
         done = invoke("secrets", "rotate", "--project", str(folder.root.parent), *words)
         assert isinstance(done.exception, UsageError)
     assert json.loads((folder.secrets / NAME).read_text()).keys() == {"jwt_secret", "postgres_airflow"}
+
+
+def test_a_request_in_the_middle_of_an_apply_ends_with_a_new_value(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is removed after the apply has seen it."""
+    (folder.secrets / "jwt_secret").unlink()
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    made = folder.keep_secret("jwt_secret").reveal()
+    assert (folder.secrets / "jwt_secret").read_text() == made
