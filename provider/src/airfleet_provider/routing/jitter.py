@@ -36,8 +36,11 @@ class _Jitter(Timetable):  # type: ignore[misc]
         data_interval: DataInterval | None,
         **extra: Any,  # noqa: ANN401 - Airflow's arguments
     ) -> str:
-        """Return the id that the run has without jitter. A run that a person starts has none."""
-        moment = run_after - timedelta(seconds=self.jitter_s) if run_type in BY_CRON else run_after
+        """Return the id that the run has without jitter. A run that a person starts has none.
+
+        `run_after` may have been reckoned with another jitter, or with none, if the rules have just changed.
+        """
+        moment = data_interval.end if data_interval and run_type in BY_CRON else run_after
         found: str = super().generate_run_id(run_type=run_type, run_after=moment, data_interval=data_interval, **extra)
         return found
 

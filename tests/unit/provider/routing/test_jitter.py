@@ -82,6 +82,14 @@ def test_runs_begin_later_with_the_dates_and_ids_that_they_have_without_jitter(s
     assert "12:34:56" in manual, "a run that a person starts has no jitter"
 
 
+def test_a_run_that_was_due_by_another_jitter_has_the_id_that_it_has_without() -> None:
+    plain, later = load("sales", "@hourly", is_jittered=False), load("sales", "@hourly")
+    [info] = list_runs(plain, 1)
+    for kind in (DagRunType.SCHEDULED, DagRunType.BACKFILL_JOB):
+        words = {"run_type": kind, "run_after": info.run_after, "data_interval": info.data_interval}
+        assert later.timetable.generate_run_id(**words) == plain.timetable.generate_run_id(**words)
+
+
 def test_a_dag_that_moves_from_airflow_2_has_the_same_schedule_there() -> None:
     plain, later = (
         DagSerialization.to_dict(load("sales", "@daily", is_jittered=one))["dag"]["timetable"] for one in (False, True)
