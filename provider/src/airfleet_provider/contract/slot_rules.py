@@ -17,7 +17,7 @@ PATH = "/airfleet/workers"
 SILENT_S = 15.0
 # Without an agent that decides, a worker keeps its slots for so long, and then has those of `Answer.otherwise`.
 STALE_S = 120.0
-# A task that a worker with a free slot has not taken for so long shows that tasks cannot be packed now.
+# If no task has begun for so long though some wait and slots are free, tasks cannot be packed now.
 STUCK_S = 30.0
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -132,7 +132,7 @@ class SlotInputs:
 
     `peak` is the highest demand in the last `calm_s` seconds before this one. `fixed` is the number of slots that a
     person has set, None if the pool scales by itself. `booting` are slots of workers that will soon report. With `pack`
-    the slots are on as few hosts as can have them.
+    the slots are on as few hosts as can have them, unless `is_stuck`: see `Stall`.
     """
 
     least: int
@@ -144,6 +144,7 @@ class SlotInputs:
     fixed: int | None = None
     booting: int = 0
     pack: bool = False
+    is_stuck: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the inputs as a JSON object."""
@@ -175,7 +176,7 @@ def decide(inputs: SlotInputs) -> SlotDecision:
     wanted, reason = _find_wanted(inputs)
     counting = [one for one in inputs.workers if one.counts]
     slots = {}
-    if inputs.pack and _is_stuck(inputs.demand, counting):
+    if inputs.pack and inputs.is_stuck:
         reason += "; tasks wait though slots are free, so each worker has one"
     elif inputs.pack:
         left = max(1, wanted - inputs.booting)
@@ -190,15 +191,6 @@ def decide(inputs: SlotInputs) -> SlotDecision:
         slots[worker.host] = 1 + more
         left -= more
     return SlotDecision(wanted, slots, reason)
-
-
-def _is_stuck(demand: Demand, counting: Iterable[WorkerReport]) -> bool:
-    """Return whether the workers that have slots do not take the tasks that were sent.
-
-    What a worker reports is not believed here, as a task of another worker could have written it (ADR 92).
-    """
-    there = sum(one.slots or 0 for one in counting)
-    return demand.queued > 0 and demand.queued_s > STUCK_S and demand.running < there
 
 
 def find_absent_slots(
@@ -301,6 +293,35 @@ class Peak:
         ]
         self._seen = [*kept, (now, demand)]
         return max(value for _, value in self._seen)
+
+
+class Stall:
+    """Finds out that the workers which have slots do not take the tasks that were sent.
+
+    What a worker reports is not believed here, as a task of another worker could have written it (ADR 92). A queue is
+    long, and a slot free for a moment, also where `max` keeps tasks waiting: only that none begins shows something.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._is_stuck = False
+        self._moments: tuple[float, float] = (0.0, 0.0)
+
+    def add(self, now: float, demand: Demand, slots: int, *, sent_at: float, begun_at: float) -> bool:
+        """Add what is seen now, and return whether tasks are stuck, which holds until none waits for long any more.
+
+        `slots` are those of the workers that count. `sent_at` is when the first task that waits was sent, and
+        `begun_at` when the last one that runs began; the two are compared with nothing but themselves.
+        """
+        has_moved = sent_at > self._moments[0] or begun_at > self._moments[1]
+        self._moments = (max(sent_at, self._moments[0]), max(begun_at, self._moments[1]))
+        if demand.queued == 0 or (self._is_stuck and demand.queued_s <= STUCK_S):
+            self._since, self._is_stuck = None, False
+        elif self._since is None or (not self._is_stuck and (has_moved or demand.running >= slots)):
+            self._since = now
+        else:
+            self._is_stuck = self._is_stuck or now - self._since > STUCK_S
+        return self._is_stuck
 
 
 def replay(inputs: SlotInputs, **changes: Any) -> SlotDecision:  # noqa: ANN401 - values of fields of Inputs

@@ -21,6 +21,7 @@ from airfleet_provider.contract.slot_rules import (
     SlotDecision,
     SlotInputs,
     SlotRule,
+    Stall,
     Waiting,
     WorkerReport,
     count_admissible,
@@ -48,12 +49,13 @@ Row = dict[str, Any]
 
 
 class SlotLoop:
-    """Decides for each pool with a rule. It keeps only the peaks of the last minute in memory."""
+    """Decides for each pool with a rule. It keeps only the peaks of the last minute, and stalls, in memory."""
 
     def __init__(self, rules: Sequence[SlotRule], clock: Callable[[], float] = time.monotonic) -> None:
         self._rules = tuple(rules)
         self._clock = clock
         self._peaks: dict[str, Peak] = {}
+        self._stalls: defaultdict[str, Stall] = defaultdict(Stall)
         self._epoch: int | None = None
         self._pruned_at = float("-inf")
 
@@ -66,6 +68,7 @@ class SlotLoop:
         """
         if context.epoch != self._epoch:
             self._epoch, self._peaks = context.epoch, {}
+            self._stalls.clear()
         with context.read() as connection:
             rows = connection.execute(SQL["list_workers"]).fetchall()
             decided = [self._decide(rule, rows, *_read(connection, rule)) for rule in self._rules]
@@ -76,7 +79,13 @@ class SlotLoop:
             self._write(context, decided, writes, known)
 
     def _decide(
-        self, rule: SlotRule, rows: Sequence[Row], demand: Demand, fixed: int | None, limits: tuple[int, int]
+        self,
+        rule: SlotRule,
+        rows: Sequence[Row],
+        demand: Demand,
+        moments: Mapping[str, float],
+        fixed: int | None,
+        limits: tuple[int, int],
     ) -> tuple[SlotRule, SlotInputs, SlotDecision]:
         own = {row["host"]: row for row in rows if row["pool"] == rule.pool}
         workers = tuple(_read_worker(rule, own[host]) for host in rule.hosts if host in own)
@@ -86,7 +95,10 @@ class SlotLoop:
         # A process that has just become the active one does not take slots away before it has seen the demand a while.
         now, present = self._clock(), sum(one.slots or 0 for one in workers if one.counts)
         peak = self._peaks.setdefault(rule.pool, Peak(rule.calm_s, now, present)).add(now, demand.tasks)
-        inputs = SlotInputs(*limits, rule.per_host, demand, workers, peak=peak, fixed=fixed, pack=rule.pack)
+        is_stuck = rule.pack and self._stalls[rule.pool].add(now, demand, present, **moments)
+        inputs = SlotInputs(
+            *limits, rule.per_host, demand, workers, peak=peak, fixed=fixed, pack=rule.pack, is_stuck=is_stuck
+        )
         return rule, inputs, decide(inputs)
 
     def _write(
@@ -139,8 +151,10 @@ def _rank(rule: SlotRule, own: Mapping[str, Row], counting: Collection[str]) -> 
     return rank_hosts({host: own[host]["rank"] if host in own else None for host in rule.hosts}, counting)
 
 
-def _read(connection: Connection[Row], rule: SlotRule) -> tuple[Demand, int | None, tuple[int, int]]:
-    """Return the demand of a pool, the slots that a person has set, and the limits at this moment."""
+def _read(
+    connection: Connection[Row], rule: SlotRule
+) -> tuple[Demand, Mapping[str, float], int | None, tuple[int, int]]:
+    """Return the demand of a pool, the moments for `Stall`, the slots that a person has set, and the present limits."""
     queues = {"queues": list(rule.queues)}
     active = connection.execute(SQL["count_active"], queues).fetchall()
     rows = connection.execute(SQL["list_waiting"], queues).fetchall()
@@ -153,7 +167,9 @@ def _read(connection: Connection[Row], rule: SlotRule) -> tuple[Demand, int | No
         admissible,
         max((row["queued_s"] for row in active), default=0.0),
     )
-    return demand, overrides.get(rule.pool), rule.find_limits(moment["now"])
+    sent = min((row["sent_at"] for row in active if row["queued"]), default=0.0)
+    moments = {"sent_at": sent, "begun_at": max((row["begun_at"] for row in active), default=0.0)}
+    return demand, moments, overrides.get(rule.pool), rule.find_limits(moment["now"])
 
 
 def _count_admissible(connection: Connection[Row], rows: Sequence[Row]) -> int:

@@ -2,7 +2,9 @@
 
 -- name: count_active
 SELECT queue, count(*) FILTER (WHERE state <> 'queued') AS running, count(*) FILTER (WHERE state = 'queued') AS queued,
-    coalesce(extract(epoch FROM clock_timestamp() - min(queued_dttm) FILTER (WHERE state = 'queued')), 0)::float8 AS queued_s
+    coalesce(extract(epoch FROM clock_timestamp() - min(queued_dttm) FILTER (WHERE state = 'queued')), 0)::float8 AS queued_s,
+    coalesce(extract(epoch FROM min(queued_dttm) FILTER (WHERE state = 'queued')), 0)::float8 AS sent_at,
+    coalesce(extract(epoch FROM max(start_date) FILTER (WHERE state = 'running')), 0)::float8 AS begun_at
 FROM task_instance WHERE state IN ('queued', 'running', 'restarting') AND queue = ANY(%(queues)s) GROUP BY queue
 
 -- name: list_waiting

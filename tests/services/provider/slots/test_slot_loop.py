@@ -306,7 +306,12 @@ def test_tasks_that_wait_though_slots_are_free_are_offered_to_all_workers(platfo
     platform.server.query("UPDATE task_instance SET queued_dttm = now() - interval '5 s'")
     assert platform.turn() == {"a": 5, "b": 0}
     platform.server.query("UPDATE task_instance SET queued_dttm = now() - interval '10 min'")
-    assert platform.turn() == {"a": 4, "b": 1}
+    assert platform.turn() == {"a": 5, "b": 0}
+    platform.add(1, "running")
+    for _ in range(3):
+        platform.server.query("UPDATE task_instance SET start_date = clock_timestamp() WHERE state = 'running'")
+        assert platform.turn(20) == {"a": 6, "b": 0}, "tasks begin"
+    assert platform.turn(31) == {"a": 5, "b": 1}
 
 
 def test_a_process_that_lost_the_lease_changes_nothing(platform: Platform, server: servers.Server) -> None:

@@ -19,6 +19,7 @@ from airfleet_provider.contract.slot_rules import (
     Peak,
     SlotInputs,
     SlotRule,
+    Stall,
     Waiting,
     WorkerReport,
     count_admissible,
@@ -123,13 +124,43 @@ def test_packed_tasks_go_to_the_first_hosts_and_the_others_have_no_slot() -> Non
 
 def test_tasks_that_no_worker_takes_though_slots_are_free_are_offered_to_all() -> None:
     workers = tuple(WorkerReport(host, slots, 8, True, 0.5, rank) for host, slots, rank in (("a", 8, 0), ("b", 0, 1)))
-    waits = SlotInputs(1, 16, 8, Demand(running=0, queued=3, queued_s=31.0), workers, pack=True)
+    waits = SlotInputs(1, 16, 8, Demand(running=0, queued=3, queued_s=31.0), workers, pack=True, is_stuck=True)
     found = decide(waits)
     assert found.slots == {"a": 2, "b": 1}, "whatever the first one reports, it may be dead"
     assert "tasks wait though slots are free" in found.reason
-    assert decide(replace(waits, demand=Demand(running=0, queued=3, queued_s=5.0))).slots == {"a": 3, "b": 0}
-    busy = replace(waits, most=8, demand=Demand(running=8, queued=300, queued_s=500.0))
-    assert decide(busy).slots == {"a": 8, "b": 0}, "a long queue alone shows nothing"
+    assert decide(replace(waits, is_stuck=False)).slots == {"a": 3, "b": 0}
+    assert decide(replace(waits, pack=False)).reason == "3 tasks need a slot"
+
+
+def test_tasks_are_stuck_when_slots_are_free_and_none_begins_until_none_waits_for_long() -> None:
+    stall = Stall()
+
+    def look(now: float, waited_s: float, running: int = 0) -> bool:
+        demand = Demand(running, 3 if waited_s else 0, queued_s=waited_s)
+        return stall.add(now, demand, 8, sent_at=1000.0 + now - waited_s, begun_at=500.0)
+
+    assert [look(now, now + 1.0) for now in (0.0, 20.0, 30.0, 31.0)] == [False, False, False, True]
+    assert look(60.0, 40.0), "some were taken, as each worker has a slot now"
+    assert not look(90.0, 20.0)
+    assert not look(121.0, 0.0)
+    assert not look(122.0, 500.0, running=8)
+    assert not look(160.0, 538.0, running=8), "no slot is free"
+    assert not look(161.0, 539.0, running=7), "one is free for a moment"
+
+
+@pytest.mark.parametrize("ran_s", [0.3, 2.0, 20.0, 100.0])
+def test_max_holds_however_long_a_queue_is_and_though_each_task_leaves_its_slot_free_for_a_moment(ran_s: float) -> None:
+    stall, dice, begun_at, taken = Stall(), random.Random(1), 0.0, 0
+    for now in range(600):
+        is_free = dice.random() < 0.5 / (0.5 + ran_s)
+        if now - begun_at > ran_s:
+            begun_at, taken = float(now), taken + 1
+        demand = Demand(0 if is_free else 1, 5000 - taken, queued_s=100.0 + now)
+        moments = {"sent_at": 100.0 + taken / 1000, "begun_at": 0.0 if is_free else begun_at}
+        workers = tuple(WorkerReport(f"w{one}", int(not one), 0, True, 0.5, rank=one) for one in range(6))
+        is_stuck = stall.add(float(now), demand, 1, **moments)
+        found = decide(SlotInputs(1, 1, 8, demand, workers, pack=True, is_stuck=is_stuck))
+        assert sum(found.slots.values()) == 1, now
 
 
 def test_ranks_change_only_for_hosts_that_are_new_or_away() -> None:
