@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NoReturn, Self
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 5.0
 # After a report that failed, the next one comes so much later.
 RETRY_S = 2.0
+# A worker whose state is older takes no messages: its main thread waits for a connection to the broker, for example.
+BLOCKED_S = 10.0
 # A worker without slots has all of them when no web host has answered for so long.
 GIVEN_UP_S = STALE_S
 
@@ -98,6 +100,8 @@ class SlotReports:
         self._answered_at = monotonic()
         self._sleep = sleep
         self._is_failing = False
+        self._seen: SlotReport | None = None
+        self._seen_at = 0.0
         # What the clock of the web hosts is ahead of this one's.
         self._ahead_s = 0.0
 
@@ -120,7 +124,7 @@ class SlotReports:
         if self.report is None:
             return 0.1
         try:
-            slots, rank, again_s = self._ask(self.report)
+            slots, rank, again_s = self._ask(self._judge(self.report))
         except Exception as error:  # whatever a web host answers, the thread lives on
             self.has_asked = True
             if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND:
@@ -140,6 +144,13 @@ class SlotReports:
         self.slots, self.rank = slots, rank
         self.has_asked = True
         return again_s
+
+    def _judge(self, report: SlotReport) -> SlotReport:
+        """Return the report, or one of a worker that takes nothing if the main thread has made no other for long."""
+        if report is not self._seen:
+            self._seen, self._seen_at = report, self._monotonic()
+        is_blocked = self._monotonic() - self._seen_at > BLOCKED_S
+        return replace(report, takes=False) if is_blocked else report
 
     def _ask(self, report: SlotReport) -> tuple[int, int | None, float]:
         query = f"held={report.held}&in_force={report.in_force}&takes={int(report.takes)}"

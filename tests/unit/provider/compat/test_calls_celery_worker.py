@@ -59,3 +59,15 @@ def test_a_limit_before_the_loop_takes_no_message_that_nobody_would_handle() -> 
     assert (channel.credits, len(taken)) == ({"a": 1, "b": 1}, 2)
     celery_worker.grant(consumer, {"a": 3, "b": 3})
     assert channel.credits == {"a": 3, "b": 3}
+
+
+def test_a_priority_that_changed_while_the_broker_was_away_is_that_of_the_first_consumers_after_it() -> None:
+    channel = Channel()
+    channel.connect()
+    queues = {name: Queue(name) for name in ("a", "b")}
+    tasks = Consumer(channel, list(queues.values()), auto_declare=False)
+    consumer = SimpleNamespace(task_consumer=tasks, app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)))
+    celery_worker.prioritise(consumer, queues, -3)
+    tasks.on_message = MagicMock()
+    tasks.consume()
+    assert [call.kwargs["arguments"] for call in channel.basic_consume.call_args_list] == [{"x-priority": -3}] * 2

@@ -174,6 +174,19 @@ def test_a_worker_without_slots_has_all_of_them_when_nobody_has_answered_for_lon
             assert (reports.slots, reports.rank) == (slots, 4), "the workers that had the others may be away as well"
 
 
+def test_a_worker_whose_main_thread_waits_for_the_broker_reports_that_it_takes_nothing() -> None:
+    now, good = [0.0], (200, {"slots": 8, "rank": 0, "again_s": 1.0})
+    with web_host(*[good] * 4) as (url, seen):
+        reports = SlotReports(url, "k", monotonic=lambda: now[0], clock=lambda: 1000.0)
+        reports.report = SlotReport(2, 8, takes=True)
+        for moment in (0.0, 9.0, 11.0):
+            now[0] = moment
+            reports.turn()
+        reports.report = SlotReport(2, 8, takes=True)
+        reports.turn()
+    assert ["takes=1" in one for one in seen] == [True, True, False, True]
+
+
 def test_a_worker_consumes_nothing_without_slots_and_anew_when_its_rank_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

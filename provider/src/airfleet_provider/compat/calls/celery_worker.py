@@ -40,8 +40,11 @@ def prioritise(consumer: Any, queues: Iterable[str], priority: int) -> None:  # 
 
     RabbitMQ gives a message to the consumers with the highest priority that have credit left, in turn.
     """
-    for queue in queues:
-        consumer.app.amqp.queues[queue].consumer_arguments = {"x-priority": priority}
+    names, known = frozenset(queues), consumer.app.amqp.queues
+    # Right after a connect, Celery consumes by copies that it has made already.
+    for queue in [*(known[name] for name in names), *consumer.task_consumer.queues]:
+        if queue.name in names:
+            queue.consumer_arguments = {"x-priority": priority}
 
 
 def grant(consumer: Any, each: Mapping[str, int]) -> None:  # noqa: ANN401
