@@ -15,6 +15,7 @@ from typing import Any
 from celery.exceptions import ImproperlyConfigured
 from celery.worker.consumer import Consumer as CeleryConsumer
 
+from airfleet_provider.compat.calls import celery_worker
 from airfleet_provider.contract.result_schema import REFUSED
 from airfleet_provider.executors.celery_config import read_link
 from airfleet_provider.executors.message_signing import UnsignedMessageError, Verifier
@@ -39,6 +40,11 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         self.refused = 0
         self.verifier = make_verifier()
         super().__init__(*args, worker_options={**(worker_options or {}), **SILENT}, **kwargs)
+
+    def on_close(self) -> None:
+        """Drop what was not begun; Celery calls this when the connection to the broker is lost."""
+        super().on_close()
+        celery_worker.remember_busy(self)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:  # noqa: ANN401
         """Return the function that Celery calls with each message."""

@@ -65,6 +65,20 @@ def grant(consumer: Any, each: Mapping[str, int]) -> None:  # noqa: ANN401
         tasks.consume()
 
 
+def remember_busy(consumer: Any) -> None:  # noqa: ANN401
+    """Let the pool give messages to idle processes only, after the worker lost its broker.
+
+    Celery forgets then which processes of its pool are busy (`AsynPool.flush`), and gives them the next messages too.
+    Each would wait for the end of a task that may take hours, beside processes that are idle.
+    """
+    pool: Any = getattr(consumer.pool, "_pool", None)
+    if not hasattr(pool, "_busy_workers"):
+        return  # the pool has no processes
+    for job in tuple(pool._cache.values()):
+        if job._write_to is not None and job._write_to.inqW_fd in pool._all_inqueues:
+            pool._busy_workers.add(job._write_to.inqW_fd)
+
+
 def _is_consuming(consumer: Any) -> bool:  # noqa: ANN401
     """Return whether Celery's loop has begun, which then consumes what is there.
 
