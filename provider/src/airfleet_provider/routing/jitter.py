@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import lru_cache
 from itertools import islice, pairwise
 from typing import Any, Self
 
@@ -82,6 +83,8 @@ def delay(timetable: Timetable, dag_id: str, rules: Iterable[JitterRule]) -> Tim
     return kind.deserialize({**timetable.serialize(), "jitter_s": jitter_s}) if jitter_s else timetable
 
 
+# Timetables with the same cron and time zone are equal, and many Dags have the same.
+@lru_cache(maxsize=256)
 def find_gap(timetable: Timetable) -> float | None:
     """Return the least seconds between two moments of a cron; None if it has fewer than two."""
 
