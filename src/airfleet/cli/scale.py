@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # The functions import what they need, as `--help` needs none of it.
 # ruff: noqa: PLC0415
 
+NO_POOL = "no pool scales: give one `scale: {}` under `pools` in fleet.yaml, where Celery runs the tasks"
+
 
 @click.group("scale", short_help="Why a pool has the slots that it has; what others would have cost.")
 def command() -> None:
@@ -59,9 +61,7 @@ def explain_command(pool: str | None, project: Path, state: Path | None, last: i
         click.echo(json.dumps(_to_json(pools, decisions), indent=2, default=str))
         return
     if not pools:
-        click.echo(
-            "no pool scales: give one `scale: {}` under `pools` in fleet.yaml, where Celery runs the tasks", err=True
-        )
+        click.echo(NO_POOL, err=True)
     for one in pools:
         _show_pool(one)
     for past in decisions:
@@ -130,6 +130,8 @@ def hosts_command(pool: str | None, project: Path, state: Path | None, days: flo
     if as_json:
         click.echo(json.dumps([asdict(one) for one in needs], indent=2))
         return
+    if not needs:
+        click.echo(NO_POOL, err=True)
     for one in needs:
         click.echo(f"{one.pool}: {one.needed} of {one.hosts} hosts needed, {one.most_needed} at most in {days:g} days")
         for host in one.empty:
