@@ -296,7 +296,7 @@ class Peak:
 
 
 class Stall:
-    """Finds out that the workers which have slots do not take the tasks that were sent.
+    """Finds out that the workers which have slots do not take the tasks that were sent to a queue.
 
     What a worker reports is not believed here, as a task of another worker could have written it (ADR 92). A queue is
     long, and a slot free for a moment, also where `max` keeps tasks waiting: only that none begins shows something.
@@ -307,17 +307,18 @@ class Stall:
         self._is_stuck = False
         self._moments: tuple[float, float] = (0.0, 0.0)
 
-    def add(self, now: float, demand: Demand, slots: int, *, sent_at: float, begun_at: float) -> bool:
+    def add(self, now: float, *, waits_s: float | None, has_free: bool, sent_at: float, begun_at: float) -> bool:
         """Add what is seen now, and return whether tasks are stuck, which holds until none waits for long any more.
 
-        `slots` are those of the workers that count. `sent_at` is when the first task that waits was sent, and
-        `begun_at` when the last one that runs began; the two are compared with nothing but themselves.
+        The first task that waits was sent `waits_s` ago, at `sent_at`, None if none waits. `has_free` is whether the
+        pool has more slots than tasks that run. `begun_at` is when the last task that runs began. Moments are compared
+        with nothing but those of before, as the clocks of hosts differ.
         """
         has_moved = sent_at > self._moments[0] or begun_at > self._moments[1]
         self._moments = (max(sent_at, self._moments[0]), max(begun_at, self._moments[1]))
-        if demand.queued == 0 or (self._is_stuck and demand.queued_s <= STUCK_S):
+        if waits_s is None or (self._is_stuck and waits_s <= STUCK_S):
             self._since, self._is_stuck = None, False
-        elif self._since is None or (not self._is_stuck and (has_moved or demand.running >= slots)):
+        elif self._since is None or (not self._is_stuck and (has_moved or not has_free)):
             self._since = now
         else:
             self._is_stuck = self._is_stuck or now - self._since > STUCK_S

@@ -55,7 +55,7 @@ class SlotLoop:
         self._rules = tuple(rules)
         self._clock = clock
         self._peaks: dict[str, Peak] = {}
-        self._stalls: defaultdict[str, Stall] = defaultdict(Stall)
+        self._stalls: defaultdict[tuple[str, str], Stall] = defaultdict(Stall)
         self._epoch: int | None = None
         self._pruned_at = float("-inf")
 
@@ -83,7 +83,7 @@ class SlotLoop:
         rule: SlotRule,
         rows: Sequence[Row],
         demand: Demand,
-        moments: Mapping[str, float],
+        active: Sequence[Row],
         fixed: int | None,
         limits: tuple[int, int],
     ) -> tuple[SlotRule, SlotInputs, SlotDecision]:
@@ -95,11 +95,25 @@ class SlotLoop:
         # A process that has just become the active one does not take slots away before it has seen the demand a while.
         now, present = self._clock(), sum(one.slots or 0 for one in workers if one.counts)
         peak = self._peaks.setdefault(rule.pool, Peak(rule.calm_s, now, present)).add(now, demand.tasks)
-        is_stuck = rule.pack and self._stalls[rule.pool].add(now, demand, present, **moments)
+        is_stuck = rule.pack and self._is_stuck(rule, now, active, has_free=demand.running < present)
         inputs = SlotInputs(
             *limits, rule.per_host, demand, workers, peak=peak, fixed=fixed, pack=rule.pack, is_stuck=is_stuck
         )
         return rule, inputs, decide(inputs)
+
+    def _is_stuck(self, rule: SlotRule, now: float, active: Sequence[Row], *, has_free: bool) -> bool:
+        """Return whether tasks of some queue are stuck, as when the packed worker does not serve a new queue yet."""
+        rows, found = {row["queue"]: row for row in active}, False
+        for queue in rule.queues:
+            row = rows.get(queue, {"queued": 0, "queued_s": 0.0, "sent_at": 0.0, "begun_at": 0.0})
+            found |= self._stalls[rule.pool, queue].add(
+                now,
+                waits_s=row["queued_s"] if row["queued"] else None,
+                has_free=has_free,
+                sent_at=row["sent_at"],
+                begun_at=row["begun_at"],
+            )
+        return found
 
     def _write(
         self,
@@ -151,10 +165,8 @@ def _rank(rule: SlotRule, own: Mapping[str, Row], counting: Collection[str]) -> 
     return rank_hosts({host: own[host]["rank"] if host in own else None for host in rule.hosts}, counting)
 
 
-def _read(
-    connection: Connection[Row], rule: SlotRule
-) -> tuple[Demand, Mapping[str, float], int | None, tuple[int, int]]:
-    """Return the demand of a pool, the moments for `Stall`, the slots that a person has set, and the present limits."""
+def _read(connection: Connection[Row], rule: SlotRule) -> tuple[Demand, Sequence[Row], int | None, tuple[int, int]]:
+    """Return the demand of a pool, its queues with tasks, the slots that a person has set, and the present limits."""
     queues = {"queues": list(rule.queues)}
     active = connection.execute(SQL["count_active"], queues).fetchall()
     rows = connection.execute(SQL["list_waiting"], queues).fetchall()
@@ -167,9 +179,7 @@ def _read(
         admissible,
         max((row["queued_s"] for row in active), default=0.0),
     )
-    sent = min((row["sent_at"] for row in active if row["queued"]), default=0.0)
-    moments = {"sent_at": sent, "begun_at": max((row["begun_at"] for row in active), default=0.0)}
-    return demand, moments, overrides.get(rule.pool), rule.find_limits(moment["now"])
+    return demand, active, overrides.get(rule.pool), rule.find_limits(moment["now"])
 
 
 def _count_admissible(connection: Connection[Row], rows: Sequence[Row]) -> int:

@@ -314,6 +314,19 @@ def test_tasks_that_wait_though_slots_are_free_are_offered_to_all_workers(platfo
     assert platform.turn(31) == {"a": 5, "b": 1}
 
 
+def test_a_queue_that_the_packed_worker_does_not_serve_is_offered_to_all_though_tasks_of_another_begin(
+    platform: Platform,
+) -> None:
+    platform.loop = SlotLoop((replace(RULE, queues=("new", "cpu"), pack=True),), clock=lambda: platform.now)
+    platform.add(1, "queued")
+    platform.server.query("UPDATE task_instance SET queue = 'new', queued_dttm = now() - interval '10 min'")
+    platform.add(1, "running")
+    for _ in range(4):
+        platform.server.query("UPDATE task_instance SET start_date = clock_timestamp() WHERE queue = 'cpu'")
+        found = platform.turn(20)
+    assert found == {"a": 1, "b": 1}
+
+
 def test_a_process_that_lost_the_lease_changes_nothing(platform: Platform, server: servers.Server) -> None:
     platform.add(500)
     server.query("UPDATE airfleet.lease SET epoch = epoch + 1, holder = 'other:2' WHERE name = 'agents'")

@@ -136,8 +136,8 @@ def test_tasks_are_stuck_when_slots_are_free_and_none_begins_until_none_waits_fo
     stall = Stall()
 
     def look(now: float, waited_s: float, running: int = 0) -> bool:
-        demand = Demand(running, 3 if waited_s else 0, queued_s=waited_s)
-        return stall.add(now, demand, 8, sent_at=1000.0 + now - waited_s, begun_at=500.0)
+        sent_at = 1000.0 + now - waited_s
+        return stall.add(now, waits_s=waited_s or None, has_free=running < 8, sent_at=sent_at, begun_at=500.0)
 
     assert [look(now, now + 1.0) for now in (0.0, 20.0, 30.0, 31.0)] == [False, False, False, True]
     assert look(60.0, 40.0), "some were taken, as each worker has a slot now"
@@ -158,7 +158,7 @@ def test_max_holds_however_long_a_queue_is_and_though_each_task_leaves_its_slot_
         demand = Demand(0 if is_free else 1, 5000 - taken, queued_s=100.0 + now)
         moments = {"sent_at": 100.0 + taken / 1000, "begun_at": 0.0 if is_free else begun_at}
         workers = tuple(WorkerReport(f"w{one}", int(not one), 0, True, 0.5, rank=one) for one in range(6))
-        is_stuck = stall.add(float(now), demand, 1, **moments)
+        is_stuck = stall.add(float(now), waits_s=demand.queued_s, has_free=is_free, **moments)
         found = decide(SlotInputs(1, 1, 8, demand, workers, pack=True, is_stuck=is_stuck))
         assert sum(found.slots.values()) == 1, now
 
