@@ -39,6 +39,8 @@ def start_keeper(**_: object) -> None:
         if not task_group.prepare(weighs_cpu=weighs_cpu):
             log.warning("systemd has delegated no cgroup with a memory controller: tasks get no cgroups of their own")
     guard = Guard.start(ZygoteLimits())
+    # Processes of Celery's pool, and their cold tasks. Many are forked when the worker has tokens already.
+    oom_priority.offer_forks(oom_priority.SUPERVISOR)
     os.environ[CHANNEL_VARIABLE] = str(guard.channel)
     # After the fork of the guard, which does not need these modules, and before the forks of Celery's processes, which
     # share their memory.
@@ -70,9 +72,3 @@ def notice_a_dead_broker(sender: Any, **_: object) -> None:  # noqa: ANN401 - a 
 def keep_connections(**_: object) -> None:
     """Let each process of Celery's pool keep one connection for its results."""
     keep_result_connections(current_app)
-
-
-@worker_process_init.connect  # type: ignore[untyped-decorator]
-def go_before_the_worker(**_: object) -> None:
-    """If memory runs out, let the kernel kill processes of Celery's pool, and their cold tasks, before the worker."""
-    oom_priority.offer(oom_priority.SUPERVISOR)

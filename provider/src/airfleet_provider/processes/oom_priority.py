@@ -1,11 +1,12 @@
 """Which process the kernel kills first if memory runs out: a task, then its zygote, then its supervisor.
 
 By default the kernel kills the largest process. If a task forks without end, that may be the worker, whose tasks all
-end with it. Children inherit the score. Every process may raise its own score, but only root may lower it.
+end with it. Children inherit the score. Every process may raise its own score, and lower it again to what root gave it.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,3 +24,31 @@ def offer(score: int) -> None:
             # The file of a process that has hidden its memory belongs to root.
             with lifecycle.own_files_of_proc():
                 SCORE.write_text(str(score))
+
+
+def offer_forks(score: int) -> None:
+    """Let the kernel kill what this process forks from now on before processes with a lower score, and not itself.
+
+    This process has the score for the moment of each fork, and its child keeps it. A child that raised its own score
+    would have to show its memory for a moment, and with it all that it has inherited (ADR 94). Call it once, before
+    this process has what it hides.
+    """
+    try:
+        own = int(SCORE.read_text())
+        with lifecycle.own_files_of_proc():
+            file = os.open(SCORE, os.O_WRONLY | os.O_CLOEXEC)
+    except (OSError, ValueError):  # as above
+        return
+    holder, lent = os.getpid(), max(own, score)
+
+    def write(value: int) -> None:
+        # Children have these functions too, and the number of the file may be that of another one there.
+        if os.getpid() == holder:
+            with suppress(OSError):
+                os.write(file, str(value).encode())
+
+    os.register_at_fork(
+        before=lambda: write(lent),
+        after_in_parent=lambda: write(own),
+        after_in_child=lambda: os.close(file) if os.getppid() == holder else None,
+    )

@@ -75,6 +75,42 @@ def test_the_memory_of_a_process_and_of_its_later_children_is_hidden_from_others
     assert attack(fork_and_wait) == "refused", "raising the score has shown the memory for good"
 
 
+def test_a_fork_has_its_score_without_showing_what_it_has_inherited() -> None:
+    """A child that raised its score itself would show its memory, and that of its parent, for that moment."""
+
+    def read_score() -> int:
+        return int(oom_priority.SCORE.read_text())
+
+    def fork_twice() -> str:
+        lifecycle.hide_memory()
+        own = read_score()
+        oom_priority.offer_forks(own + 7)
+        said = []
+        for _ in range(2):
+            ours, theirs = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                # The number of the parent's file is that of another one here.
+                with Path(os.devnull).open("w") as other:
+                    grandchild = os.fork()
+                    if grandchild == 0:
+                        os._exit(0)
+                    os.waitpid(grandchild, 0)
+                    other.write("x")
+                shown = lifecycle._prctl(lifecycle.PR_GET_DUMPABLE)
+                os.write(theirs, f"{read_score() - own} {shown}".encode())
+                os._exit(0)
+            os.waitpid(pid, 0)
+            os.close(theirs)
+            with os.fdopen(ours) as child:
+                said.append(child.read())
+            said.append(str(read_score() - own))
+        return f"{' '.join(said)} {lifecycle._prctl(lifecycle.PR_GET_DUMPABLE)}"
+
+    # In the child and whether it shows its memory, in the parent afterwards; the same again; the parent's memory.
+    assert ask_child(fork_twice) == "7 0 0 7 0 0 0"
+
+
 def test_a_process_with_hidden_memory_can_still_offer_itself_to_the_kernel() -> None:
     def offer() -> str:
         lifecycle.hide_memory()
