@@ -2,6 +2,7 @@
 # Prepares a machine, or the root file system that it runs in, for a fleet. `airfleet image` wrote the folder around it.
 # It needs root, and starts and enables nothing. Run it again after an interruption at any line.
 set -eu
+umask 022
 cd "$(dirname "$0")"
 [ "$(id -u)" = 0 ] || { echo "prepare.sh: it takes root" >&2; exit 1; }
 policy=/usr/sbin/policy-rc.d

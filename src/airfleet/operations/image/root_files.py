@@ -136,6 +136,8 @@ def _make_base(system: System, root: Path, base: RootBase) -> None:
         _run("cp", "-a", "--reflink=auto", str(base.given), str(root))
     else:
         root.mkdir()
+        # It is `/` of every machine, and the archive may not say its mode.
+        root.chmod(0o755)
         # By itself, tar leaves out the capabilities of programs.
         _run("tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", str(root), "-xaf", str(base.given))
 

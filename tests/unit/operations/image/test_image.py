@@ -218,6 +218,18 @@ def test_a_base_says_which_system_it_has(tmp_path: Path) -> None:
         find_system(("rocky", "9.4"), "it")
 
 
+def test_every_user_of_a_machine_reaches_its_root_folder_whatever_mask_the_build_had(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    with tarfile.open(tmp_path / "base.tar", "w") as tar:
+        tar.add(tmp_path / "etc", "etc")
+    former = os.umask(0o077)
+    try:
+        root_files._make_base(DEBIAN, tmp_path / "root", RootBase(tmp_path / "base.tar"))
+    finally:
+        os.umask(former)
+    assert (tmp_path / "root").stat().st_mode & 0o777 == 0o755
+
+
 def test_the_packages_of_a_base_are_those_that_are_installed(tmp_path: Path) -> None:
     status = tmp_path / "var" / "lib" / "dpkg" / "status"
     status.parent.mkdir(parents=True)
