@@ -78,7 +78,9 @@ def build_command(
 @output_option
 @groups_option
 @click.option("--system", "named", help='The system of the base, such as "debian 12".  [default: that of this machine]')
-@click.option("--arch", default=platform.machine(), show_default=True, help="The architecture of the base.")
+@click.option(
+    "--arch", default=platform.machine(), show_default=True, help="The architecture of the base: x86_64 or aarch64."
+)
 def recipe_command(
     project: Path, state: Path | None, output: Path, groups: tuple[str, ...], named: str | None, arch: str
 ) -> None:
@@ -88,20 +90,23 @@ def recipe_command(
 
     \b
     Example:
-      airfleet image recipe --output image && packer build -var base=ami-0a1b2c -var ssh_username=admin image
+      airfleet image recipe --output image && packer init image
+      packer build -var base=ami-0a1b2c -var ssh_username=admin image
     """
     from airfleet.operations.image import recipe  # noqa: PLC0415 - `--help` needs none of it
-    from airfleet.operations.image.contents import find_system  # noqa: PLC0415
+    from airfleet.operations.image.contents import check_arch, find_system  # noqa: PLC0415
     from airfleet.operations.image.root_files import RootBase, read_base  # noqa: PLC0415
     from airfleet.runners.fleet.packaging import airflow_archive  # noqa: PLC0415
     from airfleet.workspace.project import find_project, read_fleet  # noqa: PLC0415
 
     if output.exists():
         raise UsageError("it exists already", where=str(output), hint="name a new folder")
-    identity, _, version = (named or "").partition(" ")
-    system = find_system(
-        (identity, version) if named else read_base(RootBase()), "--system" if named else "this machine"
-    )
+    check_arch(arch)
+    if named is None:
+        system = find_system(read_base(RootBase()), "this machine")
+    else:
+        identity, _, version = named.partition(" ")
+        system = find_system((identity, version), "--system")
     contents = _read(project, state, groups, system, arch)
     machines = read_fleet(find_project(project)).machines
     recipe.write_recipe(contents, machines, output, say, cache=airflow_archive.find_cache())

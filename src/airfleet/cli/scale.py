@@ -53,7 +53,7 @@ def explain_command(pool: str | None, project: Path, state: Path | None, last: i
     from airfleet.operations.slots import open_slots
 
     with open_slots(project, state) as slots:
-        if pool:
+        if pool is not None:
             slots.find_rule(pool)
         pools = [one for one in slots.list_pools() if pool in (None, one.rule.pool)]
         decisions = slots.list_decisions(pool, limit=last)
@@ -126,7 +126,7 @@ def hosts_command(pool: str | None, project: Path, state: Path | None, days: flo
     from airfleet.operations.slots import open_slots
 
     with open_slots(project, state) as slots:
-        needs = [slots.find_need(name, days=days) for name in ([pool] if pool else slots.rules)]
+        needs = [slots.find_need(name, days=days) for name in (slots.rules if pool is None else [pool])]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in needs], indent=2))
         return
@@ -212,7 +212,7 @@ def _read_duration(option: str, text: str | None) -> float | None:
     from airfleet.spec.sections.slas import seconds_of
 
     try:
-        return float(seconds_of(text)) if text else None
+        return None if text is None else float(seconds_of(text))
     except ValueError:
         raise UsageError(f"{option} {text!r} is no duration", hint=f"such as {option} 90s or 5m") from None
 

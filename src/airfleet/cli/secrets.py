@@ -80,6 +80,8 @@ def rotate_command(project: Path, state: Path | None, all_: bool, names: tuple[s
     folder, fleet = find_state(project, state), read_fleet(project)
     now, pools = time.time(), [pool.name for pool in fleet.pools]
     wanted = names or [one.name for one in secret_files.list_secrets(folder, now, pools=pools) if not one.is_of_user]
+    if not wanted:
+        raise UsageError("there are no secrets yet", where=str(folder.secrets), hint="airfleet apply, or airfleet up")
     due = secret_files.request(folder, wanted, now=now, pools=pools)
     then = "airfleet apply" if fleet.hosts else "airfleet down, then airfleet up"
     for name in due:

@@ -47,7 +47,8 @@ class PoolSlots:
 class HostNeed:
     """How many of a pool's hosts the last decision needs, and the most that one of the last days needed.
 
-    `empty` are the hosts that have neither tasks nor slots, in the order in which they would get tasks.
+    `empty` are the hosts that have neither tasks nor slots in any of their pools, in the order in which they would get
+    tasks.
     """
 
     pool: str
@@ -68,6 +69,8 @@ class Slots:
         self._connection = connection
         self.jitter = fleet.jitter
         self.rules = {rule.pool: rule for rule in slot_components.list_rules(fleet)}
+        # Their workers in pools that do not scale always have slots.
+        self._never_empty = {one.name for one in fleet.with_role("worker") if not self.rules.keys() >= {*one.pools}}
 
     def list_pools(self) -> tuple[PoolSlots, ...]:
         """Return the pools that scale."""
@@ -130,11 +133,11 @@ class Slots:
         values = {"pool": pool, "seconds": days * 86_400.0}
         [most] = self._connection.execute(SQL["find_most_wanted"], values).fetchall()
         last = self.list_decisions(pool, limit=1)
-        workers = next(one.workers for one in self.list_pools() if one.rule.pool == pool)
+        pools = self.list_pools()
+        # A host may serve several pools, and whoever switches it off takes it from all of them.
+        used = self._never_empty | {row["host"] for one in pools for row in one.workers if not _is_empty(row)}
         empty = tuple(
-            row["host"]
-            for row in workers
-            if row["slots"] == 0 and row["held"] == 0 and row["age_s"] is not None and row["age_s"] < SILENT_S
+            row["host"] for one in pools if one.rule.pool == pool for row in one.workers if row["host"] not in used
         )
 
         def count(wanted: int) -> int:
@@ -165,3 +168,8 @@ def open_slots(project: Path, state: Path | None) -> Iterator[Slots]:
     fleet = read_fleet(project)
     with metadata_database.connect(fleet, project, state, what="slots that scale") as connection:
         yield Slots(connection, fleet)
+
+
+def _is_empty(worker: Mapping[str, Any]) -> bool:
+    """Return whether a worker said a moment ago that it has neither tasks nor slots."""
+    return worker["slots"] == worker["held"] == 0 and worker["age_s"] is not None and worker["age_s"] < SILENT_S

@@ -48,3 +48,20 @@ def test_usage_without_an_attempt_says_whether_the_choice_left_none(
 def test_what_only_a_dag_needs_is_refused_without_one(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = invoke("migrate", "rehearse", *words, "--project", str(tmp_path))
     assert f"{words[0]} without a Dag" in str(done.exception)
+
+
+@pytest.mark.parametrize("option", ["--calm", "--jitter"])
+@pytest.mark.parametrize("value", ["", "10", "-5m"])
+def test_a_duration_that_is_none_is_refused(tmp_path: Path, option: str, value: str) -> None:
+    done = invoke("scale", "simulate", "cpu", option, value, "--project", str(tmp_path))
+    assert f"{option} {value!r} is no duration" in str(done.exception)
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_where_no_pool_scales_a_list_of_hosts_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("airfleet.operations.slots.open_slots", lambda *_: nullcontext(SimpleNamespace(rules={})))
+    done = invoke("scale", "hosts", *words, "--project", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (0, "[]\n" if words else "")
+    assert words or "no pool scales" in done.stderr

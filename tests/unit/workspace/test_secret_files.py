@@ -59,6 +59,13 @@ def test_secrets_have_an_age_and_no_value(folder: StateFolder) -> None:
     assert "jwt_secret" in done.output
 
 
+def test_where_no_secrets_are_none_were_requested(folder: StateFolder) -> None:
+    words = ("secrets", "rotate", "--project", str(folder.root.parent), "--state", str(folder.root / "new"), "--all")
+    done = invoke(*words)
+    assert isinstance(done.exception, UsageError)
+    assert "no secrets yet" in str(done.exception)
+
+
 def test_a_new_value_is_made_beside_the_former_one_which_the_ledger_keeps(folder: StateFolder) -> None:
     assert "jwt_secret" in rotate(folder, "jwt_secret")
     assert find_states(folder)["jwt_secret"] == secret_files.DUE

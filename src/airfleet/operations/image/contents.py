@@ -12,7 +12,7 @@ from pathlib import Path
 import airfleet
 from airfleet.components.host_model import OPT, FleetCredentials, HostMachine, Objects, Place, System
 from airfleet.components.hosts import host_parts
-from airfleet.components.hosts.systems import SYSTEMS
+from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS
 from airfleet.components.model import OwnBroker, OwnDatabase
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.fleet.packaging import airflow_archive
@@ -229,6 +229,17 @@ def find_system(identity: tuple[str, str], where: str) -> System:
     raise AirfleetError(
         f"{' '.join(identity).strip() or 'this system'} is not supported", where=where, hint=f"use {known}"
     )
+
+
+def check_arch(arch: str) -> None:
+    """Check the name of an architecture.
+
+    Raises:
+        UsageError: No host of a fleet may have it.
+    """
+    if arch not in ARCHITECTURES:
+        hint = f"use {' or '.join(sorted(ARCHITECTURES))}, as `uname -m` says it"
+        raise UsageError(f"{arch or 'an empty name'} is no architecture of hosts", where="--arch", hint=hint)
 
 
 def find_airflow(folder: StateFolder) -> str:

@@ -298,6 +298,25 @@ def test_a_person_sees_how_many_hosts_are_needed_and_which_are_empty(platform: P
         assert slots.find_need("cpu", days=7).empty == (), "it has a task that runs longer"
 
 
+@pytest.mark.parametrize("scale", ["", ", scale: {}"])
+def test_a_host_of_two_pools_is_empty_if_it_is_so_in_both(platform: Platform, scale: str) -> None:
+    fleet = load.parse(
+        FLEET.replace("{pack: false}}}", f"{{}}}}, memory: {{queues: [memory]{scale}}}}}"),
+        file="fleet.yaml",
+        default_name="f",
+        cpus=2,
+    )
+    platform.server.query("UPDATE airfleet.worker_slots SET slots = 0, held = 0, seen_at = now()")
+    if scale:
+        add = "INSERT INTO airfleet.worker_slots (pool, host, slots, otherwise, held, takes, seen_at, decided_at)"
+        platform.server.query(
+            f"{add} SELECT 'memory', host, (host = 'b')::int, 1, 0, true, now(), now() FROM airfleet.worker_slots"  # noqa: S608
+        )
+    with psycopg.connect(platform.server.dsn, autocommit=True, row_factory=dict_row) as connection:
+        empty = Slots(connection, fleet).find_need("cpu", days=7).empty
+    assert empty == (("a",) if scale else ()), "workers of pools that do not scale always have slots"
+
+
 def test_tasks_that_wait_though_slots_are_free_are_offered_to_all_workers(platform: Platform) -> None:
     platform.pack()
     platform.turn()

@@ -247,3 +247,21 @@ def test_the_commands_are_checked_before_anything_is_built(tmp_path: Path) -> No
     assert "it exists already" in str(done.exception)
     done = invoke("image", "recipe", str(tmp_path), "--output", str(tmp_path / "out"), "--system", "rocky 9")
     assert "rocky 9 is not supported" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--arch", "arm64", "arm64 is no architecture"),
+        ("--arch", "", "an empty name is no architecture"),
+        ("--system", "", "this system is not supported"),
+    ],
+)
+def test_what_a_recipe_cannot_be_for_is_refused_in_its_own_words(
+    tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "fleet.yaml").write_text(MACHINES)
+    done = invoke("image", "recipe", str(tmp_path), "--output", str(tmp_path / "out"), option, value)
+    assert said in str(done.exception)
+    assert not (tmp_path / "out").exists()
