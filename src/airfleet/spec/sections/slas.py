@@ -13,7 +13,8 @@ from airfleet.spec.sections.section import Pattern, Section, rule, shaped
 from airfleet_provider.contract.sla_rules import DAYS, Calendar, PromiseKind, SlaRule
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(?:[1-9][0-9]{0,5}[smhd])+")
+DURATION_PATTERN = r"(?:[1-9][0-9]{0,5}[smhd])+"
+_DURATION = re.compile(DURATION_PATTERN)
 _LONGEST_S = 366 * 86_400
 
 # The key of each kind.
@@ -28,7 +29,8 @@ def seconds_of(text: str) -> int:
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text))
 
 
-def _duration(text: str) -> str:
+def check_duration(text: str) -> str:
+    """Return a duration as it is written. It is no more than a year."""
     if not _DURATION.fullmatch(text):
         raise rule(f"expected a duration, found {text!r}", "write it as 90s, 45m, 2h or 1h30m")
     if seconds_of(text) > _LONGEST_S:
@@ -54,8 +56,8 @@ def _day(text: str) -> str:
 
 Duration = Annotated[
     str,
-    AfterValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+    AfterValidator(check_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN}$"}),
 ]
 LocalTime = Annotated[str, *shaped("([01][0-9]|2[0-3]):[0-5][0-9]", "a time of day such as 06:00")]
 Zone = Annotated[str, AfterValidator(_zone)]
