@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -36,6 +37,27 @@ def test_lookups_are_answered_by_the_one_who_asked_for_the_parse(
     assert b'"error": null' in (found["a"].answer or b""), found
     # Lists of variables are by file, too.
     assert asked == [{"kind": "variable", "name": name, "files": ["dags/a.py"]} for name in ("colour", "size")]
+
+
+def test_what_a_list_keeps_for_a_file_is_in_no_memory_of_the_next(
+    parser: Parser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(_: str, __: str, ___: bool, file: str) -> None:
+        if file != "dags/a.py":
+            raise PermissionError("a list keeps it")
+
+    monkeypatch.setattr(parsing, "look_up", lambda question: {"value": "green"} if question["name"] == "colour" else {})
+    monkeypatch.setattr(parser, "check", check)
+    # So that one child has all files.
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    honest = (
+        "import builtins; from airflow.sdk import Variable;"
+        "assert Variable.get('size', default=None) is None; builtins.left = Variable.get('colour')"
+    )
+    hostile = "import builtins; assert not hasattr(builtins, 'left')"
+    found = parse(parser, tmp_path, {"a": honest, "b": hostile, "c": hostile})
+    for name in ("a", "b", "c"):
+        assert b'"error": null' in (found[name].answer or b""), found
 
 
 def test_a_name_that_nothing_can_have_costs_the_file_that_asks_for_it_only(parser: Parser, tmp_path: Path) -> None:
