@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from machines.system import MachineError, wait
@@ -54,8 +55,12 @@ def group_of(bed: str, machine: str) -> Path:
 
 
 def members(group: Path) -> list[int]:
-    """Every process in a group and below it."""
-    return [int(pid) for file in group.rglob("cgroup.procs") for pid in file.read_text().split()]
+    """Every process in a group and below it; groups that end meanwhile have none."""
+    pids: list[int] = []
+    for folder, _, _ in os.walk(group):  # unlike `rglob`, it passes over a folder that has just gone
+        with contextlib.suppress(OSError):
+            pids += map(int, Path(folder, "cgroup.procs").read_text().split())
+    return pids
 
 
 def freeze(group: Path, *, frozen: bool) -> None:
@@ -76,7 +81,6 @@ def remove_groups(bed: str) -> None:
     unified = find_unified()
     for tree in (*((unified,) if unified else ()), *find_legacy()):
         top = tree / f"airfleet-{bed}"
-        folders = [one for one in top.rglob("*") if one.is_dir()] if top.exists() else []
-        for folder in [*sorted(folders, key=lambda one: -len(one.parts)), *([top] if top.exists() else [])]:
+        for folder, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):
-                folder.rmdir()
+                Path(folder).rmdir()
