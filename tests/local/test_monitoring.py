@@ -30,11 +30,13 @@ from prometheus_server import JWT_SECRET, Prometheus, quicken
 
 # What a platform on one machine has no exporter for.
 ON_HOSTS = ("node_", "pg_", "haproxy_", "rabbitmq_", "etcd_", "airfleet_pooler_")
-# Panels without a fact: nothing failed, waits, runs or has a schedule; there is no promise, backup, replica or release.
+# Panels without a fact: nothing failed, waits, runs or has a schedule; there is no promise, backup, replica or release,
+# no backend of OpenLineage, and no record of a task.
 SHOW_NOTHING = {
     *("airfleet-dags: Failures, last hour", "airfleet-dags: Repeated tries, last hour", "airfleet-releases: Failures"),
     *("airfleet-dags: Oldest unfinished runs", "airfleet-dags: Overdue, by Dag", "airfleet-pools: By host"),
     *("airfleet-dags: Promises at risk or late", "airfleet-dags: Promises kept, last 30 days"),
+    *("airfleet-dags: Lineage that waits", "airfleet-dags: Records on hosts"),
     *("airfleet-database: Age of the backup", "airfleet-database: Replicas"),
     *("airfleet-releases: Age of the live release", "airfleet-releases: Live releases"),
 }
