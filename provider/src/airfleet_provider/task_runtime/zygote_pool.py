@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import selectors
+import signal
 import socket
 import sys
 import time
@@ -29,6 +30,8 @@ RELIEVED = 3
 REMEMBER_S = 60.0
 # The same for a refusal whose reason is not the content of the file.
 RETRY_S = 5.0
+# One byte for each signal of an ended child; more than one read takes are read in the next round.
+ENDS_BYTES = 4096
 
 
 @dataclass(slots=True)
@@ -53,6 +56,21 @@ class ZygotePool:
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     zygotes: dict[PoolKey, ZygoteHandle] = field(default_factory=dict)
     refusals: dict[PoolKey, tuple[str, float]] = field(default_factory=dict)
+    # The two ends of what wakes `serve` when a child has ended.
+    ends: tuple[socket.socket, ...] = ()
+
+    def watch_children(self) -> None:
+        """Let `serve` reap each child as soon as it has ended, also while no request comes. For a main thread only.
+
+        A zygote closes its channel a moment before it can be reaped, and one that was let go has no channel.
+        """
+        self.ends = reader, writer = socket.socketpair()
+        for one in self.ends:
+            one.setblocking(False)
+        # Python writes to the wakeup descriptor only for signals that have a handler of Python's.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(ENDS_BYTES))
 
     def serve(self) -> None:
         """Route requests; return when every supervisor has gone, or when another pool has taken over."""
@@ -122,6 +140,10 @@ class ZygotePool:
         if pid == 0:
             code = 1
             try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for end in self.ends:
+                    end.close()
                 ours.close()
                 self.requests.close()
                 self.selector.close()
@@ -201,6 +223,7 @@ def keep(
     gc.freeze()
     on_ready()
     pool = ZygotePool(requests, chosen, log, relief)
+    pool.watch_children()
     pool.serve()
     if pool.is_relieved:
         return RELIEVED  # the guard reaps the zygotes that this pool leaves behind

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import selectors
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from airfleet_provider.processes import fd_messages
@@ -11,6 +15,23 @@ from airfleet_provider.task_runtime.eviction import ZygoteLimits, ZygoteUsage
 from airfleet_provider.task_runtime.pool_key import PoolKey
 from airfleet_provider.task_runtime.zygote_pool import RETRY_S, ZygoteHandle, ZygotePool
 from clocks import MadeUpClock
+from deadline import PATIENCE_S, wait_until
+
+# A pool without requests; its child ends when there is input.
+POOL = """
+import os, sys
+from airfleet_provider.processes import fd_messages
+from airfleet_provider.task_runtime.eviction import ZygoteLimits
+from airfleet_provider.task_runtime.zygote_pool import ZygotePool
+
+supervisor, requests = fd_messages.pair()
+pool = ZygotePool(requests, ZygoteLimits(), 2)
+pool.watch_children()
+if os.fork() == 0:
+    sys.stdin.readline()
+    os._exit(0)
+pool.serve()
+"""
 
 
 def test_relieved_keeper_leaves_later_requests_to_the_other() -> None:
@@ -55,3 +76,18 @@ def test_a_load_that_failed_for_a_passing_reason_is_tried_again(lasting: bool, i
     assert keeper._find_refusal(pool_key) == "no web host answers"
     clock.now = RETRY_S
     assert (keeper._find_refusal(pool_key) is None) == is_tried_again
+
+
+def test_a_child_that_ends_while_no_request_comes_does_not_stay_a_zombie() -> None:
+    command = [sys.executable, "-c", POOL]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}) as pool:
+        try:
+            assert pool.stdin
+            process = psutil.Process(pool.pid)
+            (child,) = wait_until(process.children, "the child")
+            wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, "the pool waits for requests")
+            pool.stdin.close()
+            wait_until(lambda: not process.children(), "the end of the child", seen=child.status)
+        finally:
+            pool.kill()
+            pool.wait(PATIENCE_S)
