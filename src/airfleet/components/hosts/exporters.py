@@ -1,5 +1,4 @@
-"""Prometheus exporters for the machine and for PostgreSQL. Other hosts read them through the
-port of `metrics`."""
+"""Prometheus exporters for the machine and for PostgreSQL. Other hosts read them through the port of `metrics`."""
 
 from __future__ import annotations
 

@@ -54,23 +54,11 @@ def describe_balancer(place: Place) -> Part:
     files = [HostFile(FOLDER / "balancer.cfg", render_balancer(place))]
     if place.fleet.tls and place.objects.tls:
         files.append(HostFile(FOLDER / "fleet.pem", place.objects.tls, USER, 0o640))
-    return Part(
-        name="balancer",
-        packages=("haproxy",),
-        masks=("haproxy.service",),
-        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
-        files=tuple(files),
-        services=(
-            _service(
-                "balancer",
-                "spreads UI and API over the web hosts",
-                (*files, _trust(place)),
-                port,
-                place.own_address,
-            ),
-        ),
-        ports=(OpenPort(port, (), "UI and API"), *metrics.open_port(place, metrics.BALANCER, "metrics of HAProxy")),
+    service = _service(
+        "balancer", "spreads UI and API over the web hosts", (*files, _trust(place)), port, place.own_address
     )
+    ports = (OpenPort(port, (), "UI and API"), *metrics.open_port(place, metrics.BALANCER, "metrics of HAProxy"))
+    return _part(tuple(files), service, ports)
 
 
 def render_balancer(place: Place) -> str:
@@ -103,19 +91,11 @@ def describe_tls(place: Place) -> Part:
     why = {API_TLS: "the balancer and releases", EXECUTION_TLS: "tasks report here; schedulers check that they can"}
     if not any(ports.values()):
         return Part(name="tls-proxy")
-    own = join_tls(place.certificate.certificate, place.certificate.key)
-    files = (
-        HostFile(FOLDER / "tls-proxy.cfg", render_tls(place)),
-        HostFile(CERTIFICATE, own, USER, 0o640),
-    )
-    return Part(
-        name="tls-proxy",
-        packages=("haproxy",),
-        masks=("haproxy.service",),
-        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
-        files=files,
-        services=(_service("tls-proxy", "ends TLS before the servers", files, EXECUTION_TLS, place.own_address),),
-        ports=tuple(OpenPort(port, sources, why[port]) for port, sources in ports.items() if sources),
+    files = (HostFile(FOLDER / "tls-proxy.cfg", render_tls(place)), _certify(place))
+    return _part(
+        files,
+        _service("tls-proxy", "ends TLS before the servers", files, EXECUTION_TLS, place.own_address),
+        tuple(OpenPort(port, sources, why[port]) for port, sources in ports.items() if sources),
     )
 
 
@@ -143,17 +123,18 @@ def _trust(place: Place) -> HostFile:
     return HostFile(AUTHORITIES, place.credentials.encryption.trusted)
 
 
+def _certify(place: Place) -> HostFile:
+    """Return the file with the certificate of this host and its key."""
+    return HostFile(CERTIFICATE, join_tls(place.certificate.certificate, place.certificate.key), USER, 0o640)
+
+
 def describe_proxy(place: Place) -> Part:
     """Describe the proxy of a worker host. Tasks reach a healthy web host through it, and depend on no balancer."""
     files = (HostFile(FOLDER / "proxy.cfg", render_proxy(place)),)
-    return Part(
-        name="proxy",
-        packages=("haproxy",),
-        masks=("haproxy.service",),
-        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
-        files=files,
-        services=(_service("proxy", "leads tasks to the execution API", (*files, _trust(place)), PROXY, LOOPBACK),),
-        ports=metrics.open_port(place, metrics.PROXY, "metrics of HAProxy"),
+    return _part(
+        files,
+        _service("proxy", "leads tasks to the execution API", (*files, _trust(place)), PROXY, LOOPBACK),
+        metrics.open_port(place, metrics.PROXY, "metrics of HAProxy"),
     )
 
 
@@ -177,21 +158,11 @@ def describe_logs(place: Place) -> Part:
     servers = log_servers.list_servers(place)
     if not servers:
         return Part(name="log-proxy")
-    files = (
-        HostFile(FOLDER / "log-proxy.cfg", render_logs(place)),
-        HostFile(CERTIFICATE, join_tls(place.certificate.certificate, place.certificate.key), USER, 0o640),
-    )
+    files = (HostFile(FOLDER / "log-proxy.cfg", render_logs(place)), _certify(place))
     service = _service(
         "log-proxy", "ends TLS before the log servers", files, servers[0].port, place.own_address, stage=Stage.EDGE
     )
-    return Part(
-        name="log-proxy",
-        packages=("haproxy",),
-        masks=("haproxy.service",),
-        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
-        files=files,
-        services=(service,),
-    )
+    return _part(files, service)
 
 
 def render_logs(place: Place) -> str:
@@ -216,10 +187,7 @@ def describe_metrics(place: Place) -> Part:
     """Describe what ends TLS in front of the exporters of a host. Only monitor hosts reach it."""
     if not metrics.list_exporters(place):
         return Part(name="metrics-proxy")
-    files = (
-        HostFile(FOLDER / "metrics-proxy.cfg", render_metrics(place)),
-        HostFile(CERTIFICATE, join_tls(place.certificate.certificate, place.certificate.key), USER, 0o640),
-    )
+    files = (HostFile(FOLDER / "metrics-proxy.cfg", render_metrics(place)), _certify(place))
     service = _service(
         "metrics-proxy",
         "ends TLS before the exporters of metrics",
@@ -228,15 +196,7 @@ def describe_metrics(place: Place) -> Part:
         place.own_address,
         stage=Stage.EDGE,
     )
-    return Part(
-        name="metrics-proxy",
-        packages=("haproxy",),
-        masks=("haproxy.service",),
-        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
-        files=files,
-        services=(service,),
-        ports=(OpenPort(METRICS_TLS, place.addresses("monitor"), "metrics of all exporters"),),
-    )
+    return _part(files, service, (OpenPort(METRICS_TLS, place.addresses("monitor"), "metrics of all exporters"),))
 
 
 def render_metrics(place: Place) -> str:
@@ -259,6 +219,19 @@ def render_metrics(place: Place) -> str:
 def _find_metrics_address(place: Place, exporter: metrics.HostExporter) -> str:
     """Return the address of HAProxy's metrics, or "" if the fleet has no monitor host that could read them."""
     return f"{metrics.find_listener(place)}:{exporter.port}" if place.addresses("monitor") else ""
+
+
+def _part(files: tuple[HostFile, ...], service: Service, ports: tuple[OpenPort, ...] = ()) -> Part:
+    """Return the part of one HAProxy, with the name of its service. Debian's own HAProxy does not run."""
+    return Part(
+        name=service.name,
+        packages=("haproxy",),
+        masks=("haproxy.service",),
+        folders=(Folder(FOLDER), Folder(SOCKETS, USER, USER, 0o700)),
+        files=files,
+        services=(service,),
+        ports=ports,
+    )
 
 
 def _service(

@@ -31,12 +31,10 @@ class HostExporter:
     port: int
 
 
-NODE, POSTGRESQL, RABBITMQ = (
+EXPORTERS = NODE, POSTGRESQL, RABBITMQ, BALANCER, PROXY, LOGS = (
     HostExporter("node", NODE_METRICS),
     HostExporter("postgres", POSTGRES_METRICS),
     HostExporter("rabbitmq", RABBITMQ_METRICS),
-)
-BALANCER, PROXY, LOGS = (
     HostExporter("balancer", BALANCER_METRICS),
     HostExporter("proxy", PROXY_METRICS),
     HostExporter("logs", LOG_AGENT_METRICS),

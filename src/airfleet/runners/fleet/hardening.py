@@ -6,16 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from airfleet.components.host_model import (
-    BALANCER_METRICS,
-    ERLANG,
-    LOG_AGENT_METRICS,
-    METRICS_TLS,
-    NODE_METRICS,
-    POSTGRES_METRICS,
-    PROXY_METRICS,
-    RABBITMQ_METRICS,
-)
+from airfleet.components.host_model import ERLANG, METRICS_TLS
+from airfleet.components.hosts import metrics
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.shell import HostShell
@@ -39,11 +31,7 @@ SYSCTL = {
 }
 SAFER = {"fs.suid_dumpable": ("0",), "kernel.yama.ptrace_scope": ("1", "2", "3")}
 # Ports that other hosts reach only with TLS: those of exporters, and of RabbitMQ's nodes.
-_TLS_PORTS = (
-    *(NODE_METRICS, POSTGRES_METRICS, RABBITMQ_METRICS, BALANCER_METRICS, PROXY_METRICS, LOG_AGENT_METRICS),
-    *(METRICS_TLS, ERLANG),
-)
-WITH_TLS = "|".join(map(str, _TLS_PORTS))
+WITH_TLS = "|".join(map(str, (*(one.port for one in metrics.EXPORTERS), METRICS_TLS, ERLANG)))
 
 
 def examine(
