@@ -97,17 +97,15 @@ def read_contents(
     """
     hosts = find_hosts(fleet)
     chosen = _choose(hosts, fleet, groups)
-    places = list(_place(fleet, hosts, chosen, project, system=system, arch=arch, airflow=airflow))
+    recipes = (
+        airflow_archive.read_recipe(project, fleet.requirements, airflow=airflow, python=system.python, arch=arch),
+        airflow_archive.read_patroni(python=system.python, arch=arch),
+        airflow_archive.read_logs(python=system.python, arch=arch),
+    )
+    places = _place(replace(fleet, hosts=hosts), chosen, recipes, system=system, arch=arch)
     steps_of_all = [step for place in places for step in _list_steps(place)]
     packages = {name for step in steps_of_all if isinstance(step.action, Install) for name in step.action.packages}
-    by_digest = {
-        recipe.digest: recipe
-        for recipe in (
-            airflow_archive.read_recipe(project, fleet.requirements, airflow=airflow, python=system.python, arch=arch),
-            airflow_archive.read_patroni(python=system.python, arch=arch),
-            airflow_archive.read_logs(python=system.python, arch=arch),
-        )
-    }
+    by_digest = {recipe.digest: recipe for recipe in recipes}
     # What keeps the services of packages from starting comes before the packages.
     before = [step for step in steps_of_all if isinstance(step.action, Mask | WriteFile)]
     after = [step for step in steps_of_all if isinstance(step.action, AddUser | Unpack)]
@@ -162,20 +160,11 @@ def _choose(hosts: tuple[Host, ...], fleet: Fleet, groups: Collection[str]) -> t
 
 
 def _place(
-    fleet: Fleet,
-    hosts: tuple[Host, ...],
-    chosen: tuple[Host, ...],
-    project: Path,
-    *,
-    system: System,
-    arch: str,
-    airflow: str,
+    fleet: Fleet, chosen: tuple[Host, ...], recipes: tuple[Recipe, Recipe, Recipe], *, system: System, arch: str
 ) -> Iterator[Place]:
     """Yield each host with secrets that are made here and thrown away: those of the project are not even read."""
-    bare = replace(fleet, hosts=hosts, env={}, connections={}, variables={}, tls=None)
-    recipe = airflow_archive.read_recipe(project, fleet.requirements, airflow=airflow, python=system.python, arch=arch)
-    patroni = airflow_archive.read_patroni(python=system.python, arch=arch)
-    logs = airflow_archive.read_logs(python=system.python, arch=arch)
+    bare = replace(fleet, env={}, connections={}, variables={}, tls=None)
+    airflow, patroni, logs = recipes
     with tempfile.TemporaryDirectory(prefix="airfleet-") as name:
         folder = StateFolder(Path(name))
         folder.create()
@@ -183,7 +172,7 @@ def _place(
     for host in chosen:
         machine = HostMachine(system, arch, 1 << 40, 4, (host.address,))
         yield Place(
-            *(bare, host, machine, OPT / recipe.digest, _with_servers(bare, made_up), Objects({}, {}, {}, "")),
+            *(bare, host, machine, OPT / airflow.digest, _with_servers(bare, made_up), Objects({}, {}, {}, "")),
             patroni=OPT / patroni.digest,
             logs=OPT / logs.digest,
         )

@@ -111,10 +111,7 @@ def _furnish(contents: ImageContents, root: Path, work: Path, tell: Callable[[st
         write_kit(contents, kit, archives, install)
         tell("preparing")
         enter = render_script(__package__, "enter_root", ROOT=root, KIT=kit)
-        # If this process is killed, no orphan goes on in a folder that the next build removes.
-        _run(
-            "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", enter
-        )
+        _run(*_APART, "sh", "-c", enter)
 
 
 def _ship(contents: ImageContents, root: Path, wanted: tuple[str, ...], tar: Path, cache: Path) -> Path:
