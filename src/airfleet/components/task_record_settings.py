@@ -27,7 +27,7 @@ def list_settings(fleet: Fleet, folder: Path) -> tuple[Setting, ...]:
             Setting(
                 "openlineage",
                 "transport",
-                json.dumps({"type": "airfleet_provider.task_records.openlineage.RecordTransport"}),
+                json.dumps({"type": task_records.TRANSPORT}),
                 "a task writes its events to a file of its host and waits for no backend",
             ),
             Setting("openlineage", "namespace", fleet.openlineage.namespace, "fleet.yaml: openlineage.namespace"),

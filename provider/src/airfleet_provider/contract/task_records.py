@@ -16,6 +16,10 @@ from typing import Any
 # Where a supervisor hands records over, below the address of the execution API, and how the API sees that path.
 REPORT_TO = "airfleet/records"
 REPORTED_AT = f"/execution/{REPORT_TO}"
+# The transport with which OpenLineage's client writes events to the files of a task.
+TRANSPORT = "airfleet_provider.task_records.openlineage.RecordTransport"
+# What `airfleet.record_total` counts of events.
+READ, SENT, GIVEN_UP, UNKNOWN = "events read", "events sent", "events given up", "events of unknown attempts"
 # The option of Airflow with the folder of the files on this host. Without it, nothing is written.
 SECTION, FOLDER_KEY = "airfleet", "record_folder"
 # The option that says whether `trace` writes spans.

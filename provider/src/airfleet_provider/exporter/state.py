@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from airfleet_provider.agent_loops.lease import Row
 from airfleet_provider.agent_loops.loop import Context
+from airfleet_provider.contract import task_records
 from airfleet_provider.contract.locks import AGENT_LOCK
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.exporter.board import Board
@@ -29,12 +30,11 @@ BUSY = frozenset({"running", "restarting"})
 SHOWN, DEFAULT_POOL = ("scheduled", "queued", "running"), "default_pool"
 # A host that runs nothing is shown for so long.
 IDLE_HOST_S = 3600.0
-# The kinds of `airfleet.record_total`, as `lineage_events.store` counts them.
 RECORD_OUTCOMES: Mapping[str, str] = {
-    "read": "events read",
-    "sent": "events sent",
-    "given up": "events given up",
-    "unknown": "events of unknown attempts",
+    "read": task_records.READ,
+    "sent": task_records.SENT,
+    "given up": task_records.GIVEN_UP,
+    "unknown": task_records.UNKNOWN,
 }
 OPEN_PROMISES = ("due", "at-risk", "late")
 COMPONENTS: Mapping[str, str] = {

@@ -13,6 +13,7 @@ from typing import Any
 from psycopg import Connection
 
 from airfleet_provider.contract.statements import Statements
+from airfleet_provider.contract.task_records import GIVEN_UP, READ, SENT, UNKNOWN
 from airfleet_provider.lineage_events.facts import DONE, EventFacts
 
 SQL = Statements(__package__, "store")
@@ -23,8 +24,6 @@ MOST_REFUSALS, OLDEST_S = 5, 3 * 86_400.0
 MOST_USES, MOST_COLUMN_USES = 1000, 20_000
 # Events and spans that one transaction removes.
 MOST_PRUNED = 20_000
-# The kinds of `airfleet.record_total`.
-READ, SENT, GIVEN_UP, UNKNOWN = "events read", "events sent", "events given up", "events of unknown attempts"
 
 Row = dict[str, Any]
 

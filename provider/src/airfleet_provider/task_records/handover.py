@@ -115,7 +115,6 @@ class RecordHandover:
         drop = [name for place, name in enumerate(oldest) if ages[name] > OLDEST_S or len(oldest) - place > MOST_FILES]
         for name in drop:
             Path(self.folder, name).unlink(missing_ok=True)
-        for name in drop:
             self._left.pop(name, None)
         if drop:
             log.warning("%d files of records of tasks were removed: nothing took them for too long", len(drop))

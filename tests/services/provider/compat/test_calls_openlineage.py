@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from airfleet_provider.compat.calls.openlineage import TRANSPORT
 from airfleet_provider.contract import environment
+from airfleet_provider.contract.task_records import TRANSPORT
 from deadline import COMMAND_S
 
 # A process as the one that tasks are forked from, then a task of it that writes an event.

@@ -7,12 +7,13 @@ import logging
 import sys
 from typing import Any
 
+from airfleet_provider.contract.task_records import TRANSPORT
+
 # OpenLineage is imported inside the functions: no process imports it unless Airflow has done so.
 # ruff: noqa: PLC0415
 
 log = logging.getLogger(__name__)
 
-TRANSPORT = "airfleet_provider.task_records.openlineage.RecordTransport"
 _LISTENER = "airflow.providers.openlineage.plugins.listener"
 # What the listener imports when the first task of a process starts.
 _LATER = ("airflow.providers.common.compat.lineage.hook", "airflow.providers.common.sql.hooks.lineage")
