@@ -138,21 +138,21 @@ class Parser:
         if kind is not None:
             *earlier, file = map(str, question.get("files") or [ANY_FILE])
             name = str(question.get("name"))
-            try:
-                self.check(kind, name, False, file)
-            except PermissionError as error:
-                return {"refused": str(error)}
-            try:
-                for one in earlier:
-                    self.check(kind, name, False, one)
-            except PermissionError:
+            if (refused := self._find_refusal(kind, name, file)) is not None:
+                return {"refused": refused}
+            if any(self._find_refusal(kind, name, one) is not None for one in earlier):
                 return ANEW
-            try:
-                self.check(kind, name, False, ANY_FILE)
-            except PermissionError:
-                is_kept = True
+            is_kept = self._find_refusal(kind, name, ANY_FILE) is not None
         found = parsing.look_up(question)
         return {**found, KEPT: True} if is_kept else found
+
+    def _find_refusal(self, kind: str, name: str, file: str) -> str | None:
+        """Return why a file may not read a connection or a variable; None if it may."""
+        try:
+            self.check(kind, name, False, file)
+        except PermissionError as error:
+            return str(error)
+        return None
 
     def _send(self, message: Mapping[str, Any]) -> None:
         assert self.channel is not None  # noqa: S101 - it was started
