@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deadline import COMMAND_S, wait_until
-from slapd_node import GROUPS, PEOPLE, SERVICE, SERVICE_PASSWORD, SlapdNode
+from slapd_node import GROUPS, SlapdNode
 
 # A login that failed more often than an address may.
 GUESSES = 12
@@ -35,18 +35,10 @@ SET confirmed_at = clock_timestamp() - make_interval(secs => %(seconds)s),
 
 def configure(folder: Path, node: SlapdNode) -> None:
     """Point this process at the directory, as the control side does it for an api-server."""
-    from airfleet_provider.contract.directory import Directory, LdapSource
+    from airfleet_provider.contract.directory import Directory
 
-    source = LdapSource(
-        urls=(node.ldaps,),
-        bind_dn=SERVICE,
-        bind_password=SERVICE_PASSWORD,
-        user_base=PEOPLE,
-        group_base=GROUPS,
-        authority=node.authority,
-    )
     groups = {"analysts": ("Viewer",), f"CN=operators, {GROUPS}": ("Op",)}
-    directory = Directory(source, groups, frozenset({"zoe"}))
+    directory = Directory(node.describe(), groups, frozenset({"zoe"}))
     (folder / "directory.json").write_text(directory.to_text())
     (folder / "webserver_config.py").write_text(CONFIG)
     os.environ["AIRFLEET_DIRECTORY"] = str(folder / "directory.json")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
+from airfleet_provider.contract.directory import LdapSource
 from deadline import COMMAND_S, PATIENCE_S, wait_until
 
 PROGRAM = shutil.which("slapd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
@@ -81,6 +82,17 @@ class SlapdNode:
     @property
     def starttls(self) -> str:
         return f"ldap://{self._address}:{self.plain_port}"
+
+    def describe(self) -> LdapSource:
+        """How fleet.yaml names this directory."""
+        return LdapSource(
+            urls=(self.ldaps,),
+            bind_dn=SERVICE,
+            bind_password=SERVICE_PASSWORD,
+            user_base=PEOPLE,
+            group_base=GROUPS,
+            authority=self.authority,
+        )
 
     def start(self) -> None:
         assert PROGRAM

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from airfleet_provider.contract.directory import LdapSource
-from slapd_node import GROUPS, MISSING, PEOPLE, PROGRAM, SERVICE, SERVICE_PASSWORD, SlapdNode
+from slapd_node import MISSING, PROGRAM, SlapdNode
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,4 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlapdNode]:
 @pytest.fixture
 def source(directory: SlapdNode) -> LdapSource:
     """How fleet.yaml names that directory."""
-    return LdapSource(
-        urls=(directory.ldaps,),
-        bind_dn=SERVICE,
-        bind_password=SERVICE_PASSWORD,
-        user_base=PEOPLE,
-        group_base=GROUPS,
-        authority=directory.authority,
-    )
+    return directory.describe()
