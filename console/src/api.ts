@@ -69,10 +69,14 @@ export interface WorkerPool {
   name: string;
   workers: {
     host: string;
-    state: "serving" | "takes no tasks" | "silent";
+    state: "serving" | "takes no tasks" | "draining" | "drained" | "silent";
     slots: number;
     held: number;
     report_age_s: number | null;
+    /** Whether a command has drained it, by a file on its host. */
+    marked: boolean;
+    /** Who has drained it on this page. */
+    drain: { drained_at: string; actor: string; reason: string } | null;
   }[];
   override: { slots: number; set_at: string; actor: string; reason: string } | null;
   why: string;

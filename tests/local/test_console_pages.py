@@ -250,6 +250,44 @@ def test_a_pool_is_scaled_with_a_reason(site: Site) -> None:
     ]
 
 
+def test_workers_are_drained_and_resumed_with_a_reason(site: Site) -> None:
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    look_at(site, "pools", {**answers, "workers/drain": Answer({}), "workers/resume": Answer({})})
+    page = site.page
+    page.get_by_role("button", name="Drain cpu@w1").click()
+    dialog = page.get_by_role("dialog", name="Drain cpu@w1?")
+    expect(dialog.get_by_text("8 tasks run there")).to_be_visible()
+    expect(dialog.get_by_text("No worker that takes tasks is left")).to_have_count(0)
+    dialog.get_by_label("Which").select_option("all workers of the host w1")
+    expect(dialog.get_by_text("12 tasks run there")).to_be_visible()
+    expect(dialog.get_by_text("No worker that takes tasks is left in io")).to_be_visible()
+    dialog.get_by_label("Why").fill("new disk")
+    page.screenshot(path=ARTIFACTS / "fleet-drain.png")
+    assert find_violations(page) == []
+    page.keyboard.press("Enter")
+    expect(dialog).not_to_be_attached()
+    expect(page.get_by_text("by grace")).to_be_visible()
+    page.get_by_role("button", name="Resume io@w5").click()
+    page.get_by_label("Why").fill("it is in")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).not_to_be_attached()
+    sent = [(one.path, json.loads(one.body)) for one in site.requests if one.method == "POST"]
+    assert sent == [
+        ("workers/drain", {"pool": None, "host": "w1", "reason": "new disk"}),
+        ("workers/resume", {"pool": "io", "host": "w5", "reason": "it is in"}),
+    ]
+    # A command alone resumes what a command has drained.
+    expect(page.get_by_role("button", name="Drain io@w6")).to_have_count(0)
+    expect(page.get_by_text("airfleet workers resume io@w6")).to_be_visible()
+
+
+def test_who_may_not_operate_drains_nothing(site: Site) -> None:
+    own = invented_fleet.make_pages(invented_fleet.VIEWER)
+    look_at(site, "pools", {key: Answer(body) for key, body in own.items()})
+    expect(site.page.get_by_text("by grace")).to_be_visible()
+    expect(site.page.get_by_role("button", name="Drain")).to_have_count(0)
+
+
 def test_who_may_not_operate_gets_no_button(site: Site) -> None:
     own = invented_fleet.make_pages(invented_fleet.VIEWER)
     look_at(site, "alerts", {key: Answer(body) for key, body in own.items()})

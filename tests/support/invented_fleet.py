@@ -37,7 +37,7 @@ from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.run_trace import spans
 from airfleet_provider.contract.run_trace.spans import TracedRun, Try
 from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule
-from airfleet_provider.contract.slot_list import ScalingPool, ScalingWorker, SlotOverride
+from airfleet_provider.contract.slot_list import PageDrain, ScalingPool, ScalingWorker, SlotOverride
 from airfleet_provider.log_index.lines import LineOrigin
 from airfleet_provider.log_index.store import FoundLines, Hit
 from airfleet_provider.slas import reports
@@ -139,7 +139,7 @@ def make_quiet_activity() -> PlatformActivity:
 
 
 def make_pools() -> tuple[ScalingPool, ...]:
-    """Return a pool that scales, and one whose slots a person has set, with a worker that is silent."""
+    """Return a pool that scales, one whose slots a person set, with a silent worker, and one with drained workers."""
     fixed = SlotOverride(2, ago(4000), "ada", "the hosts of stock are short of memory")
     return (
         ScalingPool(
@@ -164,6 +164,14 @@ def make_pools() -> tuple[ScalingPool, ...]:
             most=8,
             fewest=2,
             highest=8,
+        ),
+        ScalingPool(
+            "io",
+            (
+                ScalingWorker("w1", 16, 4, True, 2.1),
+                ScalingWorker("w5", 16, 3, False, 1.4, drain=PageDrain(ago(400), "grace", "new disk")),
+                ScalingWorker("w6", 16, 0, False, 3.2, marked=True),
+            ),
         ),
     )
 

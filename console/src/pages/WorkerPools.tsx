@@ -1,20 +1,40 @@
-// The pools of workers that scale, with their workers, and a question that sets the slots of one.
+// The pools of workers with their workers, and the questions that set the slots of one and drain workers.
 import { useState } from "react";
 
 import { change, type WorkerPool } from "../api";
 import { Age, Ago, Badge, Card, Command, Confirmation, Empty, Meter, Table, TableCard, type Tone } from "../parts";
+import { DrainDialog, type PlacedWorker } from "./DrainDialog";
 
 const TONES: Record<WorkerPool["workers"][number]["state"], Tone> = {
   serving: "good",
   "takes no tasks": "warn",
+  draining: "warn",
+  drained: "info",
   silent: "bad",
 };
 
 const sum = (numbers: number[]) => numbers.reduce((total, one) => total + one, 0);
 
-/** Workers are drained over SSH, which no web host has. Why one takes no tasks is known on its host alone. */
-const suggest = (pool: string, worker: WorkerPool["workers"][number]) =>
-  worker.state === "serving" ? `airfleet workers drain ${pool}@${worker.host}` : "airfleet workers list";
+/** Why a worker is as it is. What is neither drained nor serving is known on its host alone. */
+const State = ({ worker }: { worker: PlacedWorker }) => (
+  <>
+    <Badge tone={TONES[worker.state]}>{worker.state}</Badge>
+    {worker.drain && (
+      <>
+        {" "}
+        by {worker.drain.actor} <Ago at={worker.drain.drained_at} />
+        {worker.drain.reason && `: ${worker.drain.reason}`}
+      </>
+    )}
+    {worker.marked && " by a command"}
+  </>
+);
+
+/** What only a command does. */
+const suggest = (worker: PlacedWorker): string => {
+  if (worker.marked) return `airfleet workers resume ${worker.pool}@${worker.host}`;
+  return worker.state === "silent" || worker.state === "takes no tasks" ? "airfleet workers list" : "";
+};
 
 const Scale = ({ pool, onClose, onDone }: { pool: WorkerPool; onClose: () => void; onDone: () => void }) => {
   const [isByHand, setByHand] = useState(true);
@@ -66,7 +86,7 @@ const Rule = ({ pool }: { pool: WorkerPool }) =>
       {pool.override.reason && `: ${pool.override.reason}`}
     </>
   ) : (
-    <>{pool.why || <span className="af-muted">not decided yet</span>}</>
+    <>{pool.why || <span className="af-muted">it has all of them; `scale` in fleet.yaml lets a pool scale</span>}</>
   );
 
 export const WorkerPools = ({
@@ -79,12 +99,14 @@ export const WorkerPools = ({
   onDone: () => void;
 }) => {
   const [asked, setAsked] = useState<WorkerPool>();
+  const [turned, setTurned] = useState<PlacedWorker>();
+  const all: PlacedWorker[] = pools.flatMap((pool) => pool.workers.map((worker) => ({ ...worker, pool: pool.name })));
   return (
     <>
-      <Card title="Pools of workers that scale">
+      <Card title="Pools of workers">
         {pools.length ? (
           <Table
-            label="Pools of workers that scale"
+            label="Pools of workers"
             rows={pools}
             keyOf={(row) => row.name}
             columns={[
@@ -121,29 +143,56 @@ export const WorkerPools = ({
             ]}
           />
         ) : (
-          <Empty title="No pool of workers scales">
-            A pool scales if fleet.yaml gives it <code>scale</code>. The others always have all their slots.
+          <Empty title="No worker has reported yet">
+            Workers of Celery report each few seconds. Without Celery, the scheduler runs the tasks.
           </Empty>
         )}
       </Card>
       {pools.length > 0 && (
         <TableCard
-          title="Their workers"
+          title="Workers"
           empty="No worker has reported"
-          rows={pools.flatMap((pool) => pool.workers.map((worker) => ({ ...worker, pool: pool.name })))}
+          rows={all}
           keyOf={(row) => `${row.pool}@${row.host}`}
           columns={[
             { name: "host", show: (row) => row.host },
             { name: "pool", show: (row) => row.pool },
-            { name: "state", show: (row) => <Badge tone={TONES[row.state]}>{row.state}</Badge> },
+            { name: "state", show: (row) => <State worker={row} /> },
             { name: "tasks", isNumber: true, show: (row) => row.held },
             { name: "slots", isNumber: true, show: (row) => row.slots },
             { name: "last report", isNumber: true, show: (row) => <Age seconds={row.report_age_s} /> },
+            ...(mayOperate
+              ? [
+                  {
+                    name: "change",
+                    show: (row: PlacedWorker) =>
+                      (row.drain || !row.marked) && (
+                        <button
+                          type="button"
+                          className="af-button"
+                          onClick={() => setTurned(row)}
+                          aria-label={`${row.drain ? "Resume" : "Drain"} ${row.pool}@${row.host}`}
+                        >
+                          {row.drain ? "Resume" : "Drain"}
+                        </button>
+                      ),
+                  },
+                ]
+              : []),
             {
               name: "on the command line",
-              show: (row) => <Command text={suggest(row.pool, row)} />,
+              show: (row) => suggest(row) && <Command text={suggest(row)} />,
             },
           ]}
+        />
+      )}
+      {turned && (
+        <DrainDialog
+          asked={turned}
+          all={all}
+          isDrain={!turned.drain}
+          onClose={() => setTurned(undefined)}
+          onDone={onDone}
         />
       )}
       {asked && <Scale pool={asked} onClose={() => setAsked(undefined)} onDone={onDone} />}

@@ -14,9 +14,10 @@ from rich.table import Table
 from airfleet.cli import options
 from airfleet.cli.console import open_console, say
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.workers import access
+from airfleet.operations.workers import access, page_drains
 from airfleet.operations.workers.access import WorkerAccess
 from airfleet.operations.workers.status import Worker, choose, list_deserted
+from airfleet.workspace.actor import find_actor
 
 DRAIN_S, RESUME_S = 3600.0, 120.0
 STYLES = {
@@ -116,7 +117,7 @@ def explain_left(left: tuple[Worker, ...], timeout_s: float) -> AirfleetError:
 )
 @options.as_json
 def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, timeout: float, as_json: bool) -> None:
-    """Let drained workers take tasks again, and wait until they serve.
+    """Let drained workers take tasks again, and wait until they serve, also those that were drained on a page.
 
     \b
     Example:
@@ -125,6 +126,8 @@ def resume_command(targets: tuple[str, ...], project: Path, state: Path | None, 
     with ExitStack() as stack:
         place = access.find(stack, project, state)
         chosen = choose(place.read(), targets)
+        if any(worker.by_page for worker in chosen):
+            page_drains.end(project, state, chosen, actor=find_actor())
         left = _turn(place, chosen, drained=False, timeout_s=timeout, as_json=as_json)
     if left and timeout:
         names = ", ".join(worker.name for worker in left)
@@ -149,7 +152,6 @@ def scale_command(pool: str, slots: str, project: Path, state: Path | None, reas
       airfleet workers scale memory auto --reason "it has more now"
     """
     from airfleet.operations.slots import open_slots  # noqa: PLC0415 - the other commands need no database
-    from airfleet.workspace.actor import find_actor  # noqa: PLC0415 - as above
 
     if slots != "auto" and not slots.isdecimal():
         raise UsageError(f"{slots!r} is no number of slots", hint="write a number, or auto")

@@ -90,7 +90,10 @@ def render(
         AgentsKey.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
         AgentsKey.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
         AgentsKey.LIMITS: {"limits": [one.to_json() for one in fleet.limits]},
-        AgentsKey.SLOTS: {"rules": [rule.to_json() for rule in slots.list_rules(fleet)]},
+        AgentsKey.SLOTS: {
+            "rules": [rule.to_json() for rule in slots.list_rules(fleet)],
+            "fixed": [pool.to_json() for pool in slots.list_fixed(fleet)],
+        },
         AgentsKey.AUDIT: {
             "key": audit_log.derive_key(credentials.jwt_secret.reveal()),
             **({"heads": str(heads)} if heads else {}),

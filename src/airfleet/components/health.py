@@ -60,14 +60,14 @@ class TcpCheck:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerCheck:
-    """Healthy while the queue of this broker has a consumer, or the file `unless` exists: then it needs none.
+    """Healthy while the queue of this broker has a consumer, or one of the files `unless` exists: then it needs none.
 
     With TLS, the broker's certificate is checked against the file `authorities`, or against those of the system.
     """
 
     url: Secret
     queue: str
-    unless: Path | None = None
+    unless: tuple[Path, ...] = ()
     authorities: Path | None = None
 
 

@@ -29,6 +29,7 @@ from airfleet.components.postgresql import own_database as own
 from airfleet.components.rabbitmq import own_broker, private_node
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract import environment
 from airfleet_provider.contract.notification_policy import NotificationPolicy
 from airfleet_provider.contract.openlineage_policy import OpenLineagePolicy
 from airfleet_provider.contract.tracing_policy import TracingPolicy
@@ -105,12 +106,14 @@ def _describe_tasks(fleet: Fleet, site: Site, credentials: Credentials, *, drain
         link.server,
         execution_api.describe(site, runners=(worker.NAME,)),
         scheduler.describe(fleet, drain_s=drain_s, link=_link_scheduler(fleet, site, credentials, link)),
-        worker.describe(fleet, site, credentials, link, drain_s=drain_s, url=_find_slots_url(fleet, site)),
+        worker.describe(fleet, site, credentials, link, drain_s=drain_s, reports=_find_reports(fleet, site)),
     )
 
 
-def _find_slots_url(fleet: Fleet, site: Site) -> str | None:
-    return next((slots.find_url(site.api_url, one.pool, slots.ONE_HOST) for one in slots.list_rules(fleet)), None)
+def _find_reports(fleet: Fleet, site: Site) -> Mapping[str, str]:
+    """Return the variable with the URL at which the worker reports."""
+    name = environment.SLOTS if slots.list_rules(fleet) else environment.DRAINS
+    return {name: slots.find_url(site.api_url, worker.POOL, slots.ONE_HOST)}
 
 
 def _find_link(fleet: Fleet, site: Site) -> BrokerLink | None:

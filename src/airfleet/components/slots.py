@@ -1,11 +1,11 @@
-"""The rules of pools that scale their slots, for the agents, and the URL at which a worker reports."""
+"""The rules of pools for the agents: those that scale and the others; and the URL at which a worker reports."""
 
 from __future__ import annotations
 
 from airfleet.components import worker
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.topology import WorkerPool
-from airfleet_provider.contract.slot_rules import PATH, SlotRule
+from airfleet_provider.contract.slot_rules import PATH, FixedPool, SlotRule
 
 ONE_HOST = "localhost"
 
@@ -22,6 +22,21 @@ def list_rules(fleet: Fleet) -> tuple[SlotRule, ...]:
     pool = find_local_pool(fleet)
     rule = make_rule(pool, (ONE_HOST,), worker.list_queues(fleet), fleet.parallelism) if pool else None
     return (rule,) if rule and fleet.executor == "celery" else ()
+
+
+def list_fixed(fleet: Fleet) -> tuple[FixedPool, ...]:
+    """Return the pools that have all their slots always: those without a rule. Their workers report, too."""
+    scaling = {rule.pool for rule in list_rules(fleet)}
+    if not fleet.hosts:
+        is_fixed = fleet.executor == "celery" and worker.POOL not in scaling
+        return (FixedPool(worker.POOL, (ONE_HOST,), fleet.parallelism),) if is_fixed else ()
+    workers = fleet.with_role("worker")
+    found = (
+        FixedPool(pool.name, tuple(one.name for one in workers if pool.name in one.pools), pool.concurrency)
+        for pool in fleet.pools
+        if pool.name not in scaling
+    )
+    return tuple(one for one in found if one.hosts)
 
 
 def find_local_pool(fleet: Fleet) -> WorkerPool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from airfleet.components import celery
@@ -32,6 +33,11 @@ def notes(state: Path) -> Path:
     return state / "workers"
 
 
+def list_marks(state: Path) -> tuple[Path, ...]:
+    """Return the files of which each drains the worker: the mark of a command, and what a page has drained."""
+    return mark(state), notes(state) / environment.name_page_drain(POOL)
+
+
 def list_queues(fleet: Fleet) -> tuple[str, ...]:
     """Return the queues of one machine, with the default queue, whatever its name is."""
     default = fleet.airflow.get("operators", {}).get("default_queue", QUEUE)
@@ -39,11 +45,17 @@ def list_queues(fleet: Fleet) -> tuple[str, ...]:
 
 
 def describe(
-    fleet: Fleet, site: Site, credentials: Credentials, broker: BrokerLink, *, drain_s: float, url: str | None = None
+    fleet: Fleet,
+    site: Site,
+    credentials: Credentials,
+    broker: BrokerLink,
+    *,
+    drain_s: float,
+    reports: Mapping[str, str],
 ) -> Component:
     """Describe one worker with all slots of the fleet. At a stop, its tasks have `drain_s` seconds to finish.
 
-    If its slots scale, it reports at `url`.
+    `reports` has the variable with the URL at which it reports.
     """
     assert credentials.results is not None  # noqa: S101 - made beside the broker
     state, names = site.state, list_queues(fleet)
@@ -65,7 +77,7 @@ def describe(
     process = Process(
         name=NAME,
         commands=(command,),
-        health=ConsumerCheck(broker.consumer, QUEUE, mark(state), broker.authorities),
+        health=ConsumerCheck(broker.consumer, QUEUE, list_marks(state), broker.authorities),
         after=("metadata", "rabbitmq"),
         stops_after=("scheduler",),
         preload=MODULES,
@@ -74,7 +86,7 @@ def describe(
             environment.DRAINED: str(mark(state)),
             environment.WORKERS: str(notes(state)),
             environment.CELERY: str(link.path),
-            **({environment.SLOTS: url} if url else {}),
+            **reports,
         },
         stop_timeout_s=drain_s,
     )

@@ -50,7 +50,8 @@ def test_the_worker_has_the_slots_of_the_fleet_and_is_watched_by_its_queue(proce
     url = "amqp://pool-default:c0nsumer@127.0.0.1:15672/airflow"
     assert isinstance(worker.health, ConsumerCheck)
     assert (worker.health.url.reveal(), worker.health.queue) == (url, queue)
-    assert worker.health.unless == Path(reveal(mark))
+    assert Path(reveal(mark)) in worker.health.unless
+    assert Path(reveal(worker.env["AIRFLEET_WORKERS"])) / "default.drained" in worker.health.unless
     assert worker.warm
 
 

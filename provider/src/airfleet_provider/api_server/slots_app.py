@@ -1,4 +1,4 @@
-"""Takes the signed reports of workers, and answers each with the number of slots that the worker has."""
+"""Takes the signed reports of workers, and answers each with its slots, and whether it is drained."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from airfleet_provider.network import signed_requests
 from airfleet_provider.slots import reports
 
 Count = Annotated[int, Query(ge=0, le=100_000)]
+Flag = Annotated[int, Query(ge=0, le=1)]
 
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -25,7 +26,8 @@ def report(
     request: Request,
     held: Count,
     in_force: Count,
-    takes: Annotated[int, Query(ge=0, le=1)],
+    takes: Flag,
+    marked: Flag = 0,
 ) -> dict[str, Any]:
     """Note what a worker reports, and return its slots and the seconds until its next report.
 
@@ -38,7 +40,14 @@ def report(
     keys = (conf.get("api", "secret_key"), *json.loads(conf.get("airfleet", "other_secret_keys", fallback="[]")))
     if not any(signed_requests.is_signed(key, what, moment, signature, time.time()) for key in keys):
         raise HTTPException(403)
-    values = {"pool": pool, "host": host, "held": held, "in_force": in_force, "takes": bool(takes)}
+    values = {
+        "pool": pool,
+        "host": host,
+        "held": held,
+        "in_force": in_force,
+        "takes": bool(takes),
+        "marked": bool(marked),
+    }
     answer = reports.note(values)
     if answer is None:
         raise HTTPException(404)

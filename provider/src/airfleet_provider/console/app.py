@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from airfleet_provider.compat.calls import db_errors, logins, metadata_db
-from airfleet_provider.console import inquiry, views
+from airfleet_provider.console import inquiry, pool_routes, views
 from airfleet_provider.console.desk import (
     ACTIVITY,
     ANY_DAG,
@@ -32,12 +32,11 @@ from airfleet_provider.console.desk import (
 )
 from airfleet_provider.console.readings import ReleaseBoard
 from airfleet_provider.console.rights import Rights
-from airfleet_provider.contract import alert_list, alert_schema, release_list, slot_list
+from airfleet_provider.contract import alert_list, alert_schema, release_list
 from airfleet_provider.contract.explanation import model, reading
 from airfleet_provider.contract.explanation.explain import explain
 from airfleet_provider.contract.explanation.model import Subject
 from airfleet_provider.contract.release_schema import PENDING, DeploymentAction
-from airfleet_provider.contract.slot_list import ScalingPool
 
 UNASKED = "broker and workers were not asked: `airfleet explain` on the command line asks them"
 router = APIRouter(dependencies=[Depends(require_json)])
@@ -54,13 +53,6 @@ class SilenceBody(BaseModel):
 
     seconds: float = Field(ge=60, le=30 * 86_400)
     comment: str = Field(min_length=1, max_length=1000)
-
-
-class ScaleBody(BaseModel):
-    """How many slots a pool has from now on, and why. Without `slots` the pool scales by itself again."""
-
-    slots: int | None = Field(default=None, ge=1, le=1_000_000)
-    reason: str = Field(min_length=1, max_length=1000)
 
 
 class Rollback(BaseModel):
@@ -81,32 +73,6 @@ def show_overview(request: Request, desk: Own, rights: Given) -> Response:
     readings = desk.readings
     found = (readings.read_alerts(), readings.read_releases(), readings.read_promises(), readings.read_breakers())
     return answer(request, views.show_overview(rights, readings.read_activity(), *found))
-
-
-@router.get("/pools")
-def show_pools(request: Request, desk: Own, rights: Given) -> Response:
-    """Return the pools of workers, slot pools, queues, hosts and the tasks that run longest."""
-    require(rights.sees_platform, ACTIVITY)
-    return answer(request, views.show_pools(rights, desk.readings.read_activity(), desk.readings.read_pools() or ()))
-
-
-@router.post("/pools/{pool}/scale")
-def scale(pool: str, body: ScaleBody, desk: Own, rights: Given, user: User) -> Response:
-    """Set the slots of a pool of workers. A refused try is audited too."""
-    pools = (desk.readings.read_pools() or ()) if rights.sees_platform else ()
-    status, problem = _judge_scale(body, rights, next((one for one in pools if one.name == pool), None))
-    with desk.session() as session:
-        if status == 200:
-            # This writes the line of the audit log too, as `airfleet workers scale` does.
-            query = metadata_db.query_in(session)
-            slot_list.scale(query, pool, body.slots, actor=rights.name, reason=body.reason)
-        else:
-            extra = {"pool": pool[:LONGEST_ID], "slots": body.slots or "auto", "reason": body.reason, "status": status}
-            record(session, user, "airfleet_scale_pool", extra)
-    if status != 200:
-        raise HTTPException(status, problem)
-    desk.readings.forget("pools")
-    return Response(json.dumps({"pool": pool, "slots": body.slots}), media_type="application/json")
 
 
 @router.get("/releases")
@@ -252,21 +218,6 @@ def show_explanation(
     return answer(request, model.to_json(explain(views.hide_holders(rights, facts))))
 
 
-def _judge_scale(body: ScaleBody, rights: Rights, pool: ScalingPool | None) -> tuple[int, str]:
-    """Return the status of a change of a pool's slots, and why it is refused."""
-    if not rights.operates or not rights.sees_platform:
-        return 403, f"you need the right {OPERATE if rights.sees_platform else ACTIVITY}"
-    if pool is None:
-        return 404, "no pool with this name scales"
-    if body.slots is None:
-        return 200, ""
-    if pool.fewest is None or pool.highest is None:
-        return 409, "the agents have not decided about this pool yet; try again in some seconds"
-    if not pool.fewest <= body.slots <= pool.highest:
-        return 422, f"the pool can have from {pool.fewest} to {pool.highest} slots, not {body.slots}"
-    return 200, ""
-
-
 def _judge_rollback(body: Rollback, rights: Rights, board: ReleaseBoard | None) -> tuple[int, str]:
     """Return the status of a rollback, and why it is refused."""
     if not rights.operates or not rights.reads_all:
@@ -288,6 +239,7 @@ def make_app(desk: Desk) -> FastAPI:
     made.state.desk = desk
     made.include_router(router)
     made.include_router(inquiry.router)
+    made.include_router(pool_routes.router)
     made.add_exception_handler(SQLAlchemyError, _report_outage)
     return made
 

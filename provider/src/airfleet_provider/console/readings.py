@@ -132,7 +132,7 @@ class Readings:
         return self._cache.get("activity", lambda: self._read(_read_activity))
 
     def read_pools(self) -> tuple[ScalingPool, ...] | None:
-        """Return the pools that scale, or None if this platform keeps none."""
+        """Return the pools of workers, or None if this platform keeps none."""
         return self._cache.get("pools", lambda: self._read_if_there(slot_list.list_pools))
 
     def read_alerts(self) -> AlertBoard | None:

@@ -82,7 +82,7 @@ def show_overview(
 
 
 def show_pools(rights: Rights, activity: PlatformActivity, pools: Iterable[ScalingPool] = ()) -> Json:
-    """Return the pools of workers that scale, slot pools with holders, queues, hosts, and the longest running tasks."""
+    """Return the pools of workers, slot pools with holders, queues, hosts, and the longest running tasks."""
     shown = overview.to_json(hide_dags(rights, activity.overview))
     for pool in shown["slot_pools"]:
         del pool["holders"][MOST_HOLDERS:]
@@ -221,7 +221,7 @@ def _describe_pool(rights: Rights, one: ScalingPool) -> Json:
     fixed = one.override
     return {
         "name": one.name,
-        "workers": [_describe_worker(worker) for worker in one.workers],
+        "workers": [_describe_worker(rights, worker) for worker in one.workers],
         "override": {
             "slots": fixed.slots,
             "set_at": _moment(fixed.set_at),
@@ -236,8 +236,24 @@ def _describe_pool(rights: Rights, one: ScalingPool) -> Json:
     }
 
 
-def _describe_worker(one: ScalingWorker) -> Json:
-    return {"host": one.host, "state": one.state, "slots": one.slots, "held": one.held, "report_age_s": one.age_s}
+def _describe_worker(rights: Rights, one: ScalingWorker) -> Json:
+    drain = one.drain
+    return {
+        "host": one.host,
+        "state": one.state,
+        "slots": one.slots,
+        "held": one.held,
+        "report_age_s": one.age_s,
+        "marked": one.marked,
+        "drain": {
+            "drained_at": _moment(drain.drained_at),
+            "actor": drain.actor,
+            # What a person wrote may name any task.
+            "reason": drain.reason if rights.reads_all else "",
+        }
+        if drain
+        else None,
+    }
 
 
 def _describe_change(one: Row) -> Json:

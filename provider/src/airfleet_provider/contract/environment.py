@@ -18,6 +18,8 @@ LOCAL_PROXY = "AIRFLEET_LOCAL_PROXY"
 LOG_AGENT = "AIRFLEET_LOG_AGENT"
 # The file that configures the log store of a fleet (`log_store_config`).
 LOG_STORE = "AIRFLEET_LOG_STORE"
+# The URL at which a worker of a pool that does not scale reports, and learns whether it is drained.
+DRAINS = "AIRFLEET_DRAINS"
 # The pool of this worker.
 POOL = "AIRFLEET_POOL"
 # Set where systemd lets this worker make cgroups below the one of its unit.
@@ -28,9 +30,14 @@ RECORDS = "AIRFLEET_RECORDS"
 RELEASES = "AIRFLEET_RELEASES"
 # Set in processes of tasks if the spans of their code are wanted.
 SPANS = "AIRFLEET_SPANS"
-# The URL at which a worker of a pool that scales reports, and learns the number of its slots.
+# The URL at which a worker of a pool that scales reports, and learns its slots and whether it is drained.
 SLOTS = "AIRFLEET_SLOTS"
 # The folder for a component's files that outlast its process, such as counts of fallbacks.
 STATE = "AIRFLEET_STATE"
 # The folder for the state files of workers.
 WORKERS = "AIRFLEET_WORKERS"
+
+
+def name_page_drain(pool: str) -> str:
+    """Return the name of the file, in the folder of `WORKERS`, that exists while a worker is drained by a page."""
+    return f"{pool}.drained"

@@ -1,4 +1,4 @@
-"""The pools that scale, with their workers and limits, as people read them; and how a person sets a pool's slots."""
+"""The pools of workers with their limits, as people read them; and how a person sets slots and drains workers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,20 @@ SQL = Statements(__package__, "slot_list")
 
 
 @dataclass(frozen=True, slots=True)
-class ScalingWorker:
-    """A worker of a pool that scales, as it reported last.
+class PageDrain:
+    """A worker that somebody has drained on the Fleet pages."""
 
-    `slots` is what it may run at once, `held` the tasks that it has taken, and `age_s` the seconds since its report.
+    drained_at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingWorker:
+    """A worker as it reported last.
+
+    `slots` is what it may run at once, `held` the tasks that it has taken, and `age_s` the seconds since its report. It
+    is drained by a file on its host if it is `marked`, and on the Fleet pages if it has a `drain`.
     """
 
     host: str
@@ -26,12 +36,16 @@ class ScalingWorker:
     held: int
     takes: bool
     age_s: float | None
+    marked: bool = False
+    drain: PageDrain | None = None
 
     @property
     def state(self) -> str:
-        """Return whether it takes tasks. Why it takes none is known on its host alone."""
+        """Return whether it takes tasks. Why one that is not drained takes none is known on its host alone."""
         if self.age_s is None or self.age_s >= SILENT_S:
             return "silent"
+        if self.marked or self.drain:
+            return "draining" if self.takes or self.held else "drained"
         return "serving" if self.takes else "takes no tasks"
 
 
@@ -47,12 +61,12 @@ class SlotOverride:
 
 @dataclass(frozen=True, slots=True)
 class ScalingPool:
-    """A pool that scales.
+    """A pool of workers.
 
     `least` and `most` are the limits of fleet.yaml at the last decision, `wanted` its slots and `why` its reason.
     `fewest` and `highest` are the slots that a person may set: one for each worker, or one for the pool if tasks are
     packed, and all that the workers can run.
-    Before the first decision all of them are None, and nobody can set the slots.
+    Before the first decision, and in a pool that does not scale, all of them are None, and nobody can set the slots.
     """
 
     name: str
@@ -68,7 +82,7 @@ class ScalingPool:
 
 
 def list_pools(query: Query) -> tuple[ScalingPool, ...]:
-    """Return the pools that scale, in the order of their names."""
+    """Return the pools whose workers report, in the order of their names."""
     workers = query(SQL["list_workers"], {})
     overrides = {row["pool"]: row for row in query(SQL["list_overrides"], {})}
     decisions = {row["pool"]: row for row in query(SQL["list_last_decisions"], {})}
@@ -88,6 +102,15 @@ def scale(query: Query, pool: str, slots: int | None, *, actor: str, reason: str
     query(SQL["clear_slots"] if slots is None else SQL["set_slots"], values)
 
 
+def drain(query: Query, workers: Sequence[tuple[str, str]], *, actor: str, reason: str, drained: bool) -> None:
+    """Drain workers, each a pool and a host, or let them serve again, and write it to Airflow's audit log."""
+    if not workers:
+        return
+    chosen = {"pools": [pool for pool, _ in workers], "hosts": [host for _, host in workers]}
+    statement = SQL["drain_workers"] if drained else SQL["resume_workers"]
+    query(statement, {**chosen, "actor": actor, "reason": reason})
+
+
 def _make_pool(
     name: str, rows: Sequence[Mapping[str, Any]], override: Mapping[str, Any] | None, last: Mapping[str, Any] | None
 ) -> ScalingPool:
@@ -98,6 +121,8 @@ def _make_pool(
             row["held"],
             row["takes"],
             row["age_s"],
+            row["marked"],
+            PageDrain(row["drained_at"], row["actor"], row["reason"]) if row["drained_at"] else None,
         )
         for row in rows
     )

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-# The path of the api-server at which a worker reports, and learns the number of its slots.
+# The path of the api-server at which a worker reports, and learns its slots and whether it is drained.
 PATH = "/airfleet/workers"
 # A worker that has not reported for so long does not count: its slots are not there.
 SILENT_S = 15.0
@@ -40,6 +40,22 @@ class Hours:
         return (clock >= self.begins and DAYS[day] in self.days) or (
             clock < self.ends and DAYS[(day - 1) % 7] in self.days
         )
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPool:
+    """A pool without a rule. Its workers report too, so that they can be drained on the Fleet pages."""
+
+    pool: str
+    hosts: tuple[str, ...]
+    per_host: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        return cls(content["pool"], tuple(content["hosts"]), content["per_host"])
 
 
 @dataclass(frozen=True, slots=True)

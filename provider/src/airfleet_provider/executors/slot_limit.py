@@ -14,9 +14,11 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
@@ -42,6 +44,8 @@ class SlotReport:
     held: int
     in_force: int
     takes: bool
+    # Whether a file on its host drains it.
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +81,18 @@ class SlotReports:
     Without an answer the last one holds, but a worker with no slots has all of them after `GIVEN_UP_S`: the workers
     that had the others may be away as well. A worker that has had no answer has all its slots, but one before it has
     asked.
+
+    Whether the worker is drained on the Fleet pages is kept in the file `memory`, so that it holds from the start of
+    the next process on, also where no web host answers.
     """
 
     def __init__(
         self,
         url: str,
         key: str,
+        memory: Path | None = None,
         *,
+        least_s: float = 0.0,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -93,8 +102,11 @@ class SlotReports:
         self.rank: int | None = None
         self.report: SlotReport | None = None
         self.has_asked = False
+        self.is_drained = bool(memory and memory.exists())
         self._url = url
         self._key = key
+        self._memory = memory
+        self._least_s = least_s
         self._clock = clock
         self._monotonic = monotonic
         self._answered_at = monotonic()
@@ -106,11 +118,14 @@ class SlotReports:
         self._ahead_s = 0.0
 
     @classmethod
-    def start(cls, url: str | None) -> Self | None:
-        """Return the reports to this URL, with their thread at work; None without a URL."""
+    def start(cls, url: str | None, memory: Path, *, least_s: float = 0.0) -> Self | None:
+        """Return the reports to this URL, every `least_s` seconds or less often, with their thread at work.
+
+        None without a URL.
+        """
         if not url:
             return None
-        reports = cls(url, config.read_secret_key())
+        reports = cls(url, config.read_secret_key(), memory, least_s=least_s)
         threading.Thread(target=reports.run, daemon=True, name="airfleet-slots").start()
         return reports
 
@@ -124,7 +139,8 @@ class SlotReports:
         if self.report is None:
             return 0.1
         try:
-            slots, rank, again_s = self._ask(self._judge(self.report))
+            slots, rank, is_drained, again_s = self._ask(self._judge(self.report))
+            self._note_drain(is_drained)
         except Exception as error:  # whatever a web host answers, the thread lives on
             self.has_asked = True
             if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.NOT_FOUND:
@@ -143,7 +159,23 @@ class SlotReports:
             log.info("This worker has %s slots from now on", slots)
         self.slots, self.rank = slots, rank
         self.has_asked = True
-        return again_s
+        return max(again_s, self._least_s)
+
+    def _note_drain(self, is_drained: bool | None) -> None:
+        """Keep whether the worker is drained. An answer of an older web host, which has None, changes nothing."""
+        if is_drained is None:
+            return
+        if is_drained != self.is_drained:
+            log.warning("This worker is %s on the Fleet pages", "drained" if is_drained else "resumed")
+        self.is_drained = is_drained
+        if self._memory is None or self._memory.exists() == is_drained:
+            return
+        with suppress(OSError):  # a full disk: the next answer tries again
+            if is_drained:
+                self._memory.parent.mkdir(mode=0o755, exist_ok=True)
+                self._memory.touch()
+            else:
+                self._memory.unlink(missing_ok=True)
 
     def _judge(self, report: SlotReport) -> SlotReport:
         """Return the report, or one of a worker that takes nothing if the main thread has made no other for long."""
@@ -152,8 +184,9 @@ class SlotReports:
         is_blocked = self._monotonic() - self._seen_at > BLOCKED_S
         return replace(report, takes=False) if is_blocked else report
 
-    def _ask(self, report: SlotReport) -> tuple[int, int | None, float]:
-        query = f"held={report.held}&in_force={report.in_force}&takes={int(report.takes)}"
+    def _ask(self, report: SlotReport) -> tuple[int, int | None, bool | None, float]:
+        flags = f"takes={int(report.takes)}&marked={int(report.marked)}"
+        query = f"held={report.held}&in_force={report.in_force}&{flags}"
         try:
             answer = self._send(query)
         except urllib.error.HTTPError as refusal:
@@ -163,11 +196,14 @@ class SlotReports:
             self._ahead_s = parsedate_to_datetime(said).timestamp() - self._clock()
             answer = self._send(query)
         slots, rank, again_s = answer["slots"], answer.get("rank"), float(answer["again_s"])
+        is_drained = answer.get("drained")
         if not isinstance(slots, int) or slots < 0:
             raise ValueError(f"{slots!r} is no number of slots")
         if not isinstance(rank, int | None):
             raise TypeError(f"{rank!r} is no rank")
-        return slots, rank, min(max(again_s, 0.2), 60.0)
+        if not isinstance(is_drained, bool | None):
+            raise TypeError(f"{is_drained!r} is neither drained nor not")
+        return slots, rank, is_drained, min(max(again_s, 0.2), 60.0)
 
     def _send(self, query: str) -> Any:  # noqa: ANN401 - JSON
         moment = int(self._clock() + self._ahead_s)
@@ -199,7 +235,7 @@ class SlotLimit:
         self._grant = None
         self._is_managed = False
 
-    def apply(self, consumer: Any, slots: int, *, takes: bool) -> int:  # noqa: ANN401 - a Celery consumer
+    def apply(self, consumer: Any, slots: int, *, takes: bool, marked: bool = False) -> int:  # noqa: ANN401 - a Celery consumer
         """Keep the consumer to the slots of the last answer, and return them. `slots` are the processes it has.
 
         The worker consumes its queues if it `takes` tasks and has a slot.
@@ -222,5 +258,5 @@ class SlotLimit:
         elif self._is_managed and (found := find_credits(limit, held, self._queues, self._grant)):
             celery_worker.grant(consumer, found)
             self._grant = Grant(found, frozenset(held))
-        self._reports.report = SlotReport(len(held), limit, takes)
+        self._reports.report = SlotReport(len(held), limit, takes, marked)
         return limit

@@ -1,6 +1,7 @@
 """Drains a worker: it takes no new tasks while its drain file exists or its disk or memory is short.
 
-The drain file and the state file both outlast a restart of the worker.
+It can be drained on the Fleet pages, too (ADR 97). The drain file, the state file and the file that keeps the drain of
+the pages all outlast a restart of the worker.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ LOOK_EVERY_S = 0.5
 SIGN_EVERY = 10
 # Seconds until unused releases are removed for the first time, after the start is over, and then between removals.
 TIDY_FIRST_S, TIDY_EVERY_S = 60.0, 3_600.0
+# A worker of a pool that does not scale asks so seldom whether it is drained.
+ASK_EVERY_S = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -49,8 +52,12 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
         self._tidier = unused_releases.Tidier()
         self._tidies_next = time.monotonic() + TIDY_FIRST_S
         self._timer: Any = None
-        reports = slot_limit.SlotReports.start(os.environ.get(environment.SLOTS))
-        self._slots = slot_limit.SlotLimit(self._queues, reports) if reports else None
+        memory = Path(notes) / environment.name_page_drain(self._mark.name)
+        scaling = slot_limit.SlotReports.start(os.environ.get(environment.SLOTS), memory)
+        self._slots = slot_limit.SlotLimit(self._queues, scaling) if scaling else None
+        self._reports = scaling or slot_limit.SlotReports.start(
+            os.environ.get(environment.DRAINS), memory, least_s=ASK_EVERY_S
+        )
 
     def include_if(self, _: Any) -> bool:  # noqa: ANN401
         return self.enabled
@@ -67,21 +74,26 @@ class WorkerDrain(bootsteps.StartStopStep):  # type: ignore[misc]
             self._timer.cancel()
 
     def _look(self, consumer: Any) -> None:  # noqa: ANN401
-        is_drained = self._mark.exists()
+        is_marked = self._mark.exists()
+        is_drained = is_marked or bool(self._reports and self._reports.is_drained)
         self._measure()
         self._measure_memory()
         takes = not is_drained and not self._is_full and not self._is_pressed
         slots = celery_worker.count_slots(consumer)
         if self._slots:
-            slots = self._slots.apply(consumer, slots, takes=takes)
+            slots = self._slots.apply(consumer, slots, takes=takes, marked=is_marked)
         else:
             celery_worker.consume(consumer, self._queues if takes else (), of=self._queues)
+            if self._reports:
+                held = len(celery_worker.list_held())
+                self._reports.report = slot_limit.SlotReport(held, slots, takes, is_marked)
         tasks = celery_worker.list_tasks()
         if self._fetches and time.monotonic() > self._tidies_next:
             self._tidies_next = time.monotonic() + TIDY_EVERY_S
             self._tidier.begin(storage_root())
         words = describe(self._queues, slots, tasks, drained=is_drained, full=self._is_full, pressed=self._is_pressed)
-        self._note.write({**words, "refused": getattr(consumer, "refused", 0)})
+        by_page = bool(self._reports and self._reports.is_drained)
+        self._note.write({**words, "refused": getattr(consumer, "refused", 0), "by_page": by_page})
 
     def _measure(self) -> None:
         free = disk_space.measure(disk_space.find_folders())

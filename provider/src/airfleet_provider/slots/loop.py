@@ -17,6 +17,7 @@ from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.slot_rules import (
     STALE_S,
     Demand,
+    FixedPool,
     Peak,
     SlotDecision,
     SlotInputs,
@@ -37,7 +38,7 @@ SQL = Statements(__package__, "store")
 
 NAME = "slots"
 EVERY_S = 1.0
-# Without rules, there is only the end of the rows of rules that were removed.
+# Without rules, there are only the rows of workers that came or went with a fleet.yaml.
 IDLE_EVERY_S = 60.0
 # Slots that do not change are confirmed so often, so that the workers keep them.
 CONFIRM_EVERY_S = STALE_S / 6
@@ -51,8 +52,14 @@ Row = dict[str, Any]
 class SlotLoop:
     """Decides for each pool with a rule. It keeps only the peaks of the last minute, and stalls, in memory."""
 
-    def __init__(self, rules: Sequence[SlotRule], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rules: Sequence[SlotRule],
+        clock: Callable[[], float] = time.monotonic,
+        fixed: Sequence[FixedPool] = (),
+    ) -> None:
         self._rules = tuple(rules)
+        self._fixed = tuple(fixed)
         self._clock = clock
         self._peaks: dict[str, Peak] = {}
         self._stalls: defaultdict[tuple[str, str], Stall] = defaultdict(Stall)
@@ -73,7 +80,9 @@ class SlotLoop:
             rows = connection.execute(SQL["list_workers"]).fetchall()
             decided = [self._decide(rule, rows, *_read(connection, rule)) for rule in self._rules]
         known = {(rule.pool, host) for rule in self._rules for host in rule.hosts}
+        known |= {(pool.pool, host) for pool in self._fixed for host in pool.hosts}
         writes = [one for rule, _, decision in decided for one in _list_writes(rule, rows, decision)]
+        writes += [row for pool in self._fixed for row in _list_fixed(pool, rows)]
         strangers = {(row["pool"], row["host"]) for row in rows} - known
         if writes or strangers or self._clock() - self._pruned_at > PRUNE_EVERY_S:
             self._write(context, decided, writes, known)
@@ -154,6 +163,17 @@ def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: SlotDecision) ->
     return found
 
 
+def _list_fixed(pool: FixedPool, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of workers with all their slots that must be written. They stay as they are from then on."""
+    own = {row["host"]: row for row in rows if row["pool"] == pool.pool}
+    values = {"slots": None, "otherwise": pool.per_host, "rank": None}
+    return [
+        {"pool": pool.pool, "host": host, **values, "is_change": True}
+        for host in pool.hosts
+        if host not in own or any(own[host][name] != value for name, value in values.items())
+    ]
+
+
 def _read_worker(rule: SlotRule, row: Row) -> WorkerReport:
     return WorkerReport(row["host"], row["slots"], min(row["held"], rule.per_host), row["takes"], row["age_s"])
 
@@ -211,5 +231,7 @@ def _record(connection: Connection[Row], rule: SlotRule, inputs: SlotInputs, dec
 
 def make_loop(config: Mapping[str, Any]) -> Loop:
     """Return the loop that works by the rules of the agents' configuration."""
-    rules = [SlotRule.from_json(one) for one in config.get(AgentsKey.SLOTS, {}).get("rules", ())]
-    return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, SlotLoop(rules).once)
+    own = config.get(AgentsKey.SLOTS, {})
+    rules = [SlotRule.from_json(one) for one in own.get("rules", ())]
+    fixed = [FixedPool.from_json(one) for one in own.get("fixed", ())]
+    return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, SlotLoop(rules, fixed=fixed).once)

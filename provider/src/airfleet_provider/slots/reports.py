@@ -22,12 +22,12 @@ def note(
 ) -> dict[str, Any] | None:
     """Write a report to the row of its worker, and return the answer; None if there is no such row.
 
-    The answer has the worker's `slots`, its `rank` if tasks are packed, and `again_s`: the seconds
-    until its next report.
+    The answer has the worker's `slots`, its `rank` if tasks are packed, whether it is `drained` on the Fleet pages, and
+    `again_s`: the seconds until its next report.
     """
     with session() as one:
         rows = metadata_db.query_in(one)(SQL["report"], {**values, "stale_s": STALE_S})
     if not rows:
         return None
     again_s = min(max(rows[0]["workers"] / REPORTS_PER_S, FASTEST_S), SLOWEST_S)
-    return {"slots": rows[0]["slots"], "rank": rows[0]["rank"], "again_s": again_s}
+    return {**{name: rows[0][name] for name in ("slots", "rank", "drained")}, "again_s": again_s}

@@ -53,8 +53,9 @@ ON CONFLICT (pool, host) DO UPDATE
 SET slots = EXCLUDED.slots, otherwise = EXCLUDED.otherwise, rank = EXCLUDED.rank, decided_at = clock_timestamp()
 
 -- name: remove_workers
-DELETE FROM airfleet.worker_slots
-WHERE (pool, host) NOT IN (SELECT * FROM unnest(%(pools)s::text[], %(hosts)s::text[]))
+WITH known AS (SELECT * FROM unnest(%(pools)s::text[], %(hosts)s::text[]) AS known(pool, host)),
+drains AS (DELETE FROM airfleet.worker_drain WHERE (pool, host) NOT IN (SELECT pool, host FROM known))
+DELETE FROM airfleet.worker_slots WHERE (pool, host) NOT IN (SELECT pool, host FROM known)
 
 -- name: add_decision
 INSERT INTO airfleet.slot_decision (pool, inputs, wanted, slots, reason)
@@ -70,9 +71,10 @@ WHERE d.id = one.id AND (one.place > %(kept)s OR one.place > 1 AND one.decided_a
 -- name: report
 -- A worker that no rule names finds no row. What it reports cannot be more than a worker of its pool could hold.
 UPDATE airfleet.worker_slots
-SET held = %(held)s, in_force = %(in_force)s, takes = %(takes)s, seen_at = clock_timestamp()
+SET held = %(held)s, in_force = %(in_force)s, takes = %(takes)s, marked = %(marked)s, seen_at = clock_timestamp()
 WHERE pool = %(pool)s AND host = %(host)s
 RETURNING CASE
     WHEN decided_at > clock_timestamp() - make_interval(secs => %(stale_s)s) THEN coalesce(slots, otherwise)
     ELSE otherwise
-END AS slots, rank, (SELECT count(*) FROM airfleet.worker_slots) AS workers
+END AS slots, rank, (SELECT count(*) FROM airfleet.worker_slots) AS workers,
+    EXISTS (SELECT FROM airfleet.worker_drain d WHERE d.pool = %(pool)s AND d.host = %(host)s) AS drained

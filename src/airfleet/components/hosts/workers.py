@@ -129,7 +129,7 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
                 environment.CELERY: str(files[-1].path),
                 environment.DRAINED: str(MARKS / pool.name),
                 environment.WORKERS: str(NOTES),
-                **({environment.SLOTS: url} if pool.scale else {}),
+                (environment.SLOTS if pool.scale else environment.DRAINS): url,
                 **({environment.DELEGATED: "1"} if place.fleet.task_limits else {}),
             },
         ),

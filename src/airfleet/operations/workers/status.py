@@ -18,6 +18,7 @@ WHY = {
     "full": "its disk is full: it takes no tasks",
     "pressed": "the memory of its host is short: it takes no tasks",
 }
+PAGE = "somebody has drained it on the page Hosts and pools"
 # Bytes of a note that are read. A worker writes less, but a task can write anything to the note.
 NOTE_BYTES = 1 << 20
 MOST_SLOTS = 1_000_000
@@ -42,6 +43,8 @@ class Worker:
     slots: int = 0
     tasks: tuple[WorkerTask, ...] = ()
     why: str = ""
+    # Whether somebody has drained it on the Fleet pages, as it reported.
+    by_page: bool = False
 
     @property
     def name(self) -> str:
@@ -82,10 +85,10 @@ def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, facts: Work
     said: State | None = next((one for one in get_args(State) if one == note.get("state")), None)
     takes = said in ("serving", "full", "pressed")
     state = "draining" if said == "draining" or takes == facts.marked else said or "starting"
-    why = WHY.get(state, "")
-    return Worker(
-        host, pool, state, _list_queues(note.get("queues"), queues), _count(note.get("slots"), slots), tasks, why
-    )
+    by_page = note.get("by_page") is True
+    why = PAGE if by_page and state in ("draining", "drained") else WHY.get(state, "")
+    named = _list_queues(note.get("queues"), queues)
+    return Worker(host, pool, state, named, _count(note.get("slots"), slots), tasks, why, by_page)
 
 
 def choose(workers: Sequence[Worker], targets: Sequence[str]) -> tuple[Worker, ...]:

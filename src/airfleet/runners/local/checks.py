@@ -67,7 +67,7 @@ class Checker:
                 case TcpCheck(port, address):
                     with socket.create_connection((address, port), timeout=TIMEOUT_S):
                         return CheckResult(True)
-                case ConsumerCheck(unless=Path() as mark) if mark.exists():
+                case ConsumerCheck(unless=marks) if any(mark.exists() for mark in marks):
                     return CheckResult(True, "drained")
                 case ConsumerCheck(url, queue, _, authorities):
                     return _check_consumers(url, queue, authorities)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,12 +18,15 @@ from sqlalchemy.orm import Session
 import servers
 from airfleet.errors import UsageError
 from airfleet.operations.slots import HostNeed, Slots
+from airfleet.operations.workers import page_drains
+from airfleet.operations.workers.status import Worker
 from airfleet.spec import load
 from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import slot_list
-from airfleet_provider.contract.slot_rules import SlotRule, decide
+from airfleet_provider.contract.slot_list import ScalingWorker
+from airfleet_provider.contract.slot_rules import FixedPool, SlotRule, decide
 from airfleet_provider.slots.loop import PRUNE_EVERY_S, SlotLoop
 from airfleet_provider.slots.reports import note
 
@@ -61,7 +65,8 @@ class Platform:
         self.server = server
         self.now = 1000.0
         server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
-        own = "airfleet.worker_slots, airfleet.slot_override, airfleet.slot_decision, airfleet.breaker"
+        names = ("worker_slots", "worker_drain", "slot_override", "slot_decision", "breaker")
+        own = ", ".join(f"airfleet.{name}" for name in names)
         server.query(f"TRUNCATE task_instance, dag_run, dag, slot_pool, {own} CASCADE")
         server.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('default_pool', -1, false)")
         server.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('crm', 3, false)")
@@ -86,9 +91,33 @@ class Platform:
         self.server.query(TASK, state, pool, count)
 
     def report(self, host: str, held: int = 0, *, takes: bool = True) -> int | None:
-        values = {"pool": "cpu", "host": host, "held": held, "in_force": 8, "takes": takes}
-        answer = note(values, self._session)
+        answer = self.ask(host, held, takes=takes)
         return None if answer is None else int(answer["slots"])
+
+    def ask(
+        self, host: str, held: int = 0, *, takes: bool = True, marked: bool = False, pool: str = "cpu"
+    ) -> dict[str, Any] | None:
+        """Report as the worker of a host, and return the answer."""
+        values = {"pool": pool, "host": host, "held": held, "in_force": 8, "takes": takes, "marked": marked}
+        return note(values, self._session)
+
+    def is_drained(self, host: str, held: int = 0, *, takes: bool = True, pool: str = "cpu") -> bool:
+        """Report as the worker of a host, and return whether the answer drains it."""
+        answer = self.ask(host, held, takes=takes, pool=pool)
+        assert answer is not None
+        return bool(answer["drained"])
+
+    def turn_worker(self, host: str, *, drained: bool, pool: str = "cpu") -> None:
+        """Drain or resume as the Fleet pages do."""
+        with self._session() as session:
+            query = metadata_db.query_in(session)
+            slot_list.drain(query, [(pool, host)], actor="ada", reason="new disk", drained=drained)
+
+    def list_workers(self) -> dict[str, ScalingWorker]:
+        """Return what the Fleet pages show of each worker."""
+        with self._session() as session:
+            pools = slot_list.list_pools(metadata_db.query_in(session))
+        return {f"{pool.name}@{worker.host}": worker for pool in pools for worker in pool.workers}
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -272,7 +301,9 @@ def test_packed_tasks_have_their_slots_on_the_first_hosts_and_a_host_that_is_awa
     assert platform.report("a") == 0
     assert platform.turn() == {"a": 0, "b": 6}
     assert platform.read_ranks() == {"a": 2, "b": 1}
-    answer = note({"pool": "cpu", "host": "a", "held": 0, "in_force": 0, "takes": True}, platform._session)
+    answer = note(
+        {"pool": "cpu", "host": "a", "held": 0, "in_force": 0, "takes": True, "marked": False}, platform._session
+    )
     assert answer
     assert (answer["slots"], answer["rank"]) == (0, 2)
     platform.age("decided_at", 130)
@@ -353,3 +384,60 @@ def test_a_process_that_lost_the_lease_changes_nothing(platform: Platform, serve
         platform.loop.once(platform.context)
     assert dict(server.query("SELECT host, slots FROM airfleet.worker_slots")) == {"a": None, "b": None}
     server.query("UPDATE airfleet.lease SET holder = '' WHERE name = 'agents'")
+
+
+def test_a_worker_learns_that_a_page_has_drained_it_and_its_slots_go_to_the_others(platform: Platform) -> None:
+    before = platform.list_workers()["cpu@a"]
+    assert (before.state, before.drain) == ("serving", None)
+    platform.turn_worker("a", drained=True)
+    platform.turn_worker("a", drained=True)  # a second click
+    assert platform.is_drained("a", held=2, takes=False)
+    assert not platform.is_drained("b")
+    draining = platform.list_workers()["cpu@a"]
+    assert draining.drain is not None
+    assert (draining.state, draining.drain.actor, draining.drain.reason) == ("draining", "ada", "new disk")
+    platform.add(8)
+    assert platform.turn() == {"a": 1, "b": 8}
+    assert platform.is_drained("a", takes=False)
+    assert platform.list_workers()["cpu@a"].state == "drained"
+    platform.turn_worker("a", drained=False)
+    assert not platform.is_drained("a")
+    assert platform.list_workers()["cpu@a"].state == "serving"
+    rows = platform.server.query("SELECT event, owner, extra FROM log WHERE event ~ '_worker$' ORDER BY id")
+    assert [(event, owner, json.loads(extra)) for event, owner, extra in rows][-3:] == [
+        (event, "ada", {"workers": ["cpu@a"], "reason": "new disk", "status": 200})
+        for event in ("airfleet_drain_worker", "airfleet_drain_worker", "airfleet_resume_worker")
+    ]
+
+
+def test_a_command_resumes_what_a_page_has_drained(platform: Platform) -> None:
+    platform.turn_worker("a", drained=True)
+    with psycopg.connect(platform.server.dsn, autocommit=True, row_factory=dict_row) as connection:
+        page_drains.resume(connection, [Worker("a", "cpu", "drained"), Worker("b", "cpu", "serving")], actor="bob")
+    assert platform.list_workers()["cpu@a"].drain is None
+
+
+def test_a_worker_that_a_command_has_drained_reports_it(platform: Platform) -> None:
+    platform.ask("a", takes=False, marked=True)
+    worker = platform.list_workers()["cpu@a"]
+    assert (worker.state, worker.marked, worker.drain) == ("drained", True, None)
+
+
+def test_workers_of_pools_that_do_not_scale_are_drained_too(platform: Platform) -> None:
+    fixed = FixedPool("io", ("a", "c"), 16)
+    assert FixedPool.from_json(json.loads(json.dumps(fixed.to_json()))) == fixed
+    platform.loop = SlotLoop((RULE,), clock=lambda: platform.now, fixed=(fixed,))
+    platform.turn()
+    answer = platform.ask("c", pool="io")
+    assert answer is not None
+    assert (answer["slots"], answer["rank"], answer["drained"]) == (16, None, False)
+    platform.turn_worker("c", drained=True, pool="io")
+    platform.turn()
+    assert platform.is_drained("c", pool="io", takes=False)
+    assert platform.list_workers()["io@c"].state == "drained"
+    # A host that leaves fleet.yaml, and comes back some day, is not drained.
+    platform.loop = SlotLoop((RULE,), clock=lambda: platform.now)
+    platform.turn()
+    platform.loop = SlotLoop((RULE,), clock=lambda: platform.now, fixed=(fixed,))
+    platform.turn()
+    assert not platform.is_drained("c", pool="io")

@@ -43,7 +43,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_a_worker_understands_the_answer_to_its_report(noted: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     status, body = ask()
     assert (status, body) == (200, '{"slots":8,"again_s":1.0}')
-    assert noted == [{"pool": "cpu", "host": "a", "held": 2, "in_force": 8, "takes": True}]
+    assert noted == [{"pool": "cpu", "host": "a", "held": 2, "in_force": 8, "takes": True, "marked": False}]
     worker = SlotReports("http://web/airfleet/workers/cpu/a", "k")
     monkeypatch.setattr(worker, "_send", lambda _: TestClient(app).get(f"/cpu/a?{QUERY}", headers=sign()).json())
     worker.report = SlotReport(2, 8, takes=True)

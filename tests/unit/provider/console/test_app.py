@@ -44,6 +44,7 @@ from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "backups", "incident", "audit")
 ACKNOWLEDGE = "/alerts/17/acknowledge"
 SCALE = "/pools/cpu/scale"
+TURNS = ("/workers/drain", "/workers/resume")
 
 
 def name_case(value: object) -> str:
@@ -130,6 +131,7 @@ class Bench:
     requested: list[dict[str, Any]] = field(default_factory=list)
     silenced: list[dict[str, Any]] = field(default_factory=list)
     scaled: list[dict[str, Any]] = field(default_factory=list)
+    turned: list[dict[str, Any]] = field(default_factory=list)
     audited: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -186,7 +188,11 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     def scale(_: object, pool: str, slots: int | None, **words: str) -> None:
         found.scaled.append({"pool": pool, "slots": slots, **words})
 
+    def turn(_: object, workers: list[tuple[str, str]], **words: object) -> None:
+        found.turned.append({"workers": workers, **words})
+
     monkeypatch.setattr(slot_list, "scale", scale)
+    monkeypatch.setattr(slot_list, "drain", turn)
     monkeypatch.setattr(release_list, "request", request)
     monkeypatch.setattr(release_list, "touch", lambda _, release: "database")
     return found
@@ -198,7 +204,7 @@ def test_nobody_reads_a_page_without_a_login(bench: Bench, path: str) -> None:
 
 
 def test_nobody_changes_anything_without_a_login(bench: Bench) -> None:
-    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback", SCALE):
+    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback", SCALE, *TURNS):
         assert bench.as_user(None).post(path, json={}).status_code == 401
     assert bench.acknowledged == []
 
@@ -274,7 +280,7 @@ def test_a_form_of_another_site_is_no_acknowledgement(bench: Bench) -> None:
     assert client.post(ACKNOWLEDGE, data={"note": "x"}).status_code == 415
     assert client.post("/silences/3/end").status_code == 415
     text = {"content-type": "text/plain"}  # which a page of another port of this host may send with the cookie
-    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback", SCALE):
+    for path in (ACKNOWLEDGE, "/alerts/17/silence", "/silences/3/end", "/releases/rollback", SCALE, *TURNS):
         assert client.post(path, content="{}", headers=text).status_code == 415
     assert (bench.acknowledged, bench.audited) == ([], [])
 
@@ -358,6 +364,61 @@ def test_a_scale_needs_a_reason_and_waits_for_the_first_decision(bench: Bench, m
     monkeypatch.setattr(bench.readings, "read_pools", lambda: undecided)
     assert bench.as_user(ADMIN).post(SCALE, json={"slots": 12, "reason": "a test"}).status_code == 409
     assert bench.scaled == []
+
+
+@pytest.mark.parametrize(
+    ("target", "workers"),
+    [
+        ({"pool": "cpu", "host": "w1"}, [("cpu", "w1")]),
+        ({"host": "w1"}, [("cpu", "w1"), ("io", "w1")]),
+        ({"pool": "cpu"}, [("cpu", "w1"), ("cpu", "w2")]),
+    ],
+    ids=str,
+)
+def test_a_worker_a_host_and_a_pool_are_drained(
+    bench: Bench, target: dict[str, str], workers: list[tuple[str, str]]
+) -> None:
+    assert bench.as_user(ADMIN).post("/workers/drain", json={**target, "reason": "a test"}).status_code == 200
+    assert bench.turned == [{"workers": workers, "actor": "admin", "reason": "a test", "drained": True}]
+    assert bench.readings.forgotten == ["pools"]
+
+
+def test_what_a_page_has_drained_is_resumed_there_and_what_a_command_has_drained_is_not(bench: Bench) -> None:
+    client = bench.as_user(ADMIN)
+    assert client.post("/workers/resume", json={"host": "w5", "reason": "a test"}).status_code == 200
+    assert bench.turned == [{"workers": [("io", "w5")], "actor": "admin", "reason": "a test", "drained": False}]
+    refused = client.post("/workers/resume", json={"host": "w6", "reason": "a test"})
+    assert (refused.status_code, "airfleet workers resume io@w6" in refused.text) == (409, True)
+    assert client.post("/workers/resume", json={"host": "w2", "reason": "a test"}).status_code == 409
+    assert len(bench.turned) == 1
+    assert [(one["event"], one["status"]) for one in bench.audited] == [("airfleet_resume_worker_refused", 409)] * 2
+
+
+@pytest.mark.parametrize(
+    ("rights", "target", "status"),
+    [
+        (VIEWER, {"host": "w1"}, 403),
+        (replace(TEAM, operates=True), {"host": "w1"}, 403),
+        (ADMIN, {"host": "elsewhere"}, 404),
+        (ADMIN, {"host": "w3", "pool": "cpu"}, 404),
+    ],
+    ids=name_case,
+)
+def test_a_refused_drain_changes_nothing_and_is_audited(
+    bench: Bench, rights: Rights, target: dict[str, str], status: int
+) -> None:
+    client = bench.as_user(rights)
+    assert client.post("/workers/drain", json={**target, "reason": "a test"}).status_code == status
+    assert bench.turned == []
+    assert [(one["by"], one["event"], one["status"]) for one in bench.audited] == [
+        (rights.name, "airfleet_drain_worker_refused", status)
+    ]
+
+
+def test_a_drain_names_what_and_why(bench: Bench) -> None:
+    for body in ({"reason": "everything"}, {"host": "w1", "reason": ""}, {"host": "w1"}, {"host": "", "reason": "a"}):
+        assert bench.as_user(ADMIN).post("/workers/drain", json=body).status_code == 422
+    assert bench.turned == []
 
 
 def ask_rollback(bench: Bench, rights: Rights | None, **changes: str | None) -> int:

@@ -10,6 +10,7 @@ import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -132,8 +133,8 @@ def test_the_last_answer_holds_until_there_is_another_and_ends_with_the_rule() -
             assert (reports.turn(), reports.slots) == (slot_limit.RETRY_S, 3)
         assert (reports.turn(), reports.slots) == (1.0, 3), "the clocks differ: it signs with that of the web host"
         assert (reports.turn(), reports.slots) == (slot_limit.RETRY_S, None)
-    assert seen[0] == "held=2&in_force=8&takes=1 at 1000"
-    assert seen[5] == "held=2&in_force=8&takes=1 at 2000"
+    assert seen[0] == "held=2&in_force=8&takes=1&marked=0 at 1000"
+    assert seen[5] == "held=2&in_force=8&takes=1&marked=0 at 2000"
 
 
 def test_no_web_host_leaves_everything_as_it_is() -> None:
@@ -207,3 +208,26 @@ def test_a_worker_consumes_nothing_without_slots_and_anew_when_its_rank_changes(
         (("io",), 1),
         *(("io", -5), (("io",), 1), {"io": 4}),
     ]
+
+
+def test_a_worker_stays_drained_after_a_restart_until_a_web_host_says_otherwise(tmp_path: Path) -> None:
+    memory = tmp_path / "workers" / "cpu.drained"
+    drained, resumed = ((200, {"slots": 3, "again_s": 1.0, "drained": one}) for one in (True, False))
+    older = (200, {"slots": 3, "again_s": 1.0})
+    with web_host(drained, (404, {}), older, (503, {})) as (url, seen):
+        reports = SlotReports(url, "k", memory, clock=lambda: 1000.0)
+        assert not reports.is_drained
+        for _ in range(4):
+            reports.report = SlotReport(2, 8, takes=True, marked=True)
+            reports.turn()
+            assert reports.is_drained, "only an answer that says so resumes it"
+    assert "takes=1&marked=1" in seen[0]
+    with web_host(resumed, (200, {"slots": 3, "again_s": 1.0, "drained": "no"})) as (url, _):
+        reports = SlotReports(url, "k", memory, clock=lambda: 1000.0, least_s=5.0)
+        assert reports.is_drained, "before it has asked"
+        reports.report = SlotReport(0, 8, takes=False)
+        assert reports.turn() == 5.0
+        assert not reports.is_drained
+        assert not memory.exists()
+        reports.turn()
+        assert not reports.is_drained, "an answer that is none changes nothing"
