@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
 from itertools import islice, pairwise
@@ -12,6 +13,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, T
 from airflow.timetables.interval import CronDataIntervalTimetable
 from airflow.timetables.trigger import CronTriggerTimetable
 from airflow.utils.types import DagRunType
+from croniter import CroniterBadDateError
 from pendulum import datetime
 
 from airfleet_provider.contract.jitter_rules import JitterRule, find_delay
@@ -91,9 +93,11 @@ def find_gap(timetable: Timetable) -> float | None:
     def list_moments() -> Iterable[Any]:
         last: DataInterval | None = None
         restriction = TimeRestriction(datetime(YEAR, 1, 1), None, catchup=True)
-        while info := timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction):
-            yield info.run_after
-            last = info.data_interval
+        # A cron that never comes, such as the 30th of February, raises: Airflow says so when the run is due.
+        with suppress(CroniterBadDateError):
+            while info := timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction):
+                yield info.run_after
+                last = info.data_interval
 
     gaps = ((later - one).total_seconds() for one, later in pairwise(islice(list_moments(), MOMENTS)))
     return min(gaps, default=None)

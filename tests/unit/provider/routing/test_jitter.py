@@ -132,3 +132,9 @@ def test_the_delays_of_many_dags_are_spread_evenly_and_never_change() -> None:
     assert [find_delay(RULES, one) for one in ("sales", "load", "calm_x")] == [525, 30, 0]
     assert parse(render(RULES)) == RULES
     assert parse("") == ()
+
+
+def test_a_cron_that_never_comes_is_no_fault_of_the_rules() -> None:
+    never = load("never", "0 0 30 2 *")
+
+    assert never.timetable.jitter_s < 600
