@@ -193,6 +193,11 @@ drill: dev-env  ## Break a fleet of machines made here on purpose, every way it 
 	tools/machines
 	$(BIN)/python bench/drills.py $(ARGS)
 
+.PHONY: drill-database
+drill-database: dev-env  ## Lose the primary of a fleet made here again and again: failover_gap_s, lost, two_primaries in drills.json
+	tools/machines
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/database_trials.py $(ARGS)
+
 drill-local: dev-env  ## Break a platform on this machine on purpose, part by part: bench/results/drills-local.json
 	DRILL_RESULTS=bench/results/drills-local.json $(BIN)/pytest -s tests/drills $(ARGS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from machines import Bed
@@ -46,11 +47,11 @@ _STOCK = {
 }
 
 
-def write_project(project: Path, bed: Bed, *, is_stock: bool) -> None:
+def write_project(project: Path, bed: Bed, *, is_stock: bool, roles: Mapping[str, str] = ROLES) -> None:
     """Write a project whose fleet.yaml names the machines of a bed. Its only Dag is one that never runs."""
     (project / "dags").mkdir(exist_ok=True)
     (project / "dags" / "quiet.py").write_text(_DAG)
-    lines = [f"  {name}: {{address: {bed[name].address}, {roles}}}" for name, roles in ROLES.items()]
+    lines = [f"  {name}: {{address: {bed[name].address}, {of}}}" for name, of in roles.items()]
     ssh = f"ssh: {{user: ops, key: {bed.layout.key}, known_hosts: {bed.layout.known_hosts}}}"
     stock = [f"airflow: {json.dumps(_STOCK)}", "scheduler_mode: active-active"] if is_stock else []
     (project / "fleet.yaml").write_text("\n".join(["name: drilled", ssh, "hosts:", *lines, SETTINGS, *stock, ""]))

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -106,15 +106,17 @@ def shorten(drill: Drill, arguments: argparse.Namespace) -> Drill:
     return replace(drill, fault=fault, after_s=after_s)
 
 
-def open_bed(name: str, *, keep: bool) -> tuple[Bed, Path]:
+def open_bed(
+    name: str, *, keep: bool, roles: Mapping[str, str] = drill_fleet.ROLES, kind: str = "drills"
+) -> tuple[Bed, Path]:
     """Open a bed, and return it with its project. If the bed was kept, return the same project."""
-    home = Path(tempfile.gettempdir()) / f"airfleet-drills-{name}"
+    home = Path(tempfile.gettempdir()) / f"airfleet-{kind}-{name}"
     if name and home.exists():
         return Bed.open(name), home
     say("image with the packages in apt's cache")
     image = ensure_image(Recipe(fetched=drill_fleet.PACKAGES))
-    bed = Bed.create(list(drill_fleet.ROLES), bed=name or None, image=image, keep=keep)
-    project = home if name else Path(tempfile.mkdtemp(prefix="airfleet-drills-"))
+    bed = Bed.create(list(roles), bed=name or None, image=image, keep=keep)
+    project = home if name else Path(tempfile.mkdtemp(prefix=f"airfleet-{kind}-"))
     project.mkdir(exist_ok=True)
     return bed, project
 

@@ -19,6 +19,7 @@ Act = Literal[
     "upgrade",
     "drain",
     "restore",
+    "switch over",
 ]
 Target = Literal["scheduler", "worker", "api-server", "balancer", "broker", "database"]
 Which = Literal["the active", "one", "every"]
@@ -226,6 +227,17 @@ _DRILLS = (
         aim_s=20.0,
         after_s=240.0,
         may_kill=True,
+    ),
+    Drill(
+        name="database-switchover",
+        title="The database switches over on purpose",
+        done="`airfleet failover --database` makes a replica the primary, as before work on the primary's host.",
+        promised="Tasks start again within seconds; nothing is lost, done twice or killed.",
+        fault=Fault("switch over", "one", "database"),
+        measure="longest gap",
+        bar_s=5.0,
+        aim_s=2.0,
+        least_hosts=2,
     ),
     Drill(
         name="broker-lost",

@@ -65,7 +65,7 @@ def write_scripts(fault: Fault, *, ssh_port: int = 22, grace_s: float = GRACE_S)
             )
         case "pull the plug of":
             return Scripts(_render("pull_plug"))
-        case "roll" | "upgrade" | "drain" | "restore":
+        case "roll" | "upgrade" | "drain" | "restore" | "switch over":
             raise ValueError(f"{fault.act} is done by commands, not on a host")
 
 

@@ -119,6 +119,7 @@ class FleetPlatform:
 
         If a user deployed a release meanwhile, that one stays live.
         """
+        self._find_database()  # the drill may have been the loss of the primary, or a switch-over
         self._store(REMOVE, load)
         latest = self._releases.find_latest()
         if latest is None or latest.detail.get(DRILL, {}).get("load") != load.prefix:
@@ -141,8 +142,7 @@ class FleetPlatform:
     def operate(self, words: Sequence[str]) -> None:
         """Run one of airfleet's commands. Afterwards the database may be on another host."""
         run_command(words, self.project, self.state)
-        if self.follow:
-            self.database = self.follow()
+        self._find_database()
 
     def observe(self, began: float, ended: float) -> tuple[Sequence[DrillEvent], Sequence[str]]:
         """Return the changes of the active scheduler, and broken promises: two active schedulers, failed requests."""
@@ -151,6 +151,10 @@ class FleetPlatform:
         terms = self._read_terms()
         events = [DrillEvent(one.began, "seen", "works", one.candidate) for one in terms if began <= one.began <= ended]
         return events, (*find_overlaps(terms, began, ended), *self.list_broken())
+
+    def _find_database(self) -> None:
+        if self.follow:
+            self.database = self.follow()
 
     @property
     def _releases(self) -> Repository:

@@ -30,6 +30,7 @@ COMMANDS: Mapping[Act, tuple[tuple[str, ...], ...]] = {
         ("workers", "resume", "{host}"),
     ),
     "restore": (("db", "restore", "--to", "latest", "--yes"),),
+    "switch over": (("failover", "--database"),),
 }
 # During these operations, no request to the UI may fail.
 UNSEEN: frozenset[Act] = frozenset({"roll", "upgrade", "drain"})

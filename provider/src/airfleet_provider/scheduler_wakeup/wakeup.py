@@ -16,7 +16,9 @@ from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.scheduler_wakeup import triggers
 from airfleet_provider.scheduler_wakeup.change_queue import ChangeQueue, Run
 
-RETRY_S = 5.0
+# Seconds until the next attempt to listen: each pause is twice the last one. Until then a loop begins once a second, so
+# an outage of seconds, such as a switch-over of the database, must not cost as many seconds again.
+FIRST_RETRY_S, RETRY_S = 0.2, 5.0
 # Seconds between two writes of the counts to their files.
 FLUSH_S = 2.0
 LONGEST_REST_S = 0.05
@@ -41,6 +43,7 @@ class Wakeup:
     changes: ChangeQueue = field(default_factory=ChangeQueue)
     connection: Any = None
     retry_at: float = 0.0
+    pause_s: float = FIRST_RETRY_S
     woke_at: float = field(default=0.0)
     chosen: frozenset[Run] | tuple[()] | None = ()
     waits: Counter = field(default_factory=lambda: Counter(fallbacks.SCHEDULER_WAKE, None))
@@ -66,7 +69,7 @@ class Wakeup:
             except Exception as error:
                 self._hang_up(began, error)
                 self.waits.fell_back(self.reason)
-                self.sleep(min(seconds, RETRY_S))
+                self.sleep(min(seconds, self.retry_at - began))
         self.woke_at = self.clock()
         self.chosen = self.changes.choose(self.woke_at)
 
@@ -104,6 +107,7 @@ class Wakeup:
                 self.connection = self.connect()
                 install(self.connection)
                 self.connection.cursor().execute(f"LISTEN {triggers.CHANNEL}")
+                self.pause_s = FIRST_RETRY_S
             except Exception as error:
                 self._hang_up(now, error)
         return self.connection is not None
@@ -111,7 +115,7 @@ class Wakeup:
     def _hang_up(self, now: float, error: Exception) -> None:
         first = str(error).strip().partition("\n")[0]
         self.reason = f"no notifications from the database: {first or type(error).__name__}"
-        self.retry_at = now + RETRY_S
+        self.retry_at, self.pause_s = now + self.pause_s, min(RETRY_S, 2 * self.pause_s)
         self.changes.is_everything = True  # notifications may have been lost
         connection, self.connection = self.connection, None
         if connection is not None:

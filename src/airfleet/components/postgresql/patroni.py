@@ -33,6 +33,8 @@ from airfleet.spec.secrets import Secret, find_login
 DATA = LIB / "postgresql"
 FOLDER = ETC / "patroni"
 CONFIG = FOLDER / "patroni.yml"
+# What runs Patroni, so that a switch-over waits for nothing but PostgreSQL.
+PROGRAM = FOLDER / "run_patroni.py"
 # For people: patronictl with the configuration of this host.
 CONTROL = FOLDER / "patronictl"
 REWINDER, REPLICATOR = "rewinder", "replicator"
@@ -168,28 +170,32 @@ def _login(place: Place, role: str, password: Secret) -> dict[str, str]:
 
 
 def list_files(place: Place, *, server: Path, access: Path, names: Path, programs: Path) -> tuple[HostFile, ...]:
-    """Patroni's configuration, and the program that marks the primary."""
+    """Patroni's configuration, the program that runs it, and the one that marks the primary."""
     mark = render_script(__package__, "mark_primary", MARK=MARK, PSQL=build_command())
     config = render_config(place, server=server, access=access, names=names, programs=programs)
     control = f'exec {place.patroni}/bin/python -c "from patroni.ctl import ctl; ctl()" -c {CONFIG} "$@"'
     return (
         HostFile(CONTROL, f"#!/bin/sh\n{control}\n", mode=0o755),
         private(CONFIG, config.reveal(), USER),
+        HostFile(PROGRAM, read_program(__package__, "run_patroni")),
         HostFile(MARK_PROGRAM, f"#!/bin/sh\n{mark}", mode=0o755),
     )
 
 
 def describe_service(place: Place, files: Iterable[HostFile], restarts: str) -> Service:
-    """Describe Patroni, with PostgreSQL below it. Another value of `restarts` restarts both."""
+    """Describe Patroni, with PostgreSQL below it. Another value of `restarts` or another program restarts both."""
+    files = tuple(files)
+    [program] = [file for file in files if file.path == PROGRAM]
     return Service(
         # As one host's plain server is called, so that going from one to several is one restart.
         name=UNIT_NAME,
         what="PostgreSQL, run by Patroni",
         stage=Stage.STORES,
-        command=(str(place.patroni / "bin" / "python"), "-m", "patroni", str(CONFIG)),
+        # -I: neither the folder of the program nor the environment adds to what Python imports.
+        command=(str(place.patroni / "bin" / "python"), "-I", str(PROGRAM), str(CONFIG)),
         user=USER,
-        files=tuple(files),
-        env={"AIRFLEET_CONFIG": restarts},
+        files=files,
+        env={"AIRFLEET_CONFIG": restarts, "AIRFLEET_PROGRAM": program.digest},
         # The unit is on the host before `adopt` has looked at the data. systemd would start it there, after a crash, a
         # boot, or in place of a server that an earlier version keeps from starting because another host was promoted.
         env_files=(ADOPTED,),

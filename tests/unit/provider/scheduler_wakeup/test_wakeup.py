@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -145,13 +147,37 @@ def test_a_lost_connection_is_made_again_later() -> None:
     database.is_broken = True
     wait.wait(1)
     assert database.is_closed
-    assert clock.slept[-1] == 1
+    assert clock.slept[-1] == wakeup.FIRST_RETRY_S, "the scheduler's next loop need not wait longer"
     database.is_broken = False
-    wait.wait(1)  # too soon
     clock.now += wakeup.RETRY_S
     database.tell()
     wait.wait(60)
     assert database.statements.count(f"LISTEN {triggers.CHANNEL}") == 2
+
+
+def test_an_outage_of_seconds_is_over_soon_and_a_long_one_is_asked_about_seldom() -> None:
+    asked: list[float] = []
+
+    def refuse() -> None:
+        asked.append(clock.now)
+        raise OSError("no server")
+
+    wait, clock = make(refuse)
+    while clock.now < 130:
+        wait.wait(0.1)
+    pauses = [after - before for before, after in pairwise(asked)]
+    assert pauses[0] < 0.5, "a switch-over of the database takes two seconds"
+    assert pauses[-1] >= wakeup.RETRY_S
+    database = Database()
+    wait.connect = lambda: database
+    clock.now += wakeup.RETRY_S
+    wait.wait(0)
+    database.is_broken = True
+    wait.wait(0)
+    database.is_broken = False
+    clock.now += wakeup.FIRST_RETRY_S
+    wait.wait(0)
+    assert database.statements.count(f"LISTEN {triggers.CHANNEL}") == 2, "the next outage begins with short pauses"
 
 
 def test_triggers_are_made_only_where_they_are_missing() -> None:
@@ -165,6 +191,13 @@ def test_triggers_are_made_only_where_they_are_missing() -> None:
     assert f"lock({SCHEMA_LOCK})" in triggers.SQL["create"]
 
 
+@pytest.fixture
+def _imported_airflow() -> None:
+    """Import Airflow before the test: its import sets up the logging, and would take caplog's handler away."""
+    importlib.import_module("airflow.jobs.scheduler_job_runner")
+
+
+@pytest.mark.usefixtures("_imported_airflow")
 def test_a_scheduler_that_waits_in_another_way_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from airfleet_provider.compat.calls.db_errors import RETRY_S, is_outage
+from airfleet_provider.compat.calls.db_errors import choose_pause, is_outage
 from airfleet_provider.compat.patches.patch import Patch, apply
 from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has
 from airfleet_provider.contract.text import one_line
@@ -39,13 +39,21 @@ def outlast_outages(judge: LivenessJudge) -> None:
     apply(SCHEDULER, judge)
 
 
-def _make_scheduler(loop: Any, purge: Any, judge: LivenessJudge) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+def _make_scheduler(
+    loop: Any,  # noqa: ANN401 - Airflow's own
+    purge: Any,  # noqa: ANN401 - Airflow's own
+    judge: LivenessJudge,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Sequence[Any]:
     from sqlalchemy.exc import DBAPIError, PendingRollbackError
     from sqlalchemy.exc import TimeoutError as ExhaustedError
 
     @functools.wraps(loop)
     def run(self: Any) -> None:  # noqa: ANN401 - a SchedulerJobRunner
+        pause_s = 0.0
         while True:
+            began = clock()
             try:
                 loop(self)
             except (DBAPIError, PendingRollbackError, ExhaustedError) as error:
@@ -54,7 +62,8 @@ def _make_scheduler(loop: Any, purge: Any, judge: LivenessJudge) -> Sequence[Any
                 log.warning(
                     "the database does not answer; the scheduler waits for it: %s", one_line(str(error).splitlines()[0])
                 )
-                time.sleep(RETRY_S)
+                pause_s = choose_pause(pause_s, worked_s=clock() - began)
+                sleep(pause_s)
             else:
                 return
 

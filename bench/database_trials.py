@@ -1,0 +1,298 @@
+"""Lose the primary again and again, in random order and under load: figures of bench/results/drills.json.
+
+make drill-database                                   20 trials, about 30 minutes
+make drill-database ARGS="--trials 100"               continue until there are 100
+make drill-database ARGS="--minutes 10"               begin no trial after ten minutes; the next call continues
+make drill-database ARGS="--keep --bed trials"        keep the machines; the next call uses them again
+make drill-database ARGS="--fresh"                    forget the trials of earlier calls
+
+Five machines start on this one: three database hosts with synchronous replication, a worker, and a host with the rest.
+A trial does one thing to the primary: its power is cut, it is frozen, it is cut off from all other hosts, PostgreSQL or
+Patroni is killed, or `airfleet failover --database` switches over. Nobody does anything else. Each trial is recorded as
+soon as it ends, so a call that was interrupted is continued by the next.
+
+On each database host a writer inserts row after row, and prints a row's number once its commit was confirmed. So a host
+that takes writes for itself is found, although no client would look for it there. `lost`: rows that were confirmed, and
+that the primary does not have after the trial. `two_primaries`: trials in which a host confirmed a write that began
+after another host had confirmed one. `failover_gap_s` and `switchover_gap_s`: the longest time without a task start in
+any trial without power, and in any switch-over; the load starts 1.3 tasks a second. `trials`: all but the switch-overs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import drill_fleet
+import drills
+from airfleet.components.postgresql.patroni import DATA
+from airfleet.drills.fleet import LEDGER, prepare
+from airfleet.drills.injector import read_attempts
+from airfleet.drills.load import Load
+from airfleet.runners.fleet.transport import database_cluster
+from airfleet.runners.fleet.transport.connection import Output
+from airfleet.workspace.project import read_fleet
+from bed_injector import MachineShell
+from deadline import wait_until
+from machines import Bed, MachineError, why_not
+from trial_writer import Writer, find_lost, make_table, wrote_at_once
+
+ROLES = {
+    "app1": "roles: [web, balancer, broker, scheduler]",
+    "db1": "roles: [database]",
+    "db2": "roles: [database]",
+    "db3": "roles: [database]",
+    "w1": "roles: [worker], pools: [default]",
+}
+SWITCH = "switch over"
+FAULTS = ("cut the power", "freeze", "cut off", "kill PostgreSQL", "kill Patroni", SWITCH)
+# Long enough for the loss to be noticed and the replica to be promoted, so that a host comes back to another primary.
+LASTS_S = 45.0
+BEFORE_S, AFTER_S = 5.0, 12.0
+HEALTHY_S = 240.0
+SEED = "airfleet"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial. Gaps are in seconds; `healed_s` is from the fault until every host follows the primary again."""
+
+    number: int
+    fault: str
+    before: str
+    after: str
+    start_gap_s: float
+    write_gap_s: float
+    healed_s: float
+    confirmed: int
+    lost: int
+    is_doubled: bool
+    when: str
+    machine_load: float
+
+
+def main() -> None:
+    """Make the fleet, and run trials until there are enough or the time is over."""
+    arguments = read_arguments()
+    if reason := why_not():
+        sys.exit(f"drill-database: no machines can run here: {reason}")
+    if arguments.fresh:
+        record([])
+    began = time.monotonic()
+    bed, project = drills.open_bed(arguments.bed, keep=arguments.keep, roles=ROLES, kind="trials")
+    try:
+        bed.wait_ready()
+        if not arguments.applied:
+            drill_fleet.write_project(project, bed, is_stock=False, roles=ROLES)
+            drills.say("apply")
+            subprocess.run([drills.AIRFLEET, "apply", str(project)], check=True, stdout=subprocess.DEVNULL)
+        drills.heal(bed, project)
+        until = began + arguments.minutes * 60 if arguments.minutes else float("inf")
+        with ExitStack() as stack:
+            Trials(bed, project, stack).run(arguments.trials, until)
+    finally:
+        if not arguments.keep:
+            bed.destroy()
+            shutil.rmtree(project)
+    print(json.dumps(summarise(read_trials()), indent=2))
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=20, help="trials in the results at the end, without switch-overs")
+    parser.add_argument("--minutes", type=float, help="begin no trial after so many minutes of this call")
+    parser.add_argument("--fresh", action="store_true", help="forget the trials of earlier calls")
+    parser.add_argument("--bed", default="", help="the bed's name; one that is there already is used again")
+    parser.add_argument("--keep", action="store_true", help="leave machines and project")
+    parser.add_argument("--applied", action="store_true", help="the kept machines are as this tree would make them")
+    return parser.parse_args()
+
+
+def choose_fault(number: int) -> str:
+    """Return the fault of a trial. Every six trials have each fault once, in an order of their own."""
+    block = list(FAULTS)
+    random.Random(f"{SEED}-{number // len(FAULTS)}").shuffle(block)  # noqa: S311 - an order, not a secret
+    return block[number % len(FAULTS)]
+
+
+def read_trials() -> list[Trial]:
+    """Return the trials of this and earlier calls."""
+    kept = json.loads(drills.RESULTS.read_text()).get("database_trials", []) if drills.RESULTS.exists() else []
+    return [Trial(**one) for one in kept]
+
+
+def record(trials: Sequence[Trial]) -> None:
+    """Write the trials and what they show to the results, which keep everything else."""
+    results: dict[str, Any] = json.loads(drills.RESULTS.read_text()) if drills.RESULTS.exists() else {}
+    results |= {"database_trials": [asdict(one) for one in trials], "database_fleet": ROLES, **summarise(trials)}
+    scratch = drills.RESULTS.with_suffix(".new")
+    scratch.write_text(json.dumps(results, indent=2) + "\n")
+    scratch.replace(drills.RESULTS)
+
+
+def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return the figures of the bars. A gap is None where no trial measured it."""
+    losses = [one for one in trials if one.fault != SWITCH]
+    return {
+        "failover_gap_s": max((one.start_gap_s for one in trials if one.fault == FAULTS[0]), default=None),
+        "switchover_gap_s": max((one.start_gap_s for one in trials if one.fault == SWITCH), default=None),
+        "trials": len(losses),
+        "switchovers": len(trials) - len(losses),
+        "confirmed": sum(one.confirmed for one in trials),
+        "lost": sum(one.lost for one in trials),
+        "two_primaries": sum(one.is_doubled for one in trials),
+    }
+
+
+def find_gap(moments: Iterable[float], began: float, ended: float) -> float:
+    """Return the longest time between two moments of a time span."""
+    points = [began, *sorted(one for one in moments if began < one < ended), ended]
+    return round(max(after - before for before, after in pairwise(points)), 2)
+
+
+@dataclass(frozen=True)
+class PatientShell(MachineShell):
+    """A shell of a machine that may be off: then its scripts fail."""
+
+    def run(self, script: str, *, timeout_s: float = 60) -> Output:
+        try:
+            return super().run(script, timeout_s=timeout_s)
+        except MachineError as error:
+            return Output(255, "", str(error))
+
+
+class Trials:
+    """Trials on one fleet, under one load."""
+
+    def __init__(self, bed: Bed, project: Path, stack: ExitStack) -> None:
+        self._bed, self._project = bed, project
+        self._fleet = read_fleet(project)
+        self._hosts = {host.name: bed[host.name] for host in self._fleet.with_role("database")}
+        self._runner = prepare(stack, self._fleet, project, None, "drills", drills.say)
+        self._stack = stack
+
+    def run(self, wanted: int, until: float) -> None:
+        """Run trials until the results have `wanted` of them, or until this moment of the monotonic clock."""
+        trials = read_trials()
+        load = self._load(wanted - len(trials))
+        self._runner.platform.deploy(load)
+        self._stack.callback(self._runner.platform.withdraw, load)
+        make_table(self._hosts[self._await_health()])
+        time.sleep(max(0.0, load.began.timestamp() + BEFORE_S - time.time()))
+        while summarise(trials)["trials"] < wanted and time.monotonic() < until:
+            trials.append(self._try(len(trials), load))
+            record(trials)
+            drills.say(json.dumps(asdict(trials[-1])))
+
+    def _load(self, trials: int) -> Load:
+        seconds = int(trials * (LASTS_S + HEALTHY_S))
+        return Load(
+            datetime.fromtimestamp(time.time() + 15, UTC), seconds, LEDGER, long_s=5.0, queues=self._fleet.queues
+        )
+
+    def _try(self, number: int, load: Load) -> Trial:
+        fault = choose_fault(number)
+        before = self._await_health()
+        drills.say(f"{number}: {fault}: {before}")
+        with Writer.everywhere(self._hosts.values(), number) as writer:
+            time.sleep(BEFORE_S)
+            struck = time.time()
+            self._inject(fault, before, writer, struck)
+            after = self._await_health()
+            healed_s = time.time() - struck
+            time.sleep(AFTER_S)
+            ended = time.time()
+        lines = writer.read()
+        return Trial(
+            number=number,
+            fault=fault,
+            before=before,
+            after=after,
+            start_gap_s=find_gap(self._read_starts(load), struck - BEFORE_S, ended),
+            write_gap_s=find_gap((one.ended for one in lines), struck - BEFORE_S, ended),
+            healed_s=round(healed_s, 1),
+            confirmed=len(lines),
+            lost=len(find_lost(lines, self._hosts[after])),
+            is_doubled=wrote_at_once(lines),
+            when=time.strftime("%Y-%m-%d %H:%M"),
+            machine_load=round(os.getloadavg()[1], 1),
+        )
+
+    def _inject(self, fault: str, host: str, writer: Writer, struck: float) -> None:
+        """Do one thing to the primary, and undo it when another host has long been the primary."""
+        machine = self._hosts[host]
+        match fault:
+            case "cut the power":
+                machine.pull_plug()
+                self._await_writes(writer, struck, other_than=host)
+                machine.power_on()
+                machine.wait_ready()
+                writer.add(machine)
+            case "freeze":
+                machine.freeze()
+                time.sleep(LASTS_S)
+                machine.thaw()
+            case "cut off":
+                self._bed.partition([host], [one for one in self._bed.layout.names if one != host])
+                time.sleep(LASTS_S)
+                self._bed.heal()
+            case "kill PostgreSQL":
+                machine.console(f"kill -KILL $(head -n 1 {DATA}/postmaster.pid)")
+            case "kill Patroni":
+                machine.console("systemctl kill --signal=KILL --kill-whom=main airfleet-postgresql.service")
+            case _:
+                subprocess.run(
+                    [drills.AIRFLEET, "failover", "--database", "--project", str(self._project)],
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                )
+        self._await_writes(writer, struck)
+
+    def _await_writes(self, writer: Writer, since: float, other_than: str = "") -> None:
+        wait_until(
+            lambda: any(one.began > since and one.host != other_than for one in writer.read()),
+            "a database host that takes writes",
+            timeout_s=HEALTHY_S,
+            every_s=0.5,
+        )
+
+    def _await_health(self) -> str:
+        """Return the primary, once all hosts follow it and one of them is its standby."""
+        found: list[str] = []
+
+        def is_healthy() -> bool:
+            cluster = database_cluster.look(PatientShell(machine) for machine in self._hosts.values())
+            found[:] = [cluster.leader.name] if cluster and cluster.leader else []
+            return bool(
+                cluster
+                and cluster.leader
+                and len(cluster.members) == len(self._hosts)
+                and all(one.is_running for one in cluster.members)
+                and all(one.is_leader or one.lag is not None for one in cluster.members)
+                and any(one.is_standby for one in cluster.members)
+            )
+
+        wait_until(is_healthy, "a primary, its standby and its replica", timeout_s=HEALTHY_S, every_s=1)
+        return found[0]
+
+    def _read_starts(self, load: Load) -> list[float]:
+        """Return when tasks started. All machines have one clock."""
+        lines = (json.loads(one) for one in read_attempts(self._runner.shells, load.folder) if one.strip())
+        return [float(one["wall"]) for one in lines if one["what"] == "start"]
+
+
+if __name__ == "__main__":
+    main()
