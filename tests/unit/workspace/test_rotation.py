@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.spec.secrets import Rotating, Secret, by_login, find_login, list_accepted
+from airfleet.workspace import rotation, state_folder
 from airfleet.workspace.rotation import (
     RotatedSecret,
     RotationLedger,
@@ -19,9 +20,11 @@ from airfleet.workspace.rotation import (
     present,
     present_alone,
 )
+from killed_lines import run_until
 from rotations import show_steps
 
 HOUR = 3600.0
+INTRODUCTION = ("accept", "use", "finish", "settled")
 
 
 def begin(*values: str) -> RotatedSecret:
@@ -122,6 +125,36 @@ def test_either_file_of_the_ledger_is_enough(tmp_path: Path, gone: str) -> None:
     assert again.notice("jwt_secret", Secret("b")).step is RotationStep.ACCEPT
     again.write()
     assert (tmp_path / "rotations.json").read_text() == (tmp_path / "rotations-copy.json").read_text()
+
+
+def test_an_introduction_that_is_killed_anywhere_is_continued_and_never_undone(tmp_path: Path) -> None:
+    """After a death at any line, the ledger has the step before or after it, whose hosts understand each other."""
+
+    def reach(step: int, folder: Path) -> RotationLedger:
+        ledger = RotationLedger(folder)
+        ledger.notice("tls_cluster", Secret("inet_tls"), is_introduced=True)
+        ledger.write()
+        for _ in range(step):
+            ledger.advance(0.0)
+        return ledger
+
+    for step, (before, after) in enumerate(itertools.pairwise(RotationStep(name) for name in INTRODUCTION)):
+        made = itertools.count()
+        (tmp_path / f"{step}").mkdir()
+        whole = reach(step, tmp_path / f"{step}")
+        lines = run_until(lambda: whole.advance(0.0), None, rotation, state_folder)  # noqa: B023
+        for line in lines:
+            folder = tmp_path / f"{step}-{next(made)}"
+            folder.mkdir()
+            ledger = reach(step, folder)
+            run_until(lambda: ledger.advance(0.0), line, rotation, state_folder)  # noqa: B023
+            again = RotationLedger(folder)
+            found = again.notice("tls_cluster", Secret("inet_tls"), is_introduced=True)
+            assert found.step in (before, after), line
+            while again.advance(0.0):
+                pass
+            ended = RotationLedger(folder).notice("tls_cluster", Secret("inet_tls"), is_introduced=True)
+            assert (ended.step, valid(present(ended))) == (RotationStep.SETTLED, {"inet_tls"}), line
 
 
 def test_every_rotation_takes_its_steps_and_those_that_wait_do_not_hold_up_others(tmp_path: Path) -> None:
