@@ -187,11 +187,18 @@ def list_commands() -> list[CLICommand]:
             Arg(("--json",), action="store_true", help="Print JSON on stdout"),
         ),
     )
+    dag_test = ActionCommand(
+        name="dag-test",
+        help="Run one Dag once, in a database of its own; `airfleet dag test` calls it",
+        func=lazy_load_command("airfleet_provider.dag_tests.run_command"),
+        args=(),
+    )
     commands = [
         access,
         admin,
         archive,
         care,
+        dag_test,
         processor,
         execution,
         logs,

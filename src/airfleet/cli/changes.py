@@ -18,6 +18,7 @@ CHANGES = frozenset(
 READS = frozenset(
     {
         *("init", "status", "top", "explain", "trace", "logs search", "logs show", "errors", "doctor", "test", "plan"),
+        "dag test",
         *("release check", "release diff", "release list", "release show", "workers list"),
         *("scale explain", "scale hosts", "scale simulate", "usage", "sbom"),
         *("db archive list", "db archive query", "db backups", "alerts list", "sla list", "sla report", "sla show"),

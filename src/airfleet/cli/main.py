@@ -18,7 +18,7 @@ from airfleet_provider.contract.text import many_lines
 
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
 VERBS = (
-    *("init", "up", "down", "status", "run", "top", "explain", "trace", "logs", "errors", "doctor", "test"),
+    *("init", "up", "down", "status", "run", "dag", "top", "explain", "trace", "logs", "errors", "doctor", "test"),
     *(
         "plan",
         "apply",

@@ -8,6 +8,8 @@ ADDRESS = "AIRFLEET_ADDRESS"
 AGENTS = "AIRFLEET_AGENTS"
 # The file with the logins and keys that this process uses with Celery.
 CELERY = "AIRFLEET_CELERY"
+# In the process of `airfleet dag test`: the test, as JSON (`dag_test_request`).
+DAG_TEST = "AIRFLEET_DAG_TEST"
 # The file that says where users are who are not in fleet.yaml (`directory`). Only an api-server has it.
 DIRECTORY = "AIRFLEET_DIRECTORY"
 # The file that exists while this worker is drained.
