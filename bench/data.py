@@ -6,15 +6,20 @@ make bench-data ARGS="--data /a/folder"  keep the generated rows in the folder, 
 
 What is counted. `archive_1m_s`: `airfleet db archive run` without rests, from its first statement to its last, for a
 million task instances with their runs, an XCom and two log rows each; another number of task instances is scaled to a
-million. `archive_cpu_s` is the processor time of the archive and of PostgreSQL meanwhile, which does not depend on what
-else the machine does; `load` is the machine's load before. `archive_bytes_ratio`: bytes of the Parquet files, divided
-by the bytes of the tables before, indexes included. `restore_4000_s`: one Dag's 4,000 task instances. `wal_ratio`:
-bytes of WAL of a heartbeat before `airfleet db care`, divided by those after it.
+million, and so is `archive_cpu_1m_s`, the processor time of the archive and of PostgreSQL meanwhile, which does not
+depend on what else the machine does. `load` is the machine's load before. `archive_bytes_ratio`: bytes of the Parquet
+files, divided by the bytes of the tables before, indexes included. `restore_4000_s`: one Dag's 4,000 task instances.
+`wal_ratio`: bytes of WAL of a heartbeat before `airfleet db care`, divided by those after it.
 
 `start_p95_ratio`: no platform runs here, so a client does every 50 ms what the start of a task does to the database: it
 locks one of 500 scheduled task instances, and brings it to `queued`, to `running`, and back, in four transactions. The
-ratio is the 95th percentile of its times while the archive works, divided by the one before. The server has
-PostgreSQL's settings, but for `fsync`, which is off.
+ratio is the 95th percentile of its times while the archive works as the platform's own archiver does, with rests
+(`archive.pause` of fleet.yaml) and at a low priority, divided by the one while nothing is archived. Both take turns, as
+the load of the machine changes. `archive_1m_with_rests_s` is how long a million would take so.
+`start_p95_ratio_without_rests` is the same ratio for the archive without rests.
+
+The server has PostgreSQL's settings, but for `fsync`, which is off, and for `shared_buffers`, which has a quarter of
+the memory as on a host of a fleet, 2 GiB at most.
 """
 
 from __future__ import annotations
@@ -25,10 +30,12 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,15 +47,18 @@ import psycopg2
 
 import old_runs
 import shops
+from airfleet.spec.fleet import Archive
 from airfleet_provider.database_care import agent as care
-from airfleet_provider.run_archive import agent, query, restore
+from airfleet_provider.run_archive import agent, command, query, restore
 from airfleet_provider.run_archive.store import RunStore
 from support import RESULTS, count_cpu, family, say, write
 
 TASKS_PER_RUN, RUNS_PER_DAG = 10, 401
 TABLES = ("dag_run", "task_instance", "xcom", "log")
 SIZE = "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name"
-QUIET_S, EVERY_S = 20.0, 0.05
+EVERY_S = 0.05
+# Seconds of a turn in which tasks start while the archive works, or while it does not; and the number of both.
+TURN_S, TURNS = 10.0, 4
 LIVE = "live"
 # The database with the generated rows; each call measures on a copy of it.
 MADE, COPY = "made", "measured"
@@ -67,7 +77,8 @@ def main() -> None:
         folder = Path(name).absolute()
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
-        port = stack.enter_context(shops.start_postgres(folder))
+        memory = min(psutil.virtual_memory().total // 4, 2 * 2**30) // 2**20
+        port = stack.enter_context(shops.start_postgres(folder, shared_buffers=f"{memory}MB"))
         make(folder, port, chosen.tasks)
         if chosen.only_make:
             return
@@ -152,6 +163,7 @@ class Starts:
     @contextlib.contextmanager
     def run(self) -> Iterator[None]:
         """Start tasks until the block ends."""
+        self._is_over.clear()
         thread = threading.Thread(target=self._work)
         thread.start()
         try:
@@ -194,10 +206,16 @@ def measure(dsn: str, server: psutil.Process, store: str) -> dict[str, Any]:
         cursor.execute(SIZE, (list(TABLES),))
         table_bytes = int(cursor.fetchone()[0])
     load = os.getloadavg()[0]
-    say(f"starting tasks for {QUIET_S:.0f} s while nothing is archived")
-    quiet, busy = Starts(dsn), Starts(dsn)
-    with quiet.run():
-        time.sleep(QUIET_S)
+    cut = datetime.now(UTC) - timedelta(days=30)
+    quiet, resting, busy = Starts(dsn), Starts(dsn), Starts(dsn)
+    say("starting tasks while nothing is archived, and while the archive works with rests, in turns")
+    rested, rested_s = 0, 0.0
+    for _ in range(TURNS):
+        with quiet.run():
+            time.sleep(TURN_S)
+        with start_archiver(dsn, store, cut) as archiver, resting.run():
+            archived, took_s = archiver()
+            rested, rested_s = rested + archived, rested_s + took_s
 
     say("archiving")
     batches = 0
@@ -211,7 +229,7 @@ def measure(dsn: str, server: psutil.Process, store: str) -> dict[str, Any]:
     with busy.run():
         own, served = time.process_time(), count_server(server)
         begun = time.monotonic()
-        totals = agent.archive(reached, store, datetime.now(UTC) - timedelta(days=30), report=report)
+        totals = agent.archive(reached, store, cut, report=report)
         archive_s = time.monotonic() - begun
         own, served = time.process_time() - own, count_server(server) - served
 
@@ -238,29 +256,63 @@ def measure(dsn: str, server: psutil.Process, store: str) -> dict[str, Any]:
     after = round(old_runs.count_heartbeat_wal(dsn, LIVE))
     assert back.identical == back.runs == RUNS_PER_DAG - 1, back
     assert not failed, failed
+    found = query.read_manifests(RunStore(store))
+    million = 1_000_000 / totals.task_instances
     return {
-        "archive_1m_s": round(archive_s * 1_000_000 / totals.task_instances, 1),
-        "archive_s": round(archive_s, 1),
-        "archive_cpu_s": round(own + served, 1),
-        "archive_cpu_of_postgresql_s": round(served, 1),
+        "archive_1m_s": round(archive_s * million, 1),
+        "archive_1m_with_rests_s": round(rested_s * 1_000_000 / rested, 1),
+        "archive_cpu_1m_s": round((own + served) * million, 1),
+        "archive_cpu_of_postgresql_1m_s": round(served * million, 1),
         "load": round(load, 1),
         "cpus": os.cpu_count(),
-        "archived_task_instances": totals.task_instances,
-        "archived_rows": totals.rows,
-        "archive_bytes_ratio": round(totals.bytes / table_bytes, 4),
-        "archive_bytes": totals.bytes,
+        "archived_task_instances": rested + totals.task_instances,
+        "archived_with_rests": rested,
+        "archived_rows": sum(one.rows for one in found),
+        "archive_bytes_ratio": round(sum(one.bytes for one in found) / table_bytes, 4),
+        "archive_bytes": sum(one.bytes for one in found),
         "table_bytes": table_bytes,
-        "batches": len(query.read_manifests(RunStore(store))),
+        "batches": len(found),
         "longest_transaction_s": totals.longest_transaction_s,
         "start_p95_ms": round(quiet.p95_ms, 1),
-        "start_p95_while_archiving_ms": round(busy.p95_ms, 1),
-        "start_p95_ratio": round(busy.p95_ms / quiet.p95_ms, 2),
+        "start_p95_while_archiving_ms": round(resting.p95_ms, 1),
+        "start_p95_ratio": round(resting.p95_ms / quiet.p95_ms, 2),
+        "start_p95_ratio_without_rests": round(busy.p95_ms / quiet.p95_ms, 2),
+        "starts": [len(one.times) for one in (quiet, resting, busy)],
         "restore_4000_s": round(restore_s * 4000 / (back.runs * TASKS_PER_RUN), 2),
         "query_p95_s": round(query_s, 2),
         "wal_per_heartbeat_before": before,
         "wal_per_heartbeat_after": after,
         "wal_ratio": round(before / after, 1),
     }
+
+
+@contextlib.contextmanager
+def start_archiver(dsn: str, store: str, cut: datetime) -> Iterator[Callable[[], tuple[int, float]]]:
+    """Yield what archives for TURN_S in a process of its own, and returns the number of task instances and the time."""
+    words = ("-c", "import sys, data; data.rest(*sys.argv[1:])", dsn, store, cut.isoformat())
+    with subprocess.Popen((sys.executable, *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin and child.stdout
+        child.stdout.readline()
+        talk = child.stdin, child.stdout
+
+        def archive() -> tuple[int, float]:
+            talk[0].write("\n")
+            talk[0].flush()
+            found, took_s = talk[1].readline().split()
+            return int(found), float(took_s)
+
+        yield archive
+
+
+def rest(dsn: str, store: str, cut: str) -> None:
+    """Archive for TURN_S with the rests and the priority of the platform's own archiver, once a line comes."""
+    command.yield_to_others()
+    reached = agent.ArchivedDatabase(lambda: connect(dsn), dsn)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begun = time.monotonic()
+    totals = agent.archive(reached, store, datetime.fromisoformat(cut), budget_s=TURN_S, pause=Archive().pause)
+    print(totals.task_instances, time.monotonic() - begun, flush=True)
 
 
 def count_server(server: psutil.Process) -> float:

@@ -53,10 +53,10 @@ def run_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Archive finished runs with their task instances, XComs, histories, notes and log rows, and delete the rows.
+    """Archive finished runs with task instances, XComs, histories, notes, log rows and the logs of tasks.
 
-    Rows are deleted only after the files were read back and compared, and only if they have not changed since. The
-    newest run of each type and the newest success of each Dag stay. If the command is interrupted, run it again: it
+    Rows and logs are deleted only after the files were read back and compared, and only if they have not changed since.
+    The newest run of each type and the newest success of each Dag stay. If the command is interrupted, run it again: it
     finishes what was begun.
 
     \b
@@ -88,7 +88,7 @@ def list_command(
     until: str | None,
     as_json: bool,
 ) -> None:
-    """List the archived batches: runs of one Dag and one month, with their rows, bytes and, as JSON, hashes.
+    """List the archived batches: runs of one Dag and one month, with their rows, logs, bytes and, as JSON, hashes.
 
     \b
     Example:
@@ -111,6 +111,8 @@ def list_command(
 @options.as_json
 def query_command(project: Path, state: Path | None, host: str | None, sql: str, as_json: bool) -> None:
     """Run SQL of DuckDB on the archived rows. Each table has the name that it has in Airflow's database.
+
+    The logs of tasks are the table `task_log`, in pieces: `decode(content)` is their text.
 
     It only reads, and it reads no other file. `-` reads the SQL from standard input.
 
@@ -142,7 +144,7 @@ def restore_command(
     keep_days: float,
     as_json: bool,
 ) -> None:
-    """Bring archived runs of a Dag back into the metadata database, with the versions of the Dag that they ran.
+    """Bring archived runs of a Dag back into the metadata database, with their logs and the versions of the Dag.
 
     The archive keeps its copy. A run that is in the database already, under its id or its logical date, stays as it is.
 

@@ -26,7 +26,7 @@ from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.locks import ARCHIVE_LOCK
 from airfleet_provider.run_archive import delete as deletion
-from airfleet_provider.run_archive import export, manifest, rows, tables
+from airfleet_provider.run_archive import export, manifest, rows, tables, task_logs
 from airfleet_provider.run_archive.export import Notice
 from airfleet_provider.run_archive.manifest import BatchManifest
 from airfleet_provider.run_archive.store import (
@@ -40,6 +40,7 @@ from airfleet_provider.run_archive.store import (
     name_manifest,
 )
 from airfleet_provider.run_archive.tables import Schema
+from airfleet_provider.run_archive.task_logs import LogPlaces
 
 # A batch is one snapshot and one file of each table: small enough for a transaction of a second, and for memory.
 TASKS_PER_BATCH, RUNS_PER_BATCH = 20_000, 2_000
@@ -60,6 +61,9 @@ class ArchiveTotals:
     task_instances: int = 0
     rows: int = 0
     bytes: int = 0
+    # Logs of tasks that are in the archive, and files of them that have left this host.
+    logs: int = 0
+    removed_logs: int = 0
     # Left in the database, because they were changed while they were archived, or were locked.
     changed: int = 0
     busy: int = 0
@@ -120,13 +124,16 @@ def archive(
     dag_id: str | None = None,
     budget_s: float | None = None,
     pause: float = 0.0,
+    logs: LogPlaces | None = None,
     notice: Notice = lambda _: None,
     report: Callable[[str], None] = lambda _: None,
 ) -> ArchiveTotals:
     """Archive the finished runs that ended before a moment, and delete their rows from the database.
 
-    Raises BusyError, StoreError, tables.SchemaError, and what the database raises. What was begun is finished by
-    the next call.
+    After each export and each transaction that deletes, it rests for `pause` times as long as that took. Without a
+    pause it exports a batch while it deletes the one before. Logs of tasks go into the archive too if it is said where
+    they are. Raises BusyError, StoreError, tables.SchemaError, and what the database raises. What was begun is finished
+    by the next call.
     """
     store, ends = RunStore(location), None if budget_s is None else time.monotonic() + budget_s
     totals, slice_size = ArchiveTotals(), deletion.FIRST_SLICE
@@ -156,9 +163,10 @@ def archive(
                 pause=pause,
             )
             slice_size = done.slice_size
+            removed = _remove_logs(store, one, query, logs, notice, report) if logs else 0
             notice("end intent")
             store.remove(name_intent(one.batch))
-            totals = _add(totals, one, done)
+            totals = _add(totals, one, done, removed)
             size = f"{wording.count(one.rows, 'row')}, {wording.count(one.bytes, 'byte')}"
             report(f"{one.dag_id} {one.month}: {wording.count(done.runs, 'run')}, {size}")
 
@@ -173,8 +181,15 @@ def archive(
                 first_left, _ = chunk[0]
                 totals = replace(totals, is_stopped=True, left=len(found) - found.index(first_left))
                 break
-            exported, coming = coming, exporter.submit(_write_batch, store, reader, schema, chunk, notice)
-            if exported:
+            exported, coming = coming, exporter.submit(_write_batch, store, reader, schema, chunk, logs, notice)
+            if pause:
+                # One core of the database's host at most, and not two: tasks start on the others.
+                begun = time.monotonic()
+                exported, coming = coming, None
+                written = exported.result()
+                time.sleep((time.monotonic() - begun) * pause)
+                finish(*written)
+            elif exported:
                 finish(*exported.result())
         if coming:
             finish(*coming.result())
@@ -189,6 +204,7 @@ def _write_batch(
     reader: Any,  # noqa: ANN401 - adbc_driver_manager.dbapi.Connection
     schema: Schema,
     chunk: Sequence[tuple[Candidate, int]],
+    logs: LogPlaces | None,
     notice: Notice,
 ) -> _Batch:
     """A batch whose files are complete; and of each run the versions of its rows."""
@@ -197,13 +213,41 @@ def _write_batch(
     batch, month, dag_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}", _find_month(first), first[1]
     notice("intent")
     paths = [name_data(one.table, month, dag_id, batch) for one in schema.sources]
-    store.write_json(name_intent(batch), {"batch": batch, "month": month, "paths": paths})
+
+    def announce(further: Sequence[str]) -> None:
+        store.write_json(name_intent(batch), {"batch": batch, "month": month, "paths": [*paths, *further]})
+
+    announce(())
     runs = [(number, run_id, after, count) for (number, _, run_id, after), count in chunk]
     read = export.export(reader, schema, runs, batch=batch, dag_id=dag_id, month=month, now=now)
     made = replace(read.manifest, files=export.write_files(store, read.manifest, read.tables, schema.sources, notice))
+    if logs:
+        made = replace(made, logs=task_logs.write(store, made, read.tables, logs, announce, notice))
     notice("manifest")
     store.write_json(name_manifest(month, batch), made.to_json())
     return made, read.versions
+
+
+def _remove_logs(
+    store: RunStore,
+    one: BatchManifest,
+    query: tables.Query,
+    logs: LogPlaces,
+    notice: Notice,
+    report: Callable[[str], None],
+) -> int:
+    """Remove the logs of the batch's runs that have left the database, and return how many."""
+
+    def is_gone(run: manifest.ArchivedRun) -> bool:
+        # By its name: a run that was made anew writes into the same files.
+        notice(f"remove logs {run.run_id}")
+        dag_id, run_id = rows.quote_text(one.dag_id), rows.quote_text(run.run_id)
+        return not query(f"SELECT FROM dag_run WHERE dag_id = {dag_id} AND run_id = {run_id}")
+
+    removed, changed = task_logs.remove_archived(store, one, logs.folder, is_gone)
+    if changed:
+        report(f"{one.dag_id} {one.month}: {wording.count(changed, 'log')} stay, as they changed since")
+    return removed
 
 
 def _resume(store: RunStore) -> Iterator[BatchManifest]:
@@ -270,7 +314,7 @@ def _find_month(one: Candidate) -> str:
     return f"{one[3].astimezone(UTC):%Y-%m}"
 
 
-def _add(totals: ArchiveTotals, one: BatchManifest, done: deletion.Deleted) -> ArchiveTotals:
+def _add(totals: ArchiveTotals, one: BatchManifest, done: deletion.Deleted, removed_logs: int) -> ArchiveTotals:
     return replace(
         totals,
         batches=totals.batches + 1,
@@ -278,6 +322,8 @@ def _add(totals: ArchiveTotals, one: BatchManifest, done: deletion.Deleted) -> A
         task_instances=totals.task_instances + one.task_instances,
         rows=totals.rows + one.rows,
         bytes=totals.bytes + one.bytes,
+        logs=totals.logs + one.logs.number,
+        removed_logs=totals.removed_logs + removed_logs,
         changed=totals.changed + done.changed,
         busy=totals.busy + done.busy,
         longest_transaction_s=max(totals.longest_transaction_s, round(done.longest_s, 3)),

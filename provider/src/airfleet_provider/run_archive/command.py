@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airfleet_provider.compat.calls import metadata_db
-from airfleet_provider.contract import job_schema, wording
+from airfleet_provider.compat.calls import config, metadata_db
+from airfleet_provider.contract import job_schema, log_store_config, wording
 from airfleet_provider.contract.archive_store import ArchiveStoreError
 from airfleet_provider.contract.statements import Statements
+from airfleet_provider.log_search import readers
 from airfleet_provider.processes import command_line
+
+if TYPE_CHECKING:
+    from airfleet_provider.run_archive.task_logs import LogPlaces
 
 PACKAGES = ("adbc_driver_postgresql", "duckdb", "pyarrow")
 MISSING = (
@@ -22,6 +28,7 @@ MISSING = (
 )
 # argparse gives 2 for a wrong usage; what is held by another process may be tried again.
 FAILED = 1
+LOWEST_PRIORITY = 19
 SQL = Statements(__package__, "notes")
 
 
@@ -71,6 +78,8 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         runs = wording.count(sum(one.runs for one in groups), "finished run")
         command_line.say(f"would archive {runs} from before {before:%Y-%m-%d %H:%M} UTC")
         return
+    if arguments.pause:
+        yield_to_others()
     totals = agent.archive(
         database,
         arguments.store,
@@ -78,6 +87,7 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         dag_id=arguments.dag,
         budget_s=arguments.budget,
         pause=arguments.pause,
+        logs=_find_logs(),
         report=command_line.say,
     )
     note_end(arguments.dag, left=totals.left if arguments.by_timetable else None)
@@ -87,7 +97,7 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         print(
             f"archived {wording.count(totals.runs, 'run')} with"
             f" {wording.count(totals.task_instances, 'task instance')}: {wording.count(totals.rows, 'row')},"
-            f" {totals.bytes / 2**20:.1f} MiB"
+            f" {wording.count(totals.logs, 'log')}, {totals.bytes / 2**20:.1f} MiB"
         )
     if totals.changed or totals.busy:
         changed = wording.count(totals.changed, "run")
@@ -95,6 +105,21 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
     if totals.is_stopped:
         runs = wording.count(totals.left, "run")
         command_line.say(f"the budget is over, and {runs} may be left; the next call continues")
+
+
+def _find_logs() -> LogPlaces:
+    from airfleet_provider.run_archive.task_logs import LogPlaces  # noqa: PLC0415 - it needs pyarrow
+
+    return LogPlaces(
+        Path(config.read_setting("logging", "base_log_folder")),
+        readers.open_reader,
+        has_hosts=bool(config.read_setting("airfleet", log_store_config.STORES)),
+    )
+
+
+def yield_to_others() -> None:
+    """Let every other process of this host have the CPU first."""
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
 
 
 def note_end(dag_id: str | None, *, left: int | None = None) -> None:
@@ -138,6 +163,8 @@ def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noq
             "task_instances": one.task_instances,
             "rows": one.rows,
             "bytes": one.bytes,
+            "logs": one.logs.number,
+            "log_files": [asdict(file) for file in one.logs.parts],
             "files": {table: asdict(file) for table, file in one.files.items()},
         }
         for one in found
@@ -147,7 +174,7 @@ def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noq
         return
     lines = [
         (
-            *(str(one[key]) for key in ("month", "runs", "task_instances", "rows")),
+            *(str(one[key]) for key in ("month", "runs", "task_instances", "rows", "logs")),
             str(one["bytes"] // 1024),
             one["dag_id"],
         )
@@ -156,7 +183,7 @@ def _list(arguments: argparse.Namespace, query: Any, store: Any) -> None:  # noq
     if not lines:
         command_line.say("the archive has no such run" if arguments.dag or since or until else "the archive is empty")
         return
-    command_line.print_table([("month", "runs", "tasks", "rows", "KiB", "Dag"), *lines])
+    command_line.print_table([("month", "runs", "tasks", "rows", "logs", "KiB", "Dag"), *lines])
 
 
 def _query(arguments: argparse.Namespace, query: Any) -> None:  # noqa: ANN401 - a module
@@ -186,13 +213,15 @@ def _restore(arguments: argparse.Namespace, restore: Any, database: Any) -> None
         until=command_line.read_moment(arguments.until),
         now=datetime.now(UTC),
         hold=timedelta(days=arguments.keep_days),
+        logs=Path(config.read_setting("logging", "base_log_folder")),
         report=command_line.say,
     )
     if arguments.json:
         command_line.print_json(asdict(done))
     else:
         print(
-            f"restored {wording.count(done.runs, 'run')} with {wording.count(done.rows, 'row')};"
+            f"restored {wording.count(done.runs, 'run')} with {wording.count(done.rows, 'row')} and"
+            f" {wording.count(done.logs, 'log')};"
             f" exactly as archived: {done.identical}, in the database already: {done.present}"
         )
     if done.omitted:

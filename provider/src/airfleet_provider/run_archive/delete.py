@@ -57,7 +57,7 @@ def delete(
     """
     left = _find_present(connection, manifest.runs)
     logs = _read_logs(store, manifest) if left else {}
-    guard = _Guard(schema, versions, logs)
+    guard = _Guard(schema, manifest.dag_id, versions, logs)
     deleted = changed = busy = 0
     size, longest_s = slice_size, 0.0
     while left:
@@ -101,6 +101,7 @@ class _Guard:
     """Says which runs are as they were archived, and which rows go with them."""
 
     schema: Schema
+    dag_id: str
     versions: Mapping[int, Summary] | None
     logs: Mapping[int, Sequence[int]]
 
@@ -115,7 +116,8 @@ class _Guard:
         cursor.execute(f"{rows.SQL['lock_tasks'].format(ids=ids)}; {rows.select_filled(digested)}")
         filled = {row[0] for row in cursor.fetchall()}
         mark = RowsMark.DIGEST if self.versions is None else RowsMark.VERSION
-        cursor.execute(rows.select_marks([one for one in digested if one.table in filled], locked, mark))
+        filled_sources = [one for one in digested if one.table in filled]
+        cursor.execute(rows.select_marks(filled_sources, locked, self.dag_id, mark))
         found = rows.summarize(cursor.fetchall())
         return {one.id: found[one.id] for one in runs if one.id in found and self._is_same(one, found[one.id])}
 

@@ -71,7 +71,7 @@ def export(
             cursor.execute(rows.select_filled(schema.sources))
             filled = {row[0] for row in cursor.fetchall()}
             for source in (one for one in schema.sources if one.table in filled):
-                cursor.execute(rows.select_rows(source, ids))
+                cursor.execute(rows.select_rows(source, ids, dag_id))
                 found = cursor.fetch_arrow_table()
                 if not found.num_rows:
                     continue
@@ -115,16 +115,17 @@ def write_files(
 
     def write(name: str) -> DataFile:
         path = name_data(name, manifest.month, manifest.dag_id, manifest.batch)
-        return _write_file(store, path, tables[name], columns[name], notice)
+        return write_file(store, path, tables[name], columns[name], notice)
 
     # Most of the time goes by in waiting for the disk or the object store.
     with ThreadPoolExecutor(WRITERS) as pool:
         return dict(zip(tables, pool.map(write, tables), strict=True))
 
 
-def _write_file(
+def write_file(
     store: RunStore, path: str, table: pyarrow.Table, columns: Mapping[str, str], notice: Notice
 ) -> DataFile:
+    """Write rows to a file, read it back from the store and compare both. Raises DamagedError."""
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(table, buffer, compression=COMPRESSION, compression_level=LEVEL)
     content = buffer.getvalue()

@@ -33,6 +33,15 @@ class ArchivedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchivedLogs:
+    """The files with the logs of tasks of a batch, the ids of the runs that have any, and the number of logs."""
+
+    parts: tuple[DataFile, ...] = ()
+    runs: tuple[int, ...] = ()
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BatchManifest:
     """A batch: runs of one Dag and one month, archived together."""
 
@@ -43,6 +52,8 @@ class BatchManifest:
     airflow_revision: str
     files: Mapping[str, DataFile]
     runs: tuple[ArchivedRun, ...]
+    # An airfleet that knows nothing of logs reads the manifest all the same.
+    logs: ArchivedLogs = ArchivedLogs()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -56,6 +67,7 @@ class BatchManifest:
             "runs": [
                 [one.id, one.run_id, one.run_after.isoformat(), one.task_instances, one.digest] for one in self.runs
             ],
+            "logs": asdict(self.logs),
         }
 
     @property
@@ -64,7 +76,7 @@ class BatchManifest:
 
     @property
     def bytes(self) -> int:
-        return sum(one.bytes for one in self.files.values())
+        return sum(one.bytes for one in (*self.files.values(), *self.logs.parts))
 
     @property
     def task_instances(self) -> int:
@@ -86,7 +98,13 @@ def read(content: Mapping[str, Any]) -> BatchManifest:
             ArchivedRun(number, run_id, datetime.fromisoformat(after), tasks, digest)
             for number, run_id, after, tasks, digest in content["runs"]
         ),
+        logs=_read_logs(content.get("logs", {"parts": [], "runs": [], "number": 0})),
     )
+
+
+def _read_logs(content: Mapping[str, Any]) -> ArchivedLogs:
+    parts = tuple(DataFile(**one) for one in content["parts"])
+    return ArchivedLogs(parts, tuple(content["runs"]), content["number"])
 
 
 def find_newest(manifests: Iterable[BatchManifest]) -> dict[int, str]:

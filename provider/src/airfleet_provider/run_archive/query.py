@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # ruff: noqa: S608 - names come from the catalogue or are constants, values are numbers or quoted
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,12 @@ import pyarrow
 import pyarrow.dataset
 import pyarrow.fs
 
-from airfleet_provider.run_archive import manifest
-from airfleet_provider.run_archive.manifest import BatchManifest
+from airfleet_provider.run_archive import manifest, task_logs
+from airfleet_provider.run_archive.manifest import BatchManifest, DataFile
 from airfleet_provider.run_archive.store import DROPPED, MANIFESTS, RunStore
 from airfleet_provider.run_archive.tables import RUN_COLUMN
+
+FORMER = pyarrow.schema({"batch": pyarrow.string(), "run": pyarrow.int64()})
 
 
 class QueryError(RuntimeError):
@@ -46,9 +49,10 @@ def query(location: str, sql: str) -> QueryRows:
     store = RunStore(location)
     manifests = read_manifests(store)
     with duckdb.connect() as connection:
-        for table in sorted({name for one in manifests for name in one.files}):
-            connection.register(f"archived_{table}", _open_dataset(store, manifests, table))
-        _define_views(connection, manifests)
+        files = _list_files(manifests)
+        for table, some in files.items():
+            connection.register(f"archived_{table}", _open_dataset(store, some))
+        _define_views(connection, manifests, sorted(files))
         # Only now: what was registered stays readable.
         for setting in (
             "enable_external_access = false",
@@ -64,9 +68,19 @@ def query(location: str, sql: str) -> QueryRows:
             raise QueryError(str(error)) from error
 
 
-def _open_dataset(store: RunStore, manifests: Iterable[BatchManifest], table: str) -> pyarrow.dataset.Dataset:
+def _list_files(manifests: Iterable[BatchManifest]) -> dict[str, list[DataFile]]:
+    """The files of each table; those of task logs are a table too."""
+    files: defaultdict[str, list[DataFile]] = defaultdict(list)
+    for one in manifests:
+        for table, file in one.files.items():
+            files[table].append(file)
+        if one.logs.parts:
+            files[task_logs.TABLE] += one.logs.parts
+    return files
+
+
+def _open_dataset(store: RunStore, files: Sequence[DataFile]) -> pyarrow.dataset.Dataset:
     """The files of one table as one dataset, also where a version of Airflow has added a column."""
-    files = [one.files[table] for one in manifests if table in one.files]
     paths = [store.locate(one.path) for one in files]
     system = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(store.system))
     # Files with the same columns of PostgreSQL have one schema; to read it of each file would take most of the time.
@@ -76,13 +90,21 @@ def _open_dataset(store: RunStore, manifests: Iterable[BatchManifest], table: st
     return pyarrow.dataset.dataset(paths, schema=schema, format="parquet", filesystem=system)
 
 
-def _define_views(connection: duckdb.DuckDBPyConnection, manifests: Sequence[BatchManifest]) -> None:
-    newest = manifest.find_newest(manifests)
-    former = [(one.batch, run.id) for one in manifests for run in one.runs if newest[run.id] != one.batch]
-    connection.execute("CREATE TABLE archived_again (batch VARCHAR, run BIGINT)")
-    if former:
-        connection.executemany("INSERT INTO archived_again VALUES (?, ?)", former)
-    for table in sorted({name for one in manifests for name in one.files}):
-        again = f"(archive_batch, {RUN_COLUMN}) NOT IN (SELECT batch, run FROM archived_again)"
-        without = f" WHERE {RUN_COLUMN} IS NULL OR {again}" if former else ""
+def _define_views(
+    connection: duckdb.DuckDBPyConnection, manifests: Sequence[BatchManifest], names: Iterable[str]
+) -> None:
+    newest, newest_logs = manifest.find_newest(manifests), task_logs.find_newest(manifests)
+    former = {
+        "archived_again": [(one.batch, run.id) for one in manifests for run in one.runs if newest[run.id] != one.batch],
+        "logs_again": [(one.batch, run) for one in manifests for run in one.logs.runs if newest_logs[run] != one.batch],
+    }
+    for name, some in former.items():
+        listed = pyarrow.table({"batch": [one for one, _ in some], "run": [one for _, one in some]}, schema=FORMER)
+        connection.register(f"listed_{name}", listed)
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM listed_{name}")
+        connection.unregister(f"listed_{name}")
+    for table in names:
+        name = "logs_again" if table == task_logs.TABLE else "archived_again"
+        again = f"(archive_batch, {RUN_COLUMN}) NOT IN (SELECT batch, run FROM {name})"
+        without = f" WHERE {RUN_COLUMN} IS NULL OR {again}" if former[name] else ""
         connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM "archived_{table}"{without}')

@@ -8,8 +8,9 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -18,7 +19,7 @@ import pyarrow.csv
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import wording
-from airfleet_provider.run_archive import agent, manifest, rows, tables
+from airfleet_provider.run_archive import agent, manifest, rows, tables, task_logs
 from airfleet_provider.run_archive.export import read_file
 from airfleet_provider.run_archive.manifest import BatchManifest
 from airfleet_provider.run_archive.query import read_manifests
@@ -44,6 +45,8 @@ class Restored:
     present: int = 0
     rows: int = 0
     omitted: int = 0
+    # Logs of tasks that were not there.
+    logs: int = 0
 
 
 def restore(
@@ -55,25 +58,27 @@ def restore(
     until: datetime,
     now: datetime,
     hold: timedelta,
+    logs: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Restored:
     """Bring back the archived runs of a Dag whose `run_after` is in [since, until).
 
     They are not archived again for as long as `hold`. The archive keeps its copy. May be called again. Each batch comes
-    back in one transaction. Raises BusyError and StoreError.
+    back in one transaction. Logs of tasks come back to the folder `logs`, where Airflow looks for them. Raises
+    BusyError and StoreError.
     """
     store = RunStore(location)
     found = read_manifests(store)
-    newest = manifest.find_newest(found)
+    newest, newest_logs = manifest.find_newest(found), task_logs.find_newest(found)
     total = Restored()
     with closing(agent.lock(database)) as connection:
         schema = tables.read_schema(metadata_db.query_with(connection))
         for one in found:
-            wanted = {
-                run.id: run.digest
-                for run in one.runs
-                if one.dag_id == dag_id and since <= run.run_after < until and newest[run.id] == one.batch
-            }
+            asked = [run for run in one.runs if one.dag_id == dag_id and since <= run.run_after < until]
+            wanted = {run.id: run.digest for run in asked if newest[run.id] == one.batch}
+            if logs:
+                own = [run.id for run in asked if newest_logs.get(run.id) == one.batch]
+                total = replace(total, logs=total.logs + task_logs.restore(store, one, own, logs))
             if not wanted:
                 continue
             # Before the rows are there, so that no call between archives them again.
@@ -104,7 +109,8 @@ def _restore_batch(
                 loader.load(source, ids)
             for source, key in schema.linked:
                 loader.link(source, key, ids)
-            cursor.execute(rows.select_marks([one for one in schema.owned if one.is_digested], ids, RowsMark.DIGEST))
+            digested = [one for one in schema.owned if one.is_digested]
+            cursor.execute(rows.select_marks(digested, ids, one.dag_id, RowsMark.DIGEST))
             identical = sum(wanted[run] == one.digest for run, one in rows.summarize(cursor.fetchall()).items())
             cursor.execute("COMMIT")
         except BaseException:

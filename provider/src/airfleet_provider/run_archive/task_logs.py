@@ -1,0 +1,423 @@
+"""The logs of archived tasks: they go into the archive with their runs, leave the host after that, and come back.
+
+A log is what `base_log_folder` of this host has of a run, or what the index of logs has of a try. It is kept as it is,
+in pieces: a row of `task_log` is one piece of one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import pyarrow
+import pyarrow.compute
+
+from airfleet_provider.contract.archive_store import ArchiveStoreError
+from airfleet_provider.log_index.lines import TASK, LineOrigin
+from airfleet_provider.log_index.origins import find_task_origin
+from airfleet_provider.log_index.store import LogQuery, LogReader, LogStoreError, read_whole
+from airfleet_provider.run_archive.export import Notice, read_file, write_file
+from airfleet_provider.run_archive.manifest import ArchivedLogs, ArchivedRun, BatchManifest, DataFile
+from airfleet_provider.run_archive.store import RunStore, name_data
+from airfleet_provider.run_archive.tables import RUN_COLUMN
+
+TABLE = "task_log"
+# Bytes of a piece, and of the pieces of one Parquet file: as much of a log is in memory at a time.
+PIECE_BYTES, PART_BYTES = 4 * 2**20, 32 * 2**20
+FILE, INDEX = "file", "index"
+SCHEMA = pyarrow.schema(
+    {
+        "path": pyarrow.string(),
+        "dag_id": pyarrow.string(),
+        "run_id": pyarrow.string(),
+        "task_id": pyarrow.string(),
+        "map_index": pyarrow.int64(),
+        "try_number": pyarrow.int64(),
+        "source": pyarrow.string(),
+        "position": pyarrow.int64(),
+        "sha256": pyarrow.string(),
+        "content": pyarrow.binary(),
+        RUN_COLUMN: pyarrow.int64(),
+        "archive_batch": pyarrow.string(),
+    }
+)
+COLUMNS: Mapping[str, str] = {one.name: str(one.type) for one in SCHEMA}
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+# A task may have put anything there; a pipe must not hold up who opens it.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class LogPlaces:
+    """Where logs of tasks are. `open_reader` opens the index, and returns None where there is none."""
+
+    # Airflow's `base_log_folder`.
+    folder: Path
+    open_reader: Callable[[], LogReader | None] = lambda: None
+    # Whether tasks run on other hosts too, so that the files of this host are at most a part of a log.
+    has_hosts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    path: str
+    source: str
+    position: int
+    content: bytes
+    run: int
+
+
+def write(
+    store: RunStore,
+    manifest: BatchManifest,
+    tables: Mapping[str, pyarrow.Table],
+    places: LogPlaces,
+    announce: Callable[[Sequence[str]], None],
+    notice: Notice,
+) -> ArchivedLogs:
+    """Write the logs of a batch to files, read each of them back and compare it.
+
+    `announce` is called with the paths of all files so far before one is written. Raises ArchiveStoreError, also if the
+    index of logs does not answer: without it a log would be lost.
+    """
+    try:
+        reader = places.open_reader()
+        pieces = (one for run in manifest.runs for one in _read_run(places, reader, manifest.dag_id, run, tables))
+        parts: list[DataFile] = []
+        runs: dict[int, None] = {}
+        paths: set[str] = set()
+        for some in _fill(pieces):
+            name = name_data(TABLE, manifest.month, manifest.dag_id, f"{manifest.batch}-{len(parts):04}")
+            announce([*(one.path for one in parts), name])
+            parts.append(write_file(store, name, _make_table(some, manifest.batch), COLUMNS, notice))
+            runs |= dict.fromkeys(one.run for one in some)
+            paths.update(one.path for one in some)
+    except LogStoreError as error:
+        raise ArchiveStoreError(f"cannot archive the logs of {manifest.dag_id}: {error}") from error
+    return ArchivedLogs(tuple(parts), tuple(runs), len(paths))
+
+
+def remove_archived(
+    store: RunStore, manifest: BatchManifest, folder: Path, is_gone: Callable[[ArchivedRun], bool]
+) -> tuple[int, int]:
+    """Remove the files of logs of the runs that are gone from the database, if they are still what was archived.
+
+    Return how many were removed, and how many have changed and stay.
+    """
+    having = set(manifest.logs.runs)
+    wanted = {run.id: run for run in manifest.runs if run.id in having}
+    removed = changed = 0
+    for run, files in itertools.groupby(_list_files(store, manifest, wanted), key=lambda one: one.run):
+        if not is_gone(wanted[run]):
+            continue
+        for one in files:
+            is_removed = _remove(folder, PurePosixPath(one.path), one.pieces)
+            removed, changed = removed + (is_removed is True), changed + (is_removed is False)
+    return removed, changed
+
+
+def _remove(folder: Path, path: PurePosixPath, pieces: Sequence[tuple[int, str]]) -> bool | None:
+    """Remove a file with this content and return True; None if it is gone; False if it has changed or cannot go."""
+    with _open_folder(folder, path.parent.parts) as number:
+        if number is None:
+            return None
+        is_same = _is_same(number, path.name, pieces)
+        if is_same:
+            try:
+                os.unlink(path.name, dir_fd=number)
+            except OSError:
+                return False
+    if is_same:
+        _remove_empty(folder, path.parent)
+    return is_same
+
+
+def restore(store: RunStore, manifest: BatchManifest, runs: Iterable[int], folder: Path) -> int:
+    """Write the logs of some runs of a batch to the folder again, and return how many. One that is there stays."""
+    wanted = set(runs) & set(manifest.logs.runs)
+    if not wanted:
+        return 0
+    restored = 0
+    rows = _read_rows(store, manifest, wanted, ["path", "content"])
+    for path, pieces in itertools.groupby(rows, key=lambda one: str(one["path"])):
+        with _open_draft(folder, path) as draft:
+            for one in pieces:
+                draft.file.write(one["content"])
+            restored += draft.finish()
+    return restored
+
+
+def find_newest(manifests: Iterable[BatchManifest]) -> dict[int, str]:
+    """The batch that holds the logs of each run, by the run's id; a run archived again may have none any more."""
+    return {run: one.batch for one in sorted(manifests, key=lambda one: one.batch) for run in one.logs.runs}
+
+
+def _read_run(
+    places: LogPlaces,
+    reader: LogReader | None,
+    dag_id: str,
+    run: ArchivedRun,
+    tables: Mapping[str, pyarrow.Table],
+) -> Iterator[_Piece]:
+    """Yield the pieces of the logs of a run: of each try from one place only, the one that has the whole of it."""
+    indexed: set[tuple[str, str, str, int, int]] = set()
+    if reader and places.has_hosts:
+        for attempt in _list_attempts(reader, dag_id, run, tables, without=frozenset()):
+            found = list(reader.find_sources(attempt))
+            indexed |= {attempt.attempt} if found else set()
+            yield from _read_index(reader, attempt, found, run.id)
+    on_disk: set[tuple[str, str, str, int, int]] = set()
+    for path, number in _walk(places.folder, dag_id, run.run_id):
+        attempt = find_task_origin("", path)
+        if attempt.attempt in indexed:
+            continue
+        on_disk.add(attempt.attempt)
+        for position, content in _split_bytes(_read_bytes(number)):
+            yield _Piece(path, FILE, position, content, run.id)
+    if reader and not places.has_hosts:
+        for attempt in _list_attempts(reader, dag_id, run, tables, without=on_disk):
+            yield from _read_index(reader, attempt, list(reader.find_sources(attempt)), run.id)
+
+
+def _list_attempts(
+    reader: LogReader,
+    dag_id: str,
+    run: ArchivedRun,
+    tables: Mapping[str, pyarrow.Table],
+    *,
+    without: set[tuple[str, str, str, int, int]] | frozenset[tuple[str, str, str, int, int]],
+) -> list[LineOrigin]:
+    """The tries of a run that have begun, if the index knows the run at all."""
+    found: dict[tuple[str, str, str, int, int], LineOrigin] = {}
+    for name in ("task_instance_history", "task_instance"):
+        if (table := tables.get(name)) is None:
+            continue
+        own = table.filter(pyarrow.compute.equal(table[RUN_COLUMN], run.id))
+        for one in own.select(["task_id", "map_index", "try_number"]).to_pylist():
+            if (one["try_number"] or 0) > 0:
+                attempt = LineOrigin("", TASK, dag_id, one["task_id"], run.run_id, one["map_index"], one["try_number"])
+                found.setdefault(attempt.attempt, attempt)
+    left = [attempt for key, attempt in found.items() if key not in without]
+    # One question for a run that has nothing there is cheap, and one for each try is not.
+    if left and reader.search(LogQuery(dag=dag_id, run=run.run_id, component=TASK), 1).hits:
+        return left
+    return []
+
+
+def _read_index(reader: LogReader, attempt: LineOrigin, sources: Sequence[str], run: int) -> Iterator[_Piece]:
+    for number, source in enumerate(sources):
+        path = _name_path(attempt, number)
+        lines = (line.encode("utf-8", "surrogateescape") + b"\n" for line in read_whole(reader, attempt, source))
+        for position, content in _split_bytes(lines):
+            yield _Piece(path, INDEX, position, content, run)
+
+
+def _name_path(attempt: LineOrigin, number: int) -> str:
+    """Where Airflow looks for the log of a try. It shows the further files, of other hosts, too."""
+    mapped = f"map_index={attempt.map_index}/" if attempt.map_index >= 0 else ""
+    further = f".trigger.{number}.log" if number else ""
+    folder = f"dag_id={attempt.dag}/run_id={attempt.run}/task_id={attempt.task}/{mapped}"
+    return f"{folder}attempt={attempt.try_number}.log{further}"
+
+
+def _walk(folder: Path, dag_id: str, run_id: str) -> Iterator[tuple[str, int]]:
+    """Yield each file below the folder of a run: its path below `folder`, and a descriptor. No link is followed."""
+    top = f"dag_id={dag_id}", f"run_id={run_id}"
+    if any("/" in one for one in top):
+        return
+    with _open_folder(folder, top) as found:
+        if found is None:
+            return
+        for parent, folders, names, number in os.fwalk(".", dir_fd=found, follow_symlinks=False):
+            folders.sort()
+            for name in sorted(names):
+                path = str(PurePosixPath(*top, parent, name))
+                try:
+                    path.encode()
+                    file = os.open(name, _READ, dir_fd=number)
+                except (OSError, UnicodeEncodeError):
+                    continue
+                try:
+                    if stat.S_ISREG(os.fstat(file).st_mode):
+                        yield path, file
+                finally:
+                    os.close(file)
+
+
+@contextlib.contextmanager
+def _open_folder(folder: Path, parts: Sequence[str]) -> Iterator[int | None]:
+    """A descriptor of a folder below another one, or None if it is not there, or a link is on the way."""
+    with contextlib.ExitStack() as stack:
+        try:
+            number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, number)
+            for one in parts:
+                number = os.open(one, _FOLDER, dir_fd=number)
+                stack.callback(os.close, number)
+        except (OSError, ValueError):
+            yield None
+        else:
+            yield number
+
+
+def _read_bytes(number: int) -> Iterator[bytes]:
+    # An empty file is a log too.
+    yield b""
+    while content := os.read(number, PIECE_BYTES):
+        yield content
+
+
+def _split_bytes(contents: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Pieces of PIECE_BYTES, each with its position; one that is empty if there is nothing."""
+    position, waiting = 0, bytearray()
+    for content in contents:
+        waiting += content
+        while len(waiting) >= PIECE_BYTES:
+            yield position, bytes(waiting[:PIECE_BYTES])
+            del waiting[:PIECE_BYTES]
+            position += PIECE_BYTES
+    if waiting or not position:
+        yield position, bytes(waiting)
+
+
+def _fill(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+    """The pieces of one file of the archive at a time."""
+    some: list[_Piece] = []
+    size = 0
+    for one in pieces:
+        some.append(one)
+        size += len(one.content)
+        if size >= PART_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _make_table(pieces: Sequence[_Piece], batch: str) -> pyarrow.Table:
+    origins = [find_task_origin("", one.path) for one in pieces]
+    columns = {
+        "path": [one.path for one in pieces],
+        "dag_id": [one.dag for one in origins],
+        "run_id": [one.run for one in origins],
+        "task_id": [one.task for one in origins],
+        "map_index": [one.map_index for one in origins],
+        "try_number": [one.try_number for one in origins],
+        "source": [one.source for one in pieces],
+        "position": [one.position for one in pieces],
+        "sha256": [hashlib.sha256(one.content).hexdigest() for one in pieces],
+        "content": [one.content for one in pieces],
+        RUN_COLUMN: [one.run for one in pieces],
+        "archive_batch": [batch] * len(pieces),
+    }
+    return pyarrow.table(columns, schema=SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class _ArchivedFile:
+    """A file of this host that is in the archive: of each piece the position and the hash."""
+
+    path: str
+    run: int
+    pieces: list[tuple[int, str]]
+
+
+def _read_rows(
+    store: RunStore, manifest: BatchManifest, runs: Iterable[int], columns: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The pieces of the logs of some runs, in the order in which they were archived."""
+    wanted = pyarrow.array(sorted(runs), pyarrow.int64())
+    for part in manifest.logs.parts:
+        table = read_file(store, part).select([*columns, RUN_COLUMN])
+        yield from table.filter(pyarrow.compute.is_in(table[RUN_COLUMN], wanted)).to_pylist()
+
+
+def _list_files(store: RunStore, manifest: BatchManifest, runs: Iterable[int]) -> list[_ArchivedFile]:
+    found: dict[str, _ArchivedFile] = {}
+    for one in _read_rows(store, manifest, runs, ["path", "source", "position", "sha256"]):
+        if one["source"] == FILE:
+            file = found.setdefault(one["path"], _ArchivedFile(one["path"], one[RUN_COLUMN], []))
+            file.pieces.append((one["position"], one["sha256"]))
+    return list(found.values())
+
+
+def _is_same(folder: int, name: str, pieces: Sequence[tuple[int, str]]) -> bool | None:
+    """Whether a file is what was archived; None if it is gone."""
+    try:
+        number = os.open(name, _READ, dir_fd=folder)
+    except OSError:
+        return None
+    with os.fdopen(number, "rb") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            return False
+        for (position, sha256), end in zip(pieces, [*(one for one, _ in pieces[1:]), None], strict=True):
+            content = file.read() if end is None else file.read(end - position)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                return False
+    return True
+
+
+def _remove_empty(folder: Path, below: PurePosixPath) -> None:
+    """Remove the folders of the task and of the run if nothing is left in them. Those of Dags stay."""
+    for path in itertools.takewhile(lambda one: len(one.parts) > 1, (below, *below.parents)):
+        with _open_folder(folder, path.parent.parts) as number:
+            try:
+                os.rmdir(path.name, dir_fd=number)
+            except (OSError, TypeError):
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A log on its way back: under a name that no reader looks for until it is complete."""
+
+    folder: int
+    name: str
+    draft: str
+    file: IO[bytes]
+
+    def finish(self) -> int:
+        """Give the log its name, and return 1; or 0 if there is such a file already."""
+        self.file.close()
+        try:
+            os.link(self.draft, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        except FileExistsError:
+            return 0
+        return 1
+
+
+@contextlib.contextmanager
+def _open_draft(folder: Path, path: str) -> Iterator[_Draft]:
+    """Raises ArchiveStoreError for a path that leads elsewhere, or cannot be written."""
+    parts = PurePosixPath(path).parts
+    if not parts[:-1] or any(one in {"/", ".."} for one in parts):
+        raise ArchiveStoreError(f"the archive names a log outside of the folder of logs: {path}")
+    # One process restores at a time, so what is there under this name is of one that was killed.
+    name = f".{parts[-1]}.restored"
+    with contextlib.ExitStack() as stack:
+        try:
+            number = _make_folders(folder, parts[:-1], stack)
+            file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o664, dir_fd=number)
+            stack.callback(os.unlink, name, dir_fd=number)
+            yield _Draft(number, parts[-1], name, stack.enter_context(os.fdopen(file, "wb")))
+        except OSError as error:
+            raise ArchiveStoreError(f"cannot restore the log {path}: {error}") from error
+
+
+def _make_folders(folder: Path, parts: Sequence[str], stack: contextlib.ExitStack) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    stack.callback(os.close, number)
+    for one in parts:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(one, 0o775, dir_fd=number)
+        number = os.open(one, _FOLDER, dir_fd=number)
+        stack.callback(os.close, number)
+    return number
