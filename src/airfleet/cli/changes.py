@@ -7,6 +7,7 @@ CHANGES = frozenset(
         *("up", "down", "run", "apply", "failover", "upgrade", "drill"),
         *("release build", "release deploy", "release pin", "release promote", "release prune", "release rollback"),
         *("release unpin", "workers drain", "workers resume", "workers scale"),
+        "scale machines",
         *("db archive restore", "db archive run", "db backup", "db care", "db restore"),
         *("alerts ack", "alerts resolve", "alerts silence", "alerts test"),
         *("machines apply", "machines destroy", "breaker close", "breaker open", "audit archive"),

@@ -47,7 +47,7 @@ def plan_command(project: Path, state: Path | None, as_json: bool) -> None:
     Example:
       airfleet machines plan --json
     """
-    _show(_open(project, state).plan(), as_json=as_json)
+    _show(open_machines(project, state).plan(), as_json=as_json)
 
 
 @command.command("apply")
@@ -64,7 +64,7 @@ def apply_command(project: Path, state: Path | None, as_json: bool, yes: bool) -
     Example:
       airfleet machines apply
     """
-    session = _open(project, state)
+    session = open_machines(project, state)
     steps = session.plan()
     changes = [step for step in steps if step.is_change]
     if changes:
@@ -130,7 +130,7 @@ def destroy_command(names: tuple[str, ...], project: Path, state: Path | None, y
     Example:
       airfleet machines destroy worker3
     """
-    session = _open(project, state)
+    session = open_machines(project, state)
     confirm(f"destroy {', '.join(names)} and all data on them?", yes=yes)
     session.destroy(names)
 
@@ -266,7 +266,8 @@ def _find_state(place: Path, state: Path | None) -> Path:
     return find_state(place, state).root
 
 
-def _open(project: Path, state: Path | None) -> MachineSession:
+def open_machines(project: Path, state: Path | None) -> MachineSession:
+    """Open the machines of a project."""
     from airfleet.operations.machines.drivers import open_driver  # noqa: PLC0415 - `--help` needs none of it
     from airfleet.operations.machines.session import MachineSession  # noqa: PLC0415
 

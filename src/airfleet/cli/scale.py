@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from airfleet.cli import options
+from airfleet.cli import options, scale_machines
 
 if TYPE_CHECKING:
     from airfleet.operations.slots import PastDecision, PoolSlots
@@ -34,6 +34,9 @@ def command() -> None:
     """
 
 
+command.add_command(scale_machines.command)
+
+
 @command.command("explain")
 @click.argument("pool", required=False)
 @options.project_option
@@ -43,7 +46,8 @@ def command() -> None:
 def explain_command(pool: str | None, project: Path, state: Path | None, last: int, as_json: bool) -> None:
     """Show the slots of each pool and worker now, and the last decisions with what they depended on.
 
-    Each decision is made again from the inputs that were stored with it; a difference is shown.
+    Each decision is made again from the inputs that were stored with it; a difference is shown. Without POOL, the
+    machines that come and go follow, with why each began its phase.
 
     \b
     Example:
@@ -66,6 +70,8 @@ def explain_command(pool: str | None, project: Path, state: Path | None, last: i
         _show_pool(one)
     for past in decisions:
         _show_decision(past)
+    if pool is None:
+        scale_machines.show_machines(project, state, last)
 
 
 def _to_json(pools: Sequence[PoolSlots], decisions: Sequence[PastDecision]) -> dict[str, object]:
@@ -116,8 +122,8 @@ def _show_decision(past: PastDecision) -> None:
 def hosts_command(pool: str | None, project: Path, state: Path | None, days: float, as_json: bool) -> None:
     """Show how many hosts each pool needs now, the most that it needed, and which hosts are empty.
 
-    airfleet stops no host. `--json` is for a program that does: an empty host may get tasks again until its worker is
-    drained.
+    This command stops no host; `airfleet scale machines` does. `--json` is for a program that does: an empty host may
+    get tasks again until its worker is drained.
 
     \b
     Example:

@@ -12,12 +12,12 @@ from typing import Any, LiteralString
 import psycopg
 
 from airfleet.components import slots as slot_components
-from airfleet.errors import UsageError
+from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations import metadata_database
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, read_fleet
 from airfleet_provider.contract import slot_list
-from airfleet_provider.contract.slot_rules import SILENT_S, SlotDecision, SlotInputs, SlotRule
+from airfleet_provider.contract.slot_rules import SILENT_S, STALE_S, SlotDecision, SlotInputs, SlotRule, count_hosts
 from airfleet_provider.contract.slot_simulation import PastTask
 from airfleet_provider.contract.statements import Statements
 
@@ -146,6 +146,24 @@ class Slots:
         return HostNeed(
             pool, len(rule.hosts), count(last[0].decision.wanted if last else 0), count(most["wanted"]), empty
         )
+
+    def find_demand(self, pool: str, *, calm_s: float) -> tuple[int, int]:
+        """Return how many hosts the tasks of a pool need, also more than it has: now, and at most in `calm_s` seconds.
+
+        Raises:
+            UsageError: The pool does not scale.
+            AirfleetError: The agents have not decided for a while, so what they wrote last may be old.
+        """
+        rule = self.find_rule(pool)
+        [moment] = self._connection.execute(SQL["find_last_confirmation"], {"pool": pool}).fetchall()
+        if moment["age_s"] is None or moment["age_s"] > STALE_S:
+            raise AirfleetError(
+                f"nobody has decided about the pool {pool} for a while", hint="airfleet status: do the agents run?"
+            )
+        rows = self._connection.execute(SQL["list_inputs_since"], {"pool": pool, "seconds": calm_s}).fetchall()
+        least, most = rule.find_wishes(moment["now"])
+        hosts = [count_hosts(SlotInputs.from_json(row["inputs"]), least, most) for row in rows]
+        return (hosts[0], max(hosts)) if hosts else (0, 0)
 
     def list_past(self, pool: str, *, days: float) -> tuple[PastTask, ...]:
         """Return the tasks of a pool's queues that started in the last `days` days and have ended."""

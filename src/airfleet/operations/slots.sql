@@ -12,6 +12,18 @@ WHERE pool = %(pool)s AND id >= coalesce((
     WHERE pool = %(pool)s AND decided_at <= clock_timestamp() - make_interval(secs => %(seconds)s)
 ), 0)
 
+-- name: find_last_confirmation
+SELECT clock_timestamp() AS now, extract(epoch FROM clock_timestamp() - max(decided_at))::float8 AS age_s
+FROM airfleet.worker_slots WHERE pool = %(pool)s
+
+-- name: list_inputs_since
+-- The newest first. The decision that held when the time began counts too.
+SELECT inputs FROM airfleet.slot_decision
+WHERE pool = %(pool)s AND id >= coalesce((
+    SELECT max(id) FROM airfleet.slot_decision
+    WHERE pool = %(pool)s AND decided_at <= clock_timestamp() - make_interval(secs => %(seconds)s)
+), 0) ORDER BY id DESC
+
 -- name: list_past
 SELECT extract(epoch FROM coalesce(t.scheduled_dttm, t.queued_dttm, t.start_date))::float8 AS ready_at,
     extract(epoch FROM t.end_date - t.start_date)::float8 AS ran_s,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ from airfleet.spec.sections.references import BY_REFERENCE, Reference
 from airfleet.spec.yaml_document import Violation
 
 FILE = "fleet.yaml"
+# Beside it: the hosts on machines that `airfleet scale machines` has made, as a section `hosts` in JSON.
+SCALED_FILE = "hosts.scaled.json"
 
 _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENCE, "[key]"}
 # Only values of these sections are repeated in error messages. In other sections, a value may be a misplaced secret.
@@ -69,11 +72,27 @@ def read(project: Path, *, cpus: int) -> fleet.Fleet:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError("not UTF-8 text", where=f"{path}:{line}", hint="save it with the encoding UTF-8") from None
-    return parse(text, file=str(path), default_name=slug(project.resolve().name), cpus=cpus)
+    name = slug(project.resolve().name)
+    return parse(text, file=str(path), default_name=name, cpus=cpus, scaled=_read_scaled(project / SCALED_FILE))
 
 
-def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
+def _read_scaled(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        hint = "airfleet scale machines: it writes the file again"
+        raise UsageError(f"cannot be read: {error}", where=str(path), hint=hint) from None
+    return found if isinstance(found, dict) else {}
+
+
+def parse(
+    text: str, *, file: str, default_name: str, cpus: int, scaled: Mapping[str, object] | None = None
+) -> fleet.Fleet:
     """Return the fleet that a text describes. `file` names the text in errors.
+
+    `scaled` are hosts on machines that come and go with the tasks. A host of the text goes before one of the same name.
 
     Raises:
         SpecError: The text is not YAML, and the error holds the first syntax error. Or the text breaks rules, and the
@@ -87,6 +106,9 @@ def parse(text: str, *, file: str, default_name: str, cpus: int) -> fleet.Fleet:
         for key, value in source.data.items()
         if not key.startswith("x-") and not (value is None and key in known)
     }
+    if isinstance(own := data.get("hosts"), dict) and own and scaled:
+        # Behind the others: the first hosts of the file have a meaning, such as the primary database.
+        data["hosts"] = {**own, **{name: host for name, host in scaled.items() if name not in own}}
     findings = [*rules.findings(data), *topology_rules.findings(data)]
     try:
         written = model.FleetFile.model_validate(data)

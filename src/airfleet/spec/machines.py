@@ -49,6 +49,9 @@ class MachineGroup:
 
     `apart` asks the driver to keep the machines on different hardware. `image`, `network`, `storage` and `type` are
     words of the driver.
+
+    A group with `least` scales: `airfleet scale machines` makes and destroys machines between `least` and `count`, and
+    destroys one only if it was not needed for `calm_s` seconds.
     """
 
     name: str
@@ -63,6 +66,8 @@ class MachineGroup:
     apart: bool = False
     roles: tuple[Role, ...] = ()
     pools: tuple[str, ...] = ()
+    least: int | None = None
+    calm_s: float = 900.0
 
     @property
     def names(self) -> tuple[str, ...]:

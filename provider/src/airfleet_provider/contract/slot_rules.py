@@ -85,13 +85,17 @@ class SlotRule:
 
         Unless tasks are packed, each host has at least one.
         """
-        local = now.astimezone(ZoneInfo(self.zone))
-        found = next((one for one in self.hours if one.holds(local)), None)
-        least = self.least if found is None or found.least is None else found.least
-        most = self.most if found is None or found.most is None else found.most
+        least, most = self.find_wishes(now)
         top = self.per_host * len(self.hosts)
         highest = max(self.fewest, min(top, top if most is None else most))
         return min(max(least, self.fewest), highest), highest
+
+    def find_wishes(self, now: datetime) -> tuple[int, int | None]:
+        """Return the least and the most slots as a person wrote them, whatever the present hosts can have."""
+        local = now.astimezone(ZoneInfo(self.zone))
+        found = next((one for one in self.hours if one.holds(local)), None)
+        least = self.least if found is None or found.least is None else found.least
+        return least, self.most if found is None or found.most is None else found.most
 
     def to_json(self) -> dict[str, Any]:
         """Return the rule as a JSON object."""
@@ -207,6 +211,13 @@ def decide(inputs: SlotInputs) -> SlotDecision:
         slots[worker.host] = 1 + more
         left -= more
     return SlotDecision(wanted, slots, reason)
+
+
+def count_hosts(inputs: SlotInputs, least: int = 1, most: int | None = None) -> int:
+    """Return how many hosts the tasks of a pool need, also more than it has. `least` and `most` count slots."""
+    needed = max(inputs.demand.tasks, inputs.peak) if inputs.fixed is None else inputs.fixed
+    needed = max(1, least, needed)
+    return -(-(needed if most is None else max(1, min(needed, most))) // inputs.per_host)
 
 
 def find_absent_slots(

@@ -26,6 +26,7 @@ from airfleet_provider.contract.slot_rules import (
     Waiting,
     WorkerReport,
     count_admissible,
+    count_hosts,
     decide,
     find_absent_slots,
     rank_hosts,
@@ -63,6 +64,8 @@ class SlotLoop:
         self._clock = clock
         self._peaks: dict[str, Peak] = {}
         self._stalls: defaultdict[tuple[str, str], Stall] = defaultdict(Stall)
+        # How many hosts each pool needed by the last decision that was recorded.
+        self._hosts: dict[str, int] = {}
         self._epoch: int | None = None
         self._pruned_at = float("-inf")
 
@@ -74,7 +77,7 @@ class SlotLoop:
             LeaseLostError: Another process is active. Nothing was changed.
         """
         if context.epoch != self._epoch:
-            self._epoch, self._peaks = context.epoch, {}
+            self._epoch, self._peaks, self._hosts = context.epoch, {}, {}
             self._stalls.clear()
         with context.read() as connection:
             rows = connection.execute(SQL["list_workers"]).fetchall()
@@ -84,8 +87,10 @@ class SlotLoop:
         writes = [one for rule, _, decision in decided for one in _list_writes(rule, rows, decision)]
         writes += [row for pool in self._fixed for row in _list_fixed(pool, rows)]
         strangers = {(row["pool"], row["host"]) for row in rows} - known
-        if writes or strangers or self._clock() - self._pruned_at > PRUNE_EVERY_S:
-            self._write(context, decided, writes, known)
+        # More hosts are made by what is recorded (ADR 108), also while all slots that there are have been given.
+        grown = {rule.pool for rule, inputs, _ in decided if self._hosts.get(rule.pool) != count_hosts(inputs)}
+        if writes or strangers or grown or self._clock() - self._pruned_at > PRUNE_EVERY_S:
+            self._write(context, decided, writes, known, grown)
 
     def _decide(
         self,
@@ -130,8 +135,9 @@ class SlotLoop:
         decided: Sequence[tuple[SlotRule, SlotInputs, SlotDecision]],
         writes: Sequence[Row],
         known: set[tuple[str, str]],
+        grown: set[str],
     ) -> None:
-        changed = {row["pool"] for row in writes if row.pop("is_change")}
+        changed = {row["pool"] for row in writes if row.pop("is_change")} | grown
         with context.write() as connection:
             for row in writes:
                 connection.execute(SQL["write_slots"], row)
@@ -143,6 +149,7 @@ class SlotLoop:
             if self._clock() - self._pruned_at > PRUNE_EVERY_S:
                 connection.execute(SQL["prune"], {"kept": KEPT})
                 self._pruned_at = self._clock()
+        self._hosts |= {rule.pool: count_hosts(inputs) for rule, inputs, _ in decided if rule.pool in changed}
 
 
 def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: SlotDecision) -> list[Row]:

@@ -44,7 +44,8 @@ def decide(
     groups: Sequence[MachineGroup], records: Mapping[str, MachineRecord], seen: Sequence[Machine]
 ) -> tuple[MachineStep, ...]:
     """Return a step for each machine: those of fleet.yaml in their order, then those that it does not have."""
-    wanted = {name: group for group in groups for name in group.names}
+    # Of a group that scales, `airfleet scale machines` decides which ones are made.
+    wanted = {name: group for group in groups for name in group.names if group.least is None or name in records}
     by_key = {one.key: one for one in seen if one.key}
     steps = [_decide_wanted(name, group, records.get(name), by_key) for name, group in wanted.items()]
     for name, record in records.items():
@@ -62,6 +63,11 @@ def decide(
             why = f"{one.id} has the tag of this fleet, and airfleet has no record that it made it"
             steps.append(MachineStep(one.name or one.id, MachineAction.ORPHAN, why, machine=one))
     return tuple(steps)
+
+
+def decide_wanted(name: str, group: MachineGroup, record: MachineRecord | None, seen: Sequence[Machine]) -> MachineStep:
+    """Return the step for one machine that there should be. `why` of KEEP is its address."""
+    return _decide_wanted(name, group, record, {one.key: one for one in seen if one.key})
 
 
 def _decide_wanted(

@@ -14,7 +14,7 @@ from airfleet.operations.machines.driver import KEY_TAG, Driver, Machine
 from airfleet.operations.machines.records import MachineRecord, MachineState
 from airfleet.operations.machines.rules import MachineAction, MachineStep
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.machines import Machines
+from airfleet.spec.machines import MachineGroup, Machines
 from airfleet.workspace import applied_hosts, file_lock
 
 ADDRESS_S, PAUSE_S = 600.0, 5.0
@@ -55,6 +55,28 @@ class MachineSession:
                 elif step.is_change:
                     self.tell(f"{step.name}: {self._make(step)}")
             return self.plan()
+
+    def make(self, name: str) -> str:
+        """Make one machine of a group if it is missing, and return its address. Another call goes on with the same one.
+
+        Raises:
+            UsageError: fleet.yaml has no such machine, or it was made and the driver does not see it.
+            AirfleetError: The driver fails, or the machine gets no address in time.
+        """
+        with self._lock():
+            group = next((one for one in self.machines.groups if name in one.names), None)
+            if group is None:
+                raise UsageError(f"fleet.yaml has no machine {name}", hint="raise `count` of its group")
+            step = self._decide(name, group)
+            if step.action is MachineAction.END:
+                self._end(records.read(self.state)[name], step.machine)
+                step = self._decide(name, group)
+            if step.action is MachineAction.MISSING:
+                raise UsageError(f"{name}: {step.why}", hint="airfleet machines plan")
+            return self._make(step) if step.is_change else step.why
+
+    def _decide(self, name: str, group: MachineGroup) -> MachineStep:
+        return rules.decide_wanted(name, group, records.read(self.state).get(name), self._list())
 
     def destroy(self, names: tuple[str, ...]) -> None:
         """Destroy machines that airfleet made.

@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from airfleet.spec import machines
 from airfleet.spec.sections.hosts import Name, NetPort, Size, bytes_of
 from airfleet.spec.sections.section import Section, rule
+from airfleet.spec.sections.slas import Duration, seconds_of
 from airfleet.spec.topology import Role
 
 MOST_MACHINES = 200
@@ -52,6 +53,26 @@ class MachineGroupSection(Section):
     )
     roles: list[Role] = Field(default=[], description="The roles of the hosts.", examples=[["worker"]])
     pools: list[Name] = Field(default=[], description="The pools of the hosts.", examples=[["default"]])
+    min: Annotated[int, Field(ge=0, le=MOST_MACHINES)] | None = Field(
+        default=None,
+        description="Lets the group scale: `airfleet scale machines` makes and destroys machines as the tasks of its"
+        " pools need them, so many at least and `count` at most.",
+        examples=[0],
+        json_schema_extra={"x-default": "all machines are always there"},
+    )
+    calm: Duration = Field(
+        default="15m", description="Of a group that scales: a machine ends when none was needed for so long."
+    )
+
+    @model_validator(mode="after")
+    def _can_scale(self) -> MachineGroupSection:
+        if self.min is None:
+            return self
+        if not self.pools or set(self.roles) - {"worker"}:
+            raise rule("only a group of workers scales, with their `pools`", "name `pools`, and no role but worker")
+        if self.min > self.count:
+            raise rule(f"`min` is {self.min}, and `count` is {self.count}", "make `count` the larger one")
+        return self
 
 
 class VsphereSection(Section):
@@ -171,6 +192,11 @@ class MachinesSection(Section):
                 other = taken.setdefault(f"{name}{number}", name)
                 if other != name:
                     raise rule(f"the groups {other} and {name} both make a machine {name}{number}", "rename one")
+        scaling: dict[str, str] = {}
+        for name, group in self.groups.items():
+            for pool in group.pools if group.min is not None else ():
+                if (other := scaling.setdefault(pool, name)) != name:
+                    raise rule(f"the groups {other} and {name} both scale for the pool {pool}", "let one of them scale")
         return self
 
 
@@ -206,4 +232,6 @@ def _convert_group(name: str, one: MachineGroupSection) -> machines.MachineGroup
         apart=one.count == 2 if one.apart is None else one.apart,
         roles=tuple(dict.fromkeys(one.roles)),
         pools=tuple(dict.fromkeys(one.pools)),
+        least=one.min,
+        calm_s=float(seconds_of(one.calm)),
     )

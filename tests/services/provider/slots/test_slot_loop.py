@@ -16,7 +16,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 import servers
-from airfleet.errors import UsageError
+from airfleet.errors import AirfleetError, UsageError
+from airfleet.operations.machines.scaling_fleet import read_loads, read_need
+from airfleet.operations.machines.scaling_rules import PoolNeed
 from airfleet.operations.slots import HostNeed, Slots
 from airfleet.operations.workers import page_drains
 from airfleet.operations.workers.status import Worker
@@ -267,6 +269,47 @@ def test_a_page_shows_a_pool_as_it_is_and_sets_its_slots(platform: Platform) -> 
     with platform._session() as session:
         slot_list.scale(metadata_db.query_in(session), "cpu", None, actor="ada", reason="a test")
     assert list_them()[0].override is None
+
+
+def test_hosts_that_the_pool_does_not_have_are_seen_to_be_needed_while_no_slot_changes(platform: Platform) -> None:
+    platform.turn()
+    with platform.person() as slots:
+        assert slots.find_demand("cpu", calm_s=900) == (1, 1)
+        platform.add(16)
+        assert platform.turn() == {"a": 8, "b": 8}
+        assert slots.find_demand("cpu", calm_s=900) == (2, 2)
+        platform.add(24)
+        assert platform.turn() == {"a": 8, "b": 8}
+        assert slots.find_demand("cpu", calm_s=900) == (5, 5)
+        platform.server.query("UPDATE task_instance SET state = 'success'")
+        platform.turn(61)
+        assert slots.find_demand("cpu", calm_s=900) == (1, 5)
+        platform.server.query("UPDATE airfleet.slot_decision SET decided_at = now() - interval '16 minutes'")
+        assert slots.find_demand("cpu", calm_s=900) == (1, 1)
+        platform.age("decided_at", 130)
+        with pytest.raises(AirfleetError, match="nobody has decided about the pool cpu"):
+            slots.find_demand("cpu", calm_s=900)
+
+
+def test_a_new_agents_process_records_what_is_needed_then(platform: Platform) -> None:
+    platform.add(16)
+    platform.turn()
+    platform.loop = platform.make_loop()
+    platform.add(24)
+    platform.turn()
+    with platform.person() as slots:
+        assert slots.find_demand("cpu", calm_s=900) == (5, 5)
+
+
+def test_what_hosts_hold_is_known_of_those_whose_workers_report(platform: Platform) -> None:
+    platform.report("a", held=3)
+    platform.age("seen_at", 60)
+    platform.report("b", held=2)
+    fleet = load.parse(FLEET, file="fleet.yaml", default_name="f", cpus=2)
+    with platform.person() as slots:
+        assert {host: one.held for host, one in read_loads(slots, fleet).items()} == {"b": 2}
+        platform.turn()
+        assert read_need(slots, "cpu", 900, ["b"]) == PoolNeed("cpu", 1, 1, own=1)
 
 
 def test_each_change_is_recorded_with_what_it_depended_on_and_nothing_else_is(platform: Platform) -> None:

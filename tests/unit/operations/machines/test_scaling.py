@@ -1,0 +1,355 @@
+"""Machines that come and go with the tasks: what is decided, and what a killed run leaves behind."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from airfleet.errors import AirfleetError, SpecError, UsageError
+from airfleet.operations.machines import records, scaled_hosts, scaling
+from airfleet.operations.machines.command import CommandDriver
+from airfleet.operations.machines.driver import Driver, Machine
+from airfleet.operations.machines.scaling import HostScaling
+from airfleet.operations.machines.scaling_rules import PoolNeed, ScaledHost, ScalePhase, WorkerLoad, decide
+from airfleet.operations.machines.session import MachineSession
+from airfleet.spec import load
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.machines import GIB, MachineGroup
+from airfleet.workspace import applied_hosts
+from command_line import run
+from killed_lines import run_until
+from machine_program import PROGRAM
+
+GROUP = MachineGroup("worker", 3, 2, GIB, GIB, "debian", pools=("default",), least=0, calm_s=900.0)
+FLEET = """
+machines:
+  command: [python3, driver.py]
+  groups:
+    worker: {image: debian, count: 3, min: 0, pools: [default]}
+pools: {default: {concurrency: 8, scale: {}}}
+hosts:
+  one: {address: 10.1.0.1, roles: [web, scheduler, database, broker]}
+  two: {address: 10.1.0.2, pools: [default]}
+"""
+MAKING, JOINING, SERVING, LEAVING, ENDING = ScalePhase
+
+
+def need(needed: int, most: int | None = None, own: int = 1) -> PoolNeed:
+    return PoolNeed("default", needed, needed if most is None else most, own)
+
+
+def hosts(**phases: ScalePhase) -> list[ScaledHost]:
+    return [ScaledHost(name, "worker", phase, "", 0.0) for name, phase in phases.items()]
+
+
+def changes(needs: PoolNeed, present: Sequence[ScaledHost], **held: int) -> list[tuple[str, ScalePhase]]:
+    loads = {name: WorkerLoad(count, rank) for rank, (name, count) in enumerate(held.items())}
+    return [(one.name, one.phase) for one in decide(GROUP, [needs], present, loads)]
+
+
+def test_all_machines_that_tasks_need_are_made_at_once_and_no_more_than_count() -> None:
+    assert changes(need(1), []) == []
+    assert changes(need(3), []) == [("worker1", MAKING), ("worker2", MAKING)]
+    assert changes(need(9), hosts(worker2=SERVING)) == [("worker1", MAKING), ("worker3", MAKING)]
+    assert changes(need(9), hosts(worker1=MAKING, worker2=JOINING, worker3=SERVING)) == []
+
+
+def test_one_that_leaves_comes_back_before_another_one_is_made() -> None:
+    present = hosts(worker1=SERVING, worker2=LEAVING)
+    assert changes(need(3), present, worker1=8, worker2=1) == [("worker2", JOINING)]
+    assert changes(need(4), present) == [("worker2", JOINING), ("worker3", MAKING)]
+    assert changes(need(4), hosts(worker1=SERVING, worker2=ENDING)) == [("worker3", MAKING)]
+
+
+def test_the_emptiest_leaves_after_the_calm_and_the_next_one_when_it_has_gone() -> None:
+    present = hosts(worker1=SERVING, worker2=SERVING, worker3=SERVING)
+    assert changes(need(1, most=4), present, worker1=0, worker2=0, worker3=0) == []
+    assert changes(need(1), present, worker1=4, worker2=0, worker3=0) == [("worker3", LEAVING)]
+    assert changes(need(1), present, worker1=4, worker2=1, worker3=2) == [("worker2", LEAVING)]
+    assert changes(need(1), hosts(worker1=SERVING, worker2=SERVING, worker3=LEAVING), worker1=0, worker2=0) == []
+
+
+def test_a_host_whose_workers_do_not_report_is_not_chosen_and_one_that_is_not_made_goes_first() -> None:
+    assert changes(need(1), hosts(worker1=SERVING, worker2=SERVING), worker1=5) == [("worker1", LEAVING)]
+    assert changes(need(1), hosts(worker1=SERVING)) == []
+    assert changes(need(1), hosts(worker1=SERVING, worker2=MAKING), worker1=0) == [("worker2", ENDING)]
+
+
+def read(project: Path) -> Fleet:
+    """Return the fleet of a project. Hundreds of runs of a test read the same files."""
+    scaled = project / load.SCALED_FILE
+    return _read(project, (project / "fleet.yaml").read_text(), scaled.read_text() if scaled.exists() else "")
+
+
+@functools.cache
+def _read(project: Path, *_: str) -> Fleet:
+    return load.read(project, cpus=2)
+
+
+@dataclass
+class Estate:
+    """A fleet in this process: `apply` installs what the files of the project say, on machines that are there."""
+
+    project: Path
+    state: Path
+    needs: tuple[int, int] = (1, 1)
+    held: dict[str, int] = field(default_factory=dict)
+    drained: set[str] = field(default_factory=set)
+    forgotten: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    is_broken: bool = False
+
+    def find_needs(self, group: MachineGroup, scaled: Sequence[str]) -> tuple[PoolNeed, ...]:
+        own = [one.name for one in read(self.project).hosts if one.pools and one.name not in scaled]
+        return tuple(PoolNeed(pool, *self.needs, len(own)) for pool in group.pools)
+
+    def list_loads(self) -> Mapping[str, WorkerLoad]:
+        known = {one.name for one in applied_hosts.read(self.state)}
+        made = [one.name for one in records.read(self.state).values() if one.name in known]
+        return {name: WorkerLoad(self.held.get(name, 0), rank) for rank, name in enumerate(sorted(made))}
+
+    def apply(self, dead: Sequence[str]) -> None:
+        if self.is_broken:
+            raise AirfleetError("airfleet apply ended with 1")
+        self.dead = [*self.dead, *dead]
+        applied_hosts.write(self.state, read(self.project).hosts)
+
+    def mark(self, host: str, *, drained: bool) -> None:
+        self.drained = self.drained | {host} if drained else self.drained - {host}
+
+    def is_at_rest(self, host: str) -> bool:
+        return host in self.drained and not self.held.get(host)
+
+    def forget(self, address: str) -> None:
+        self.forgotten.append(address)
+
+
+class WatchedDriver(CommandDriver):
+    """The driver `command` with a real program. It notes whose tasks a destruction would have killed."""
+
+    killed: list[str]
+    estate: Estate
+
+    def destroy(self, machine: Machine) -> None:
+        if self.estate.held.get(machine.name):
+            self.killed.append(machine.name)
+        super().destroy(machine)
+
+
+class Cloud:
+    """A driver in this process, for hundreds of runs."""
+
+    def __init__(self) -> None:
+        self.machines: dict[str, Machine] = {}
+
+    def list(self) -> tuple[Machine, ...]:
+        return tuple(self.machines.values())
+
+    def list_unfinished(self) -> frozenset[str]:
+        return frozenset()
+
+    def create(self, name: str, key: str, group: MachineGroup) -> Machine:
+        number = len(self.machines) + 1
+        return self.machines.setdefault(key, Machine(f"vm-{number}", name, key, f"10.0.0.{number}"))
+
+    def destroy(self, machine: Machine) -> None:
+        self.machines.pop(machine.key, None)
+
+
+@pytest.fixture
+def estate(tmp_path: Path) -> Estate:
+    project, state = tmp_path / "project", tmp_path / "state"
+    (project / "dags").mkdir(parents=True)
+    state.mkdir()
+    (project / "fleet.yaml").write_text(FLEET)
+    (project / "driver.py").write_text(PROGRAM)
+    applied_hosts.write(state, read(project).hosts)
+    return Estate(project, state)
+
+
+@pytest.fixture
+def driver(estate: Estate) -> WatchedDriver:
+    found = WatchedDriver((sys.executable, "driver.py"), fleet="project", project=estate.project)
+    found.killed, found.estate = [], estate
+    return found
+
+
+@pytest.fixture
+def scale(estate: Estate, driver: WatchedDriver) -> HostScaling:
+    return build(estate, driver)
+
+
+def build(estate: Estate, driver: Driver) -> HostScaling:
+    def open_machines() -> MachineSession:
+        fleet = read(estate.project)
+        assert fleet.machines
+        return MachineSession(fleet, fleet.machines, estate.state, driver, lambda: 0.0, lambda _: None, lambda _: None)
+
+    return HostScaling(estate.project, estate.state, open_machines, estate, lambda: 1e9, lambda _: None)
+
+
+def list_phases(estate: Estate) -> dict[str, str]:
+    return {one.name: str(one.phase) for one in scaled_hosts.read(estate.state).hosts.values()}
+
+
+def list_hosts(estate: Estate) -> list[str]:
+    return [one.name for one in read(estate.project).hosts]
+
+
+def test_a_day_from_no_machine_to_two_and_back(scale: HostScaling, estate: Estate, driver: WatchedDriver) -> None:
+    assert scale.run() == ()
+    assert list_hosts(estate) == ["one", "two"]
+    estate.needs = (3, 3)
+    assert scale.run() == ()
+    assert list_phases(estate) == {"worker1": "serving", "worker2": "serving"}
+    assert list_hosts(estate) == ["one", "two", "worker1", "worker2"], "every command of the project sees them"
+    assert [one.name for one in applied_hosts.read(estate.state)] == list_hosts(estate)
+    estate.needs, estate.held = (1, 3), {"worker2": 2}
+    scale.run()
+    assert list_phases(estate) == {"worker1": "serving", "worker2": "serving"}, "they were needed a moment ago"
+    estate.needs, estate.held = (1, 1), {"worker1": 3, "worker2": 1}
+    scale.run()
+    assert (list_phases(estate)["worker2"], estate.drained) == ("leaving", {"worker2"})
+    scale.run()
+    assert len(driver.list()) == 2, "it waits for the task"
+    estate.held = {"worker1": 3}
+    assert scale.run() == ()
+    assert [one.name for one in driver.list()] == ["worker1"]
+    assert driver.killed == []
+    assert estate.forgotten == ["10.0.0.2"]
+    assert list_hosts(estate) == ["one", "two", "worker1"]
+    events = [(one.name, one.phase) for one in scaled_hosts.read(estate.state).events if one.name == "worker2"]
+    assert [phase for _, phase in events] == ["making", "joining", "serving", "leaving", "ending", "ended"]
+
+
+def test_a_machine_that_drains_serves_again_if_it_is_needed(scale: HostScaling, estate: Estate) -> None:
+    estate.needs = (2, 2)
+    scale.run()
+    estate.needs, estate.held = (1, 1), {"worker1": 1}
+    scale.run()
+    assert estate.drained == {"worker1"}
+    estate.needs = (2, 2)
+    assert scale.run() == ()
+    assert (list_phases(estate), estate.drained) == ({"worker1": "serving"}, set())
+
+
+def test_what_fails_is_reported_and_the_next_run_goes_on(
+    scale: HostScaling, estate: Estate, driver: WatchedDriver
+) -> None:
+    program = estate.project / "driver.py"
+    estate.needs = (2, 2)
+    program.write_text("import sys; sys.exit('no quota')")
+    [error] = scale.run()
+    assert "no quota" in error.what
+    assert (list_phases(estate), list_hosts(estate)) == ({"worker1": "making"}, ["one", "two"])
+    program.write_text(PROGRAM)
+    estate.is_broken = True
+    assert len(scale.run()) == 1
+    assert list_phases(estate) == {"worker1": "joining"}
+    estate.is_broken = False
+    assert scale.run() == ()
+    assert list_phases(estate) == {"worker1": "serving"}
+    assert len(driver.list()) == 1
+
+
+def test_a_person_ends_a_machine_that_is_dead(scale: HostScaling, estate: Estate, driver: WatchedDriver) -> None:
+    estate.needs = (2, 2)
+    scale.run()
+    with pytest.raises(UsageError, match="two is no machine that comes and goes"):
+        scale.end(["worker1", "two"])
+    assert list_phases(estate) == {"worker1": "serving"}
+    estate.needs = (1, 1)
+    scale.end(["worker1"])
+    assert scale.run() == ()
+    assert (list_phases(estate), driver.list(), estate.dead) == ({}, (), ["worker1"])
+
+
+def test_a_run_that_was_killed_at_any_line_is_ended_by_the_next(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing cuts the power here.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    modules, cloud = (scaling, scaled_hosts), Cloud()
+    scale = build(estate, cloud)
+
+    def up() -> None:
+        estate.needs = (2, 2)
+        scale.run()
+
+    def down() -> None:
+        estate.needs = (1, 1)
+        scale.run()
+
+    made, gone = run_until(up, None, *modules), run_until(down, None, *modules)
+    assert (len(made) > 30, len(gone) > 30) == (True, True)
+    for line in made:
+        run_until(up, line, *modules)
+        up()
+        assert list_phases(estate) == {"worker1": "serving"}
+        assert [one.name for one in cloud.list()] == ["worker1"]
+        assert list_hosts(estate) == ["one", "two", "worker1"]
+        down()
+    for line in gone:
+        up()
+        estate.held = {"worker1": 1}
+        run_until(down, line, *modules)
+        down()
+        assert len(cloud.list()) == 1, "it still holds a task"
+        estate.held = {}
+        run_until(down, line, *modules)
+        down()
+        assert (list_phases(estate), cloud.list(), list_hosts(estate)) == ({}, (), ["one", "two"])
+
+
+@pytest.mark.parametrize(
+    ("group", "what"),
+    [
+        ("{image: i, count: 1, min: 2, pools: [default]}", "`min` is 2, and `count` is 1"),
+        ("{image: i, min: 0}", "only a group of workers scales"),
+        ("{image: i, min: 0, roles: [worker, web], pools: [default]}", "only a group of workers scales"),
+    ],
+)
+def test_a_group_that_cannot_scale_is_refused(group: str, what: str) -> None:
+    text = f"machines:\n  command: [d]\n  groups:\n    worker: {group}\n"
+    with pytest.raises(SpecError, match=what):
+        load.parse(text, file="fleet.yaml", default_name="f", cpus=2)
+
+
+def test_two_groups_do_not_scale_for_one_pool() -> None:
+    group = "{image: i, min: 0, pools: [default]}"
+    text = f"machines:\n  command: [d]\n  groups:\n    big: {group}\n    small: {group}\n"
+    with pytest.raises(SpecError, match="the groups big and small both scale for the pool default"):
+        load.parse(text, file="fleet.yaml", default_name="f", cpus=2)
+
+
+def test_apply_of_machines_makes_none_of_a_group_that_scales(scale: HostScaling, estate: Estate) -> None:
+    assert scale.open_machines().apply() == ()
+    estate.needs = (2, 2)
+    scale.run()
+    assert [(one.name, str(one.action)) for one in scale.open_machines().plan()] == [("worker1", "keep")]
+
+
+def test_a_host_of_fleet_yaml_goes_before_a_machine_of_its_name(scale: HostScaling, estate: Estate) -> None:
+    estate.needs = (2, 2)
+    scale.run()
+    (estate.project / "fleet.yaml").write_text(FLEET + "  worker1: {address: 10.1.0.9, pools: [default]}\n")
+    addresses = {one.name: one.address for one in read(estate.project).hosts}
+    assert addresses == {"one": "10.1.0.1", "two": "10.1.0.2", "worker1": "10.1.0.9"}
+
+
+def test_the_command_says_what_is_missing(estate: Estate) -> None:
+    (estate.project / "fleet.yaml").write_text("name: small\n")
+    done = run("scale", "machines", cwd=estate.project)
+    assert (done.returncode, "fleet.yaml has no machines" in done.stderr) == (2, True)
+    (estate.project / "fleet.yaml").write_text(FLEET.replace("min: 0, ", ""))
+    done = run("scale", "machines", cwd=estate.project)
+    assert (done.returncode, "no group of `machines` scales" in done.stderr) == (2, True)
+    (estate.project / "fleet.yaml").write_text(FLEET)
+    done = run("scale", "machines", "--every", "soon", cwd=estate.project)
+    assert (done.returncode, "is no duration" in done.stderr) == (2, True)
