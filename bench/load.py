@@ -20,8 +20,10 @@ At any factor, the fullest hour has 7.2 tasks at once in the mean if its crons c
 a little longer than it runs. So 8 slots are too few from about 10 times real time on, and 10 are in use for 72 % of
 the time. At the full hour, 2,600 tasks are ready at once, and the wait is how long the slots need for all of them.
 
-`times_real_time` is the greatest factor of the full hour that held, `p99_s` and `utilisation` its figures: the share
-of the slots' time in which tasks ran. `climbs` has the same for each spread. Steps that are in the file already are not
+`times_real_time` is the greatest factor that held with crons that come evenly over the hour, and `p99_s` and
+`utilisation` are its figures: the share of the slots' time in which tasks ran. `spread_min` says over how many minutes
+the crons came: the longest spread of the file. `climbs` has the same for each spread, `0 min` being the full hour.
+Steps that are in the file already are not
 run again, so a run that was interrupted goes on; `--fresh` forgets them. `load` is that of the machine before the step.
 """
 
@@ -185,9 +187,9 @@ class LoadResults:
         """Keep a step."""
         self._steps.append(step)
         best = {one: self._find_best(one) for one in sorted({step["spread_min"] for step in self._steps})}
-        full = best.get(0, {"times_real_time": 0, "p99_s": None, "utilisation": None})
+        spread = max(best)
         climbs = {f"{spread:g} min": one for spread, one in best.items()}
-        found = {**full, "climbs": climbs, "about": self._about, "steps": self._steps}
+        found = {**best[spread], "spread_min": spread, "climbs": climbs, "about": self._about, "steps": self._steps}
         self._path.write_text(json.dumps(found, indent=1) + "\n")
 
     def _find_best(self, spread_min: float) -> Step:

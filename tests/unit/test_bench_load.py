@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import load
-from load import Shape, climb, list_runs, plan_step
+from load import LoadResults, Shape, climb, list_runs, plan_step
 from stock.workloads import LOAD
 
 FULL = Shape(0, 120, 8, 10, 0)
@@ -48,3 +50,16 @@ def test_the_climb_gives_up_where_nothing_holds() -> None:
 def test_the_climb_begins_no_step_when_its_time_is_over() -> None:
     left = [False, False, True]
     assert len(climb(4.0, 30, lambda _: {"held": True}, lambda: left.pop(0))) == 2
+
+
+def test_the_headline_is_that_of_crons_that_come_evenly_whichever_climb_ran_last(tmp_path: Path) -> None:
+    def make(spread: float, factor: float, *, held: bool) -> dict[str, Any]:
+        figures = {"p99_s": 1.0, "utilisation": 0.7}
+        return {"spread_min": spread, "times_real_time": factor, "held": held, **figures}
+
+    results = LoadResults(tmp_path / "load.json", {}, fresh=True)
+    for step in (make(60, 8, held=True), make(60, 16, held=True), make(60, 32, held=False), make(0, 1, held=False)):
+        results.add(step)
+    found = json.loads((tmp_path / "load.json").read_text())
+    assert (found["times_real_time"], found["spread_min"]) == (16, 60)
+    assert {spread: one["times_real_time"] for spread, one in found["climbs"].items()} == {"0 min": 0, "60 min": 16}
