@@ -72,6 +72,8 @@ def test_a_lost_primary_is_replaced_by_itself_and_comes_back_as_a_replica_and_no
     assert four.run("plan", "--check").returncode == 0
     wait_until(lambda: four.run("status").returncode == 0, "all is well", every_s=5)
     four.do("failover", "--database")
+    journal = "sudo journalctl -q -b -u airfleet-postgresql | grep -c 'switch-over takes longer' || true"
+    assert [four.bed[name].run(journal).stdout.strip() for name in ("db1", "db2")] == ["0", "0"]
     assert not is_replica(four, "db1")
     wait_until(lambda: is_replica(four, "db2"), "db2 is a replica", every_s=1)
     four.wait([four.trigger(1)])

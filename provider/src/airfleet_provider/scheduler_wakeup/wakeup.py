@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.compat.calls.db_errors import choose_pause
 from airfleet_provider.compat.patches import incremental_scheduling, ready_filter, scheduler_loop
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
@@ -16,9 +17,9 @@ from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.scheduler_wakeup import triggers
 from airfleet_provider.scheduler_wakeup.change_queue import ChangeQueue, Run
 
-# Seconds until the next attempt to listen: each pause is twice the last one. Until then a loop begins once a second, so
-# an outage of seconds, such as a switch-over of the database, must not cost as many seconds again.
-FIRST_RETRY_S, RETRY_S = 0.2, 5.0
+# The most seconds until the next attempt to listen. Until then a loop begins once a second, so the first pauses after a
+# short outage, such as a switch-over of the database, are shorter.
+RETRY_S = 5.0
 # Seconds between two writes of the counts to their files.
 FLUSH_S = 2.0
 LONGEST_REST_S = 0.05
@@ -43,7 +44,7 @@ class Wakeup:
     changes: ChangeQueue = field(default_factory=ChangeQueue)
     connection: Any = None
     retry_at: float = 0.0
-    pause_s: float = FIRST_RETRY_S
+    lost_at: float | None = None
     woke_at: float = field(default=0.0)
     chosen: frozenset[Run] | tuple[()] | None = ()
     waits: Counter = field(default_factory=lambda: Counter(fallbacks.SCHEDULER_WAKE, None))
@@ -107,7 +108,7 @@ class Wakeup:
                 self.connection = self.connect()
                 install(self.connection)
                 self.connection.cursor().execute(f"LISTEN {triggers.CHANNEL}")
-                self.pause_s = FIRST_RETRY_S
+                self.lost_at = None
             except Exception as error:
                 self._hang_up(now, error)
         return self.connection is not None
@@ -115,7 +116,8 @@ class Wakeup:
     def _hang_up(self, now: float, error: Exception) -> None:
         first = str(error).strip().partition("\n")[0]
         self.reason = f"no notifications from the database: {first or type(error).__name__}"
-        self.retry_at, self.pause_s = now + self.pause_s, min(RETRY_S, 2 * self.pause_s)
+        self.lost_at = now if self.lost_at is None else self.lost_at
+        self.retry_at = now + choose_pause(now - self.lost_at, most_s=RETRY_S)
         self.changes.is_everything = True  # notifications may have been lost
         connection, self.connection = self.connection, None
         if connection is not None:

@@ -5,21 +5,16 @@ from __future__ import annotations
 # SQLAlchemy is imported inside the function: not every process that imports this one needs it.
 # ruff: noqa: PLC0415
 
-# Seconds between two attempts at most. The first pauses are shorter, because a planned switch-over ends within seconds.
+# The most and the least seconds between two attempts. A planned switch-over ends within two seconds.
 RETRY_S = 1.0
 FIRST_RETRY_S = 0.1
-# After so many seconds without an error, the next outage is another one.
-RECOVERED_S = 10.0
 # SQLSTATE classes of a value that PostgreSQL refuses: a data exception, a limit of what it can hold.
 UNSTORABLE_CLASSES = ("22", "54")
 
 
-def choose_pause(last_s: float, *, worked_s: float) -> float:
-    """Return the seconds until the next attempt, after a pause of `last_s` and an attempt that worked for `worked_s`.
-
-    In one outage, each pause is twice the last one, and the longest is `RETRY_S`.
-    """
-    return FIRST_RETRY_S if last_s <= 0 or worked_s > RECOVERED_S else min(RETRY_S, 2 * last_s)
+def choose_pause(away_s: float, *, most_s: float = RETRY_S) -> float:
+    """Return the seconds until the next attempt, in an outage of `away_s` so far: a tenth of it, within the limits."""
+    return min(most_s, max(FIRST_RETRY_S, away_s / 10))
 
 
 def is_unstorable(error: Exception) -> bool:

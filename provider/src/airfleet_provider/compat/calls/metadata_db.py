@@ -21,6 +21,17 @@ def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connect
     return connection
 
 
+def answers() -> bool:
+    """Return whether the metadata database accepts a connection now."""
+    from airflow import settings
+
+    try:
+        connect().close()
+    except settings.engine.dialect.loaded_dbapi.Error:
+        return False
+    return True
+
+
 def query_with(connection: Any) -> Callable[[str], Sequence[Sequence[Any]]]:  # noqa: ANN401 - a psycopg2 connection
     """Return a function that runs a statement on a connection and returns all its rows."""
 

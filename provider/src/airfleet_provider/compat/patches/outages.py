@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.compat.calls.db_errors import choose_pause, is_outage
 from airfleet_provider.compat.patches.patch import Patch, apply
 from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has
@@ -19,6 +20,9 @@ from airfleet_provider.liveness.heartbeat_history import Heartbeat
 # ruff: noqa: PLC0415
 
 log = logging.getLogger(__name__)
+
+# A loop that ran for so many seconds had a database. Its next outage is another one.
+RECOVERED_S = 10.0
 
 
 class LivenessJudge(Protocol):
@@ -43,6 +47,7 @@ def _make_scheduler(
     loop: Any,  # noqa: ANN401 - Airflow's own
     purge: Any,  # noqa: ANN401 - Airflow's own
     judge: LivenessJudge,
+    answers: Callable[[], bool] = metadata_db.answers,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Sequence[Any]:
@@ -51,7 +56,7 @@ def _make_scheduler(
 
     @functools.wraps(loop)
     def run(self: Any) -> None:  # noqa: ANN401 - a SchedulerJobRunner
-        pause_s = 0.0
+        since = clock()
         while True:
             began = clock()
             try:
@@ -62,8 +67,12 @@ def _make_scheduler(
                 log.warning(
                     "the database does not answer; the scheduler waits for it: %s", one_line(str(error).splitlines()[0])
                 )
-                pause_s = choose_pause(pause_s, worked_s=clock() - began)
-                sleep(pause_s)
+                if clock() - began > RECOVERED_S:
+                    since = clock()
+                sleep(choose_pause(clock() - since))
+                # Airflow's loop begins with a statement that it repeats after pauses of its own.
+                while not answers():
+                    sleep(choose_pause(clock() - since))
             else:
                 return
 
