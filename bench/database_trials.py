@@ -44,6 +44,7 @@ from airfleet.drills.injector import read_attempts
 from airfleet.drills.load import Load
 from airfleet.runners.fleet.transport import database_cluster
 from airfleet.runners.fleet.transport.connection import Output
+from airfleet.runners.fleet.transport.database_cluster import DatabaseCluster
 from airfleet.workspace.project import read_fleet
 from bed_injector import MachineShell
 from deadline import wait_until
@@ -57,6 +58,7 @@ ROLES = {
     "db3": "roles: [database]",
     "w1": "roles: [worker], pools: [default]",
 }
+DATABASES = [name for name, roles in ROLES.items() if "database" in roles]
 SWITCH = "switch over"
 FAULTS = ("cut the power", "freeze", "cut off", "kill PostgreSQL", "kill Patroni", SWITCH)
 # Long enough for the loss to be noticed and the replica to be promoted, so that a host comes back to another primary.
@@ -174,6 +176,14 @@ class PatientShell(MachineShell):
             return Output(255, "", str(error))
 
 
+def read_leader(cluster: DatabaseCluster | None) -> str:
+    """Return the primary of a cluster in which every host runs and follows it, and commits wait for one; else ''."""
+    if cluster is None or cluster.leader is None or len(cluster.members) < len(DATABASES):
+        return ""
+    is_well = all(one.is_running and (one.is_leader or one.lag is not None) for one in cluster.members)
+    return cluster.leader.name if is_well and any(one.is_standby for one in cluster.members) else ""
+
+
 class Trials:
     """Trials on one fleet, under one load."""
 
@@ -255,7 +265,7 @@ class Trials:
                 machine.console("systemctl kill --signal=KILL --kill-whom=main airfleet-postgresql.service")
             case _:
                 subprocess.run(
-                    [drills.AIRFLEET, "failover", "--database", "--project", str(self._project)],
+                    [drills.AIRFLEET, "failover", "--database", str(self._project)],
                     check=True,
                     stdout=subprocess.DEVNULL,
                 )
@@ -271,22 +281,13 @@ class Trials:
 
     def _await_health(self) -> str:
         """Return the primary, once all hosts follow it and one of them is its standby."""
-        found: list[str] = []
+        found = wait_until(self._find_primary, "a primary, its standby, its replica", timeout_s=HEALTHY_S, every_s=1)
+        return str(found)
 
-        def is_healthy() -> bool:
-            cluster = database_cluster.look(PatientShell(machine) for machine in self._hosts.values())
-            found[:] = [cluster.leader.name] if cluster and cluster.leader else []
-            return bool(
-                cluster
-                and cluster.leader
-                and len(cluster.members) == len(self._hosts)
-                and all(one.is_running for one in cluster.members)
-                and all(one.is_leader or one.lag is not None for one in cluster.members)
-                and any(one.is_standby for one in cluster.members)
-            )
-
-        wait_until(is_healthy, "a primary, its standby and its replica", timeout_s=HEALTHY_S, every_s=1)
-        return found[0]
+    def _find_primary(self) -> str:
+        """Return the primary if every host names the same one and is well. A host that was frozen remembers another."""
+        leaders = {read_leader(database_cluster.ask(PatientShell(machine))) for machine in self._hosts.values()}
+        return leaders.pop() if len(leaders) == 1 else ""
 
     def _read_starts(self, load: Load) -> list[float]:
         """Return when tasks started. All machines have one clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import threading
 from collections.abc import Iterable, Sequence
@@ -61,7 +62,8 @@ class Writer:
 
     def add(self, machine: Machine) -> None:
         """Write on a machine, such as one that has booted."""
-        writer = f"{self.trial}-{machine.name}-{len(self._running)}"
+        # A trial that was interrupted has left rows, and is done again under the same number.
+        writer = f"{self.trial}-{machine.name}-{secrets.token_hex(3)}"
         loop = LOOP.format(psql=PSQL, writer=writer, host=machine.name)
         argv = ["ssh", "-F", str(machine.layout.ssh_config), machine.name, "sudo", "sh", "-s"]
         started = subprocess.Popen(

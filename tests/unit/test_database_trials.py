@@ -10,9 +10,13 @@ import pytest
 
 import database_trials
 import drills
+from airfleet.runners.fleet.transport.database_cluster import DatabaseCluster, Member
 from database_trials import FAULTS, SWITCH, Trial
 from trial_writer import Confirmed, wrote_at_once
 
+LEADER = Member("db1", "10.0.0.1", "leader", "running", 4)
+STANDBY = Member("db2", "10.0.0.2", "sync_standby", "streaming", 4, 0)
+REPLICA = Member("db3", "10.0.0.3", "replica", "streaming", 4, 0)
 TRIAL = Trial(0, FAULTS[0], "db1", "db2", 21.5, 20.9, 60.0, 400, 0, False, "2026-11-30 00:00", 2.0)
 
 
@@ -43,6 +47,22 @@ def test_each_fault_has_its_turn_in_an_order_that_a_later_call_continues() -> No
     later = [database_trials.choose_fault(number) for number in range(len(FAULTS), 2 * len(FAULTS))]
     assert sorted(later) == sorted(FAULTS)
     assert first != later
+
+
+@pytest.mark.parametrize(
+    ("members", "leader"),
+    [
+        ((LEADER, STANDBY, REPLICA), "db1"),
+        ((LEADER, REPLICA, replace(REPLICA, name="db2")), ""),
+        ((LEADER, STANDBY), ""),
+        ((LEADER, STANDBY, replace(REPLICA, lag=None)), ""),
+        ((LEADER, STANDBY, replace(REPLICA, state="starting")), ""),
+        ((STANDBY, REPLICA, replace(REPLICA, name="db1")), ""),
+    ],
+    ids=["well", "no standby", "one is away", "one does not follow", "one starts", "no primary"],
+)
+def test_a_trial_begins_and_ends_on_a_whole_cluster(members: tuple[Member, ...], leader: str) -> None:
+    assert database_trials.read_leader(DatabaseCluster(members)) == leader
 
 
 def test_the_figures_are_those_of_all_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
