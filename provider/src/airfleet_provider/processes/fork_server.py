@@ -26,7 +26,7 @@ from setproctitle import setproctitle
 
 from airfleet_provider.contract.fork_protocol import GO, WARM
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.processes import command_server, iri_grammar, lifecycle
+from airfleet_provider.processes import command_server, heap, iri_grammar, lifecycle
 
 REQUEST_BYTES = 1 << 20
 
@@ -92,6 +92,7 @@ def import_modules(names: Sequence[str]) -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    heap.give_back_free_memory()  # the routes of the api-server leave 17 MiB of it
 
 
 def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
