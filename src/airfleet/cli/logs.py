@@ -15,6 +15,7 @@ from airfleet.cli.airflow import run_airflow
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet_provider.contract.opensearch_views import PREFIX, read_views
 
 POLL_S = 0.2
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -142,6 +143,23 @@ def search_command(
     words = options.list_words({"text": text, "host": host, **filters})
     words += ["--most", str(lines), *(["--follow"] if follow else []), *(["--json"] if as_json else [])]
     run_airflow(project, state, None, ("airfleet", "logs", "search", *words))
+
+
+@command.command("views")
+@options.project_option
+def views_command(project: Path) -> None:
+    """Print saved views for OpenSearch Dashboards: searches and a dashboard over the lines that a fleet keeps there.
+
+    They name the indexes as `logs.opensearch.prefix` in fleet.yaml does. Their ids stay the same, so import them again
+    after an upgrade of airfleet.
+
+    \b
+    Example:
+      airfleet logs views > views.ndjson
+      curl -H osd-xsrf:true -F file=@views.ndjson https://dashboards.example.com/api/saved_objects/_import?overwrite=true
+    """
+    opensearch = read_fleet(project).logs.opensearch if project.is_dir() else None
+    click.echo(read_views(opensearch.prefix if opensearch else PREFIX), nl=False)
 
 
 def _show_fleet(

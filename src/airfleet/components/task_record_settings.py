@@ -37,6 +37,12 @@ def list_settings(fleet: Fleet, folder: Path) -> tuple[Setting, ...]:
                 "True",
                 "with the default, each event forks the process of the task",
             ),
+            Setting(
+                "logging",
+                "namespace_levels",
+                "airflow.providers.openlineage=WARNING",
+                "four lines in the log of each task would say that its events were written",
+            ),
             Setting("openlineage", "execution_timeout", "5", "the default lets a task wait 10 s for an event"),
             Setting(
                 "openlineage",

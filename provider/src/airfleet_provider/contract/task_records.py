@@ -66,6 +66,14 @@ def read_name(name: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def is_of_task(event: Mapping[str, Any]) -> bool:
+    """Return whether an event of OpenLineage is of a task of Airflow, and not of something within it, as a query."""
+    job = event.get("job")
+    facets = job.get("facets") if isinstance(job, dict) else None
+    kind = facets.get("jobType") if isinstance(facets, dict) else None
+    return isinstance(kind, dict) and (kind.get("integration"), kind.get("jobType")) == ("AIRFLOW", "TASK")
+
+
 def encode(kind: RecordKind, body: Mapping[str, Any]) -> bytes:
     """Return a record as a line."""
     return json.dumps({"kind": kind, "body": body}, separators=(",", ":"), default=str).encode() + b"\n"

@@ -57,6 +57,11 @@ def wants(backend: LineageBackend, dag: str, facts: EventFacts) -> bool:
     return True
 
 
+def takes_starts(backend: LineageBackend) -> bool:
+    """Whether a backend makes something of the event of a start."""
+    return backend.kind is not BackendKind.OPENMETADATA
+
+
 class LineageReceiver:
     """The connection to one backend. Used by one thread."""
 
@@ -64,6 +69,8 @@ class LineageReceiver:
         self.backend = backend
         self._whole_s = whole_s
         self._thread: threading.Thread | None = None
+        # Kept from one event to the next, as making it takes longer than all else. A failure ends it.
+        self._client: httpx.Client | None = None
 
     def send(self, body: str) -> RelayOutcome:
         """Post an event, and return what is known after `whole_s` seconds at most. It never raises."""
@@ -80,18 +87,30 @@ class LineageReceiver:
         if self.backend.token:
             headers["Authorization"] = f"Bearer {self.backend.token}"
         try:
-            with (
-                httpx.Client(timeout=ANSWER_S, verify=trust(self.backend.authority), follow_redirects=False) as client,
-                client.stream("POST", self.backend.endpoint, content=body.encode(), headers=headers) as answer,
-            ):
+            client = self._find_client()
+            with client.stream("POST", self.backend.endpoint, content=body.encode(), headers=headers) as answer:
                 status, wait = answer.status_code, answer.headers.get("Retry-After", "")
                 said = next(answer.iter_bytes(2048), b"").decode("utf-8", "replace")
         except Exception as error:
+            self._drop_client()
             return RelayOutcome(RelayVerdict.LATER, self._hide(f"{type(error).__name__}: {error}"))
         if 200 <= status < 300:
             return RelayOutcome(RelayVerdict.TAKEN)
         verdict = RelayVerdict.REFUSED if status in _REFUSED else RelayVerdict.LATER
         return RelayOutcome(verdict, self._hide(f"{status} {said}".strip()), read_retry_after(wait))
+
+    def _find_client(self) -> httpx.Client:
+        if self._client is None:
+            # A connection that rests ends long before a server or a proxy would end it.
+            limits = httpx.Limits(max_connections=1, keepalive_expiry=2.0)
+            verify = trust(self.backend.authority)
+            self._client = httpx.Client(timeout=ANSWER_S, verify=verify, follow_redirects=False, limits=limits)
+        return self._client
+
+    def _drop_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _hide(self, detail: str) -> str:
         """Return what may be logged. Some servers repeat a header in their answer."""

@@ -15,9 +15,10 @@ from airfleet_provider.agent_loops.loop import Context, Loop
 from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.openlineage_policy import LineageBackend, OpenLineagePolicy
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.lineage_events import backends, facts, store
+from airfleet_provider.lineage_events import backends, facts, starts, store
 from airfleet_provider.lineage_events.backends import LineageReceiver, RelayOutcome, RelayVerdict
 from airfleet_provider.lineage_events.facts import EventFacts
+from airfleet_provider.lineage_events.store import LineageEvent, ReadEvent, WaitingEvent
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,10 @@ EVERY_S = 5.0
 IDLE_EVERY_S = 60.0
 # The agents restart a loop that works for two minutes, so a turn ends far before.
 TURN_S = 30.0
-EVENTS_PER_TURN, DELIVERIES_PER_TURN = 200, 50
+EVENTS_PER_TURN, EVENTS_PER_WRITE = 200, 20
+# Events that one turn sends to a backend. Those that wait for longer than a minute are more than a burst, so that they
+# are sent beyond that: the first number keeps the work of a burst for the time after it.
+DELIVERIES_PER_TURN, MOST_PER_TURN, PATIENT_S = 50, 500, 60.0
 # While a backend takes nothing, it is asked after so many seconds, then after twice as many, and so on.
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0
 PRUNE_EVERY_S = 3600.0
@@ -89,8 +93,10 @@ class LineageLoop:
             return
         if self._clock() - self._pruned_at > PRUNE_EVERY_S:
             self._prune(context)
-        for receiver in self._receivers:
-            self._send_some(context, receiver, ends)
+        for place, receiver in enumerate(self._receivers):
+            # A slow backend leaves the others their share of the turn.
+            share = (ends - self._clock()) / (len(self._receivers) - place)
+            self._send_some(context, receiver, self._clock() + share)
 
     def _prune(self, context: Context) -> None:
         begun = self._clock()
@@ -108,55 +114,87 @@ class LineageLoop:
     def _read_some(self, context: Context) -> bool:
         with context.read() as connection:
             events = store.list_unread(connection, EVENTS_PER_TURN)
-        for start in range(0, len(events), 20):
+        for start in range(0, len(events), EVENTS_PER_WRITE):
             with context.write() as connection:
-                for event in events[start : start + 20]:
-                    found = _read(event.body) if event.dag else None
-                    wanting = [
-                        one.backend.name
-                        for one in self._receivers
-                        if found and backends.wants(one.backend, event.dag, found)
-                    ]
-                    try:
-                        with connection.transaction():
-                            store.keep(connection, event, found, wanting)
-                    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
-                        # Were it tried again, no later event would ever be read.
-                        log.warning("an event of %s.%s is left out: %s", event.dag, event.task, one_line(error))
-                        store.keep(connection, event, None, [])
+                read = [self._keep(connection, event) for event in events[start : start + EVENTS_PER_WRITE]]
+                store.mark_read(connection, read)
         return len(events) == EVENTS_PER_TURN
 
+    def _keep(self, connection: psycopg.Connection[store.Row], event: LineageEvent) -> ReadEvent:
+        """Keep what an event says, and return who gets it."""
+        found = _read(event.body) if event.dag else None
+        if found is None:
+            return ReadEvent(event.number, is_known=False)
+        if found.datasets or found.columns:
+            try:
+                with connection.transaction():
+                    store.keep_facts(connection, event, found)
+            except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+                # Were it tried again, no later event would ever be read.
+                log.warning("an event of %s.%s is left out: %s", event.dag, event.task, one_line(error))
+                return ReadEvent(event.number, is_known=False)
+        wanting = [one.backend.name for one in self._receivers if backends.wants(one.backend, event.dag, found)]
+        return ReadEvent(event.number, is_known=True, backends=wanting)
+
     def _send_some(self, context: Context, receiver: EventReceiver, ends: float) -> None:
-        name, pause = receiver.backend.name, self._pauses[receiver.backend.name]
-        if self._clock() < pause.not_before:
+        name = receiver.backend.name
+        if self._clock() < self._pauses[name].not_before:
             return
         with context.read() as connection:
-            waiting = store.list_waiting(connection, name, DELIVERIES_PER_TURN)
-        for event in waiting:
-            if self._clock() > ends or context.stopping.is_set():
-                return
-            outcome = receiver.send(event.body)
+            waiting = store.list_waiting(connection, name, MOST_PER_TURN)
+        taken: list[int] = []
+        for place, event in enumerate(waiting):
+            is_enough = place >= DELIVERIES_PER_TURN and event.waited_s < PATIENT_S
+            if is_enough or self._clock() > ends or context.stopping.is_set():
+                break
+            outcome = _send(receiver, event)
             if outcome.verdict is RelayVerdict.TAKEN:
-                # One by one: what is not written here is sent again after a crash.
-                with context.write() as connection:
-                    store.settle(connection, name, [event.number])
-                if pause.failures:
-                    log.info("%s takes events of lineage again after %d failures", name, pause.failures)
-                pause.failures, pause.said = 0, ""
+                taken.append(event.number)
+                if len(taken) == EVENTS_PER_WRITE:
+                    self._settle(context, name, taken)
                 continue
-            if outcome.detail != pause.said:  # the same error again and again is said once
-                log.warning("%s does not take an event of lineage: %s", name, outcome.detail)
-            pause.said = outcome.detail
-            if outcome.verdict is RelayVerdict.REFUSED:
-                with context.write() as connection:
-                    if store.refuse(connection, name, event.number):
-                        log.warning("gave up an event of lineage that %s refused again and again", name)
-                if event.failures == 0:
-                    continue
-            pause.failures += 1
-            wait_s = min(FIRST_WAIT_S * 2 ** min(pause.failures - 1, 10), LONGEST_WAIT_S)
-            pause.not_before = self._clock() + max(wait_s, outcome.retry_after_s)
+            self._settle(context, name, taken)
+            if not self._bear(context, name, event, outcome):
+                return
+        self._settle(context, name, taken)
+
+    def _settle(self, context: Context, name: str, taken: list[int]) -> None:
+        """Write what a backend has taken, and empty the list. After a crash before that, it gets those again."""
+        if not taken:
             return
+        with context.write() as connection:
+            store.settle(connection, name, taken)
+        taken.clear()
+        pause = self._pauses[name]
+        if pause.failures:
+            log.info("%s takes events of lineage again after %d failures", name, pause.failures)
+        pause.failures, pause.said = 0, ""
+
+    def _bear(self, context: Context, name: str, event: WaitingEvent, outcome: RelayOutcome) -> bool:
+        """Write that a backend did not take an event, and return whether the next one may be sent at once."""
+        pause = self._pauses[name]
+        if outcome.detail != pause.said:  # the same error again and again is said once
+            log.warning("%s does not take an event of lineage: %s", name, outcome.detail)
+        pause.said = outcome.detail
+        if outcome.verdict is RelayVerdict.REFUSED:
+            with context.write() as connection:
+                if store.refuse(connection, name, event.number):
+                    log.warning("gave up an event of lineage that %s refused again and again", name)
+            if event.failures == 0:
+                return True
+        pause.failures += 1
+        wait_s = min(FIRST_WAIT_S * 2 ** min(pause.failures - 1, 10), LONGEST_WAIT_S)
+        pause.not_before = self._clock() + max(wait_s, outcome.retry_after_s)
+        return False
+
+
+def _send(receiver: EventReceiver, event: WaitingEvent) -> RelayOutcome:
+    """Send an event, and before it that of the start of its task, for a backend that makes something of it."""
+    if backends.takes_starts(receiver.backend):
+        start = starts.make_start(json.loads(event.body), event.started)
+        if start and (outcome := receiver.send(json.dumps(start))).verdict is not RelayVerdict.TAKEN:
+            return outcome
+    return receiver.send(event.body)
 
 
 def _read(body: str) -> EventFacts | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
@@ -40,12 +41,24 @@ class LineageEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadEvent:
+    """An event that was read, and the backends that get it. Not known is one of a lost attempt, or of no sense."""
+
+    number: int
+    is_known: bool
+    backends: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingEvent:
-    """An event that waits for a backend."""
+    """An event that waits for a backend, since so many seconds."""
 
     number: int
     failures: int
     body: str
+    waited_s: float
+    # When its attempt began, if the database still has it.
+    started: datetime | None
 
 
 def list_unread(connection: Connection[Row], most: int) -> list[LineageEvent]:
@@ -56,24 +69,35 @@ def list_unread(connection: Connection[Row], most: int) -> list[LineageEvent]:
     ]
 
 
-def keep(connection: Connection[Row], event: LineageEvent, facts: EventFacts | None, backends: Sequence[str]) -> None:
-    """Write what an event says and who gets it, and that it was read. Run it in a transaction."""
-    if facts and facts.kind in DONE:
-        words: Mapping[str, Any] = {"dag": event.dag, "task": event.task, "run": event.run, "event": event.number}
+def keep_facts(connection: Connection[Row], event: LineageEvent, facts: EventFacts) -> None:
+    """Write what an event says of tables and columns, if it says anything. Run it in a transaction."""
+    words: Mapping[str, Any] = {"dag": event.dag, "task": event.task, "run": event.run, "event": event.number}
+    if facts.kind in DONE and facts.datasets:
         uses = json.dumps([asdict(one) for one in facts.datasets])
         connection.execute(SQL["keep_uses"], {**words, "uses": uses, "most": MOST_USES})
+    if facts.kind in DONE and facts.columns:
         columns = json.dumps([asdict(one) for one in facts.columns])
         connection.execute(SQL["keep_columns"], {**words, "columns": columns, "most": MOST_COLUMN_USES})
-    if backends:
-        connection.execute(SQL["deliver"], {"event": event.number, "backends": list(backends)})
-    connection.execute(SQL["read"], {"event": event.number})
-    count(connection, READ if facts else UNKNOWN, 1)
+
+
+def mark_read(connection: Connection[Row], read: Sequence[ReadEvent]) -> None:
+    """Write that events were read, and who gets them. Run it in the transaction of their facts."""
+    pairs = [(backend, one.number) for one in read for backend in one.backends]
+    if pairs:
+        names, numbers = map(list, zip(*pairs, strict=True))
+        connection.execute(SQL["deliver"], {"backends": names, "events": numbers})
+    connection.execute(SQL["read"], {"events": [one.number for one in read]})
+    known = sum(one.is_known for one in read)
+    count(connection, READ, known)
+    count(connection, UNKNOWN, len(read) - known)
 
 
 def list_waiting(connection: Connection[Row], backend: str, most: int) -> list[WaitingEvent]:
     """Return events that wait for a backend, those with the fewest failures first."""
     rows = connection.execute(SQL["waiting"], {"backend": backend, "most": most})
-    return [WaitingEvent(row["event"], row["failures"], row["body"]) for row in rows]
+    return [
+        WaitingEvent(row["event"], row["failures"], row["body"], float(row["waited_s"]), row["started"]) for row in rows
+    ]
 
 
 def settle(connection: Connection[Row], backend: str, events: Sequence[int]) -> None:

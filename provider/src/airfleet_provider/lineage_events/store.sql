@@ -48,16 +48,21 @@ ON CONFLICT (dag_id, task_id, namespace, name, field, from_namespace, from_name,
     how = excluded.how, seen_at = greatest(u.seen_at, excluded.seen_at)
 
 -- name: deliver
-INSERT INTO airfleet.lineage_delivery (backend, event) SELECT unnest(%(backends)s::text[]), %(event)s
+INSERT INTO airfleet.lineage_delivery (backend, event)
+SELECT backend, event FROM unnest(%(backends)s::text[], %(events)s::bigint[]) AS given (backend, event)
 ON CONFLICT (backend, event) DO NOTHING
 
 -- name: read
-UPDATE airfleet.lineage_event SET is_read = true WHERE number = %(event)s
+UPDATE airfleet.lineage_event SET is_read = true WHERE number = ANY(%(events)s)
 
 -- name: waiting
 -- An event that was refused comes after the others, so that it does not keep them back.
-SELECT d.event, d.failures, e.body FROM airfleet.lineage_delivery d
+SELECT d.event, d.failures, e.body, extract(epoch FROM clock_timestamp() - d.since) AS waited_s,
+    coalesce(t.start_date, h.start_date) AS started
+FROM airfleet.lineage_delivery d
 JOIN airfleet.lineage_event e ON e.number = d.event
+LEFT JOIN public.task_instance t ON t.id = e.instance
+LEFT JOIN public.task_instance_history h ON h.task_instance_id = e.instance
 WHERE d.backend = %(backend)s ORDER BY d.failures, d.event LIMIT %(most)s
 
 -- name: settle

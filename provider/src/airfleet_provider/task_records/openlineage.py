@@ -15,7 +15,7 @@ from openlineage.client.serde import Serde
 from openlineage.client.transport.transport import Config, Transport
 
 from airfleet_provider.contract.redaction import Redaction
-from airfleet_provider.contract.task_records import RecordKind
+from airfleet_provider.contract.task_records import RecordKind, is_of_task
 from airfleet_provider.task_records.writer import RecordWriter
 
 # The facets that are kept, by what they are of.
@@ -45,12 +45,15 @@ class RecordTransport(Transport):
         self._redaction = Redaction()
 
     def emit(self, event: Any) -> None:  # noqa: ANN401 - an event of any version of the specification
-        """Append an event. It never raises."""
+        """Append an event. That of the start of a task is left out: `lineage_events` makes it from that of the end."""
         if not self._writer.is_on:
             return
         slim = slim_event(json.loads(Serde.to_json(event)))
-        hidden = self._redaction.hide(json.dumps(slim, separators=(",", ":")))
-        self._writer.write(RecordKind.OPENLINEAGE, json.loads(hidden))
+        if slim.get("eventType") == "START" and is_of_task(slim):
+            return
+        text = json.dumps(slim, separators=(",", ":"))
+        hidden = self._redaction.hide(text)
+        self._writer.write(RecordKind.OPENLINEAGE, slim if hidden == text else json.loads(hidden))
 
 
 def slim_event(event: Mapping[str, Any]) -> Json:

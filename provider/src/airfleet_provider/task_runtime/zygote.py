@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from airfleet_provider.compat.calls import openlineage
-from airfleet_provider.compat.patches import crash_reports, task_start
+from airfleet_provider.compat.patches import crash_reports, lineage_work, task_start
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import fd_messages, oom_priority
 from airfleet_provider.processes.memory_group import MemoryGroup, find_group
@@ -77,7 +77,9 @@ def load(pool_key: PoolKey, log: int) -> Loaded:
     said = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("log", "stdout", "stderr")]
     saved = [os.dup(stream) for stream in (1, 2)]
     task_start.become_loader()
-    openlineage.warm()
+    if openlineage.has_own_transport():
+        lineage_work.leave_out()
+        openlineage.warm()
     bundle = task_start.open_bundle(pool_key.bundle, pool_key.version)
     _check_text(Path(bundle.path, pool_key.path))
     audit = LoadAudit()

@@ -27,6 +27,7 @@ from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, R
 from openlineage.client.facet_v2 import (
     column_lineage_dataset,
     error_message_run,
+    job_type_job,
     schema_dataset,
     source_code_job,
     sql_job,
@@ -51,9 +52,10 @@ from servers import serve_own
 
 TRANSPORT = {"type": "airfleet_provider.task_records.openlineage.RecordTransport"}
 TABLES = """
-CREATE TABLE task_instance (id uuid PRIMARY KEY, dag_id text, run_id text, task_id text, hostname text DEFAULT 'w1');
+CREATE TABLE task_instance (id uuid PRIMARY KEY, dag_id text, run_id text, task_id text, hostname text DEFAULT 'w1',
+    start_date timestamptz);
 CREATE TABLE task_instance_history (task_instance_id uuid PRIMARY KEY, dag_id text, run_id text, task_id text,
-    hostname text)
+    hostname text, start_date timestamptz)
 """
 WAREHOUSE = "postgres://reader:s3cret-word@wh:5432"
 
@@ -228,7 +230,9 @@ def platform(dsn: str, tmp_path: Path) -> Iterator[LineagePlatform]:
         backend.shutdown()
 
 
-def make_event(job: str = "sales.load", kind: RunState = RunState.COMPLETE, *, has_both: bool = True) -> RunEvent:
+def make_event(
+    job: str = "sales.load", kind: RunState = RunState.COMPLETE, *, has_both: bool = True, job_type: str = ""
+) -> RunEvent:
     lineage = column_lineage_dataset.ColumnLineageDatasetFacet(
         fields={
             "total": column_lineage_dataset.Fields(
@@ -243,6 +247,8 @@ def make_event(job: str = "sales.load", kind: RunState = RunState.COMPLETE, *, h
         "sql": sql_job.SQLJobFacet("select 's3cret-word'"),
         "sourceCode": source_code_job.SourceCodeJobFacet("python", "password = 's3cret-word'"),
     }
+    if job_type:
+        facets["jobType"] = job_type_job.JobTypeJobFacet("BATCH", "AIRFLOW", job_type)
     failed = error_message_run.ErrorMessageRunFacet("password=s3cret-word", "python", "Traceback s3cret-word")
     return RunEvent(
         eventType=kind,
@@ -295,6 +301,73 @@ def test_an_event_becomes_facts_and_goes_to_each_backend_by_its_own_api(
         "amount",
         "AGGREGATION",
     )
+
+
+def test_a_backend_hears_of_the_start_of_a_task_with_the_time_that_the_database_has(
+    platform: LineagePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance, older = platform.add_attempt(), platform.add_attempt(task="check")
+    began = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
+    platform.query("UPDATE task_instance SET start_date = %s WHERE id = %s", began, instance)
+    for kind in (RunState.START, RunState.FAIL):
+        platform.emit(instance, monkeypatch, make_event(kind=kind, job_type="TASK"))
+    # A query within a task has a start of its own, and the database does not know it.
+    for kind in (RunState.START, RunState.COMPLETE):
+        platform.emit(instance, monkeypatch, make_event("sales.load.query.1", kind, job_type="QUERY"))
+    # The database has forgotten when this one began.
+    platform.emit(older, monkeypatch, make_event("sales.check", job_type="TASK"))
+    platform.hand_over(instance).finish()
+    platform.hand_over(older).finish()
+    platform.turn()
+    taken = platform.backend.list_taken("/api/v1/lineage")
+    assert sorted((one["job"]["name"], one["eventType"]) for one in taken) == [
+        ("sales.check", "COMPLETE"),
+        ("sales.load", "FAIL"),
+        ("sales.load", "START"),
+        ("sales.load.query.1", "COMPLETE"),
+        ("sales.load.query.1", "START"),
+    ]
+    start, end = (one for one in taken if one["job"]["name"] == "sales.load")
+    assert (start["eventType"], end["eventType"]) == ("START", "FAIL"), "the start comes first"
+    assert datetime.fromisoformat(start["eventTime"]) == began
+    assert start["run"]["runId"] == end["run"]["runId"]
+    assert "errorMessage" not in start["run"]["facets"]
+    assert start["outputs"] == [], "nothing is known to be written at a start"
+    only = {one["eventType"] for one in platform.backend.list_taken("/api/v1/openlineage/lineage")}
+    assert only == {"COMPLETE"}
+
+
+def test_a_burst_is_sent_bit_by_bit_and_what_waits_for_long_at_once(platform: LineagePlatform) -> None:
+    instance = platform.add_attempt()
+    body = json.dumps({"eventType": "COMPLETE", "run": {"runId": str(uuid.uuid4())}, "job": {"name": "sales.load"}})
+    many = loop.DELIVERIES_PER_TURN + 30
+
+    def add() -> None:
+        platform.query(
+            "INSERT INTO airfleet.lineage_event (instance, file, place, body)"
+            " SELECT %s, %s, place, %s FROM generate_series(1, %s) AS place",
+            instance,
+            uuid.uuid4().hex,
+            body,
+            many,
+        )
+
+    add()
+    platform.turn()
+    assert len(platform.backend.list_taken("/api/v1/lineage")) == loop.DELIVERIES_PER_TURN
+    platform.turn()
+    assert len(platform.backend.list_taken("/api/v1/lineage")) == many
+    add()
+    platform.backend.status = 503
+    platform.turn()
+    platform.query("UPDATE airfleet.lineage_delivery SET since = clock_timestamp() - interval '1 hour'")
+    platform.backend.status = 201
+    platform.now += 301
+    platform.turn()
+    assert len(platform.backend.list_taken("/api/v1/lineage")) == 2 * many
+    assert platform.query("SELECT amount FROM airfleet.record_total WHERE kind = 'events sent'") == [
+        {"amount": 4 * many}
+    ]
 
 
 def test_no_death_at_any_line_loses_or_doubles_an_event(

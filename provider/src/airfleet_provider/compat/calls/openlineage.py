@@ -1,11 +1,14 @@
-"""Let a process that forks tasks do once what the first event of OpenLineage costs each of them."""
+"""Let a process that forks tasks do once what the first events of OpenLineage cost each of them."""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import sys
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 from airfleet_provider.contract.task_records import TRANSPORT
 
@@ -17,60 +20,87 @@ log = logging.getLogger(__name__)
 _LISTENER = "airflow.providers.openlineage.plugins.listener"
 # What the listener imports when the first task of a process starts.
 _LATER = ("airflow.providers.common.compat.lineage.hook", "airflow.providers.common.sql.hooks.lineage")
+_ID = "01a22922-fe5c-7579-b1bf-901c08a38895"
+
+
+def has_own_transport() -> bool:
+    """Return whether tasks of this process write their events with airfleet's transport. It never raises."""
+    if _LISTENER not in sys.modules:
+        return False
+    try:
+        from airflow.providers.openlineage import conf
+
+        return not conf.config_conn_id() and not conf.config_path() and conf.transport().get("type") == TRANSPORT
+    except Exception as error:
+        log.debug("the settings of OpenLineage cannot be read: %s: %s", type(error).__name__, error)
+        return False
 
 
 def warm() -> None:
-    """Make the client, and take one made-up event through all but the writing, if tasks of this process write events.
+    """Make the client, and take the events of a made-up task through all but the writing.
 
     Only with airfleet's own transport: another one may open connections, which no forks may share. It never raises: a
     task that starts cold writes the same events.
     """
-    listener = sys.modules.get(_LISTENER)
-    if listener is None:
-        return
     try:
-        _warm(listener)
+        _warm(sys.modules[_LISTENER])
     except Exception as error:
         log.debug("OpenLineage starts cold: %s: %s", type(error).__name__, error)
 
 
 def _warm(listener: Any) -> None:  # noqa: ANN401 - a module
-    from airflow.providers.openlineage import conf
-
-    if conf.config_conn_id() or conf.config_path() or conf.transport().get("type") != TRANSPORT:
-        return
     for name in _LATER:
         try:
             importlib.import_module(name)
         except ImportError:
             continue
-    adapter = listener.get_openlineage_listener().adapter
-    client = adapter.get_or_create_openlineage_client()
-    event = _make_event()
+    own = listener.get_openlineage_listener()
+    own.adapter.get_or_create_openlineage_client()
+
+    class WarmListener(listener.OpenLineageListener):  # type: ignore[misc]
+        """The listener of this process, but without a thread for each event."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.adapter, self.extractor_manager = own.adapter, own.extractor_manager
+
+        def _execute(self, callable: Any, callable_name: str, use_fork: bool = False) -> None:  # noqa: A002, ANN401
+            callable()
+
     # Without the folder of records in the environment, the transport does not write.
-    client.emit(adapter._redacter.redact(event, max_depth=20))
+    task = _make_task()
+    made_up = WarmListener()
+    made_up.on_task_instance_running("queued", task)
+    made_up.on_task_instance_success("running", task)
+    _say_less()
 
 
-def _make_event() -> Any:  # noqa: ANN401 - a RunEvent
-    from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
-    from openlineage.client.facet_v2 import job_type_job, nominal_time_run, ownership_job, parent_run
-    from openlineage.client.serde import Serde
+def _say_less() -> None:
+    """Leave out lines that say in the log of each task what is settled. `namespace_levels` has no effect on them."""
+    logger = logging.getLogger("airflow.providers.openlineage")
+    if logger.getEffectiveLevel() == logging.INFO:
+        logger.setLevel(logging.WARNING)
 
-    moment, run = "2026-01-01T00:00:00+00:00", "01a22922-fe5c-7579-b1bf-901c08a38895"
-    job_facets = {
-        "jobType": job_type_job.JobTypeJobFacet(jobType="TASK", integration="AIRFLOW", processingType="BATCH"),
-        "ownership": ownership_job.OwnershipJobFacet([ownership_job.Owner("nobody")]),
-    }
-    run_facets = {
-        "nominalTime": nominal_time_run.NominalTimeRunFacet(moment, moment),
-        "parent": parent_run.ParentRunFacet(parent_run.Run(run), parent_run.Job("warm", "warm")),
-    }
-    event = RunEvent(
-        eventType=RunState.START,
-        eventTime=moment,
-        run=Run(run, dict(run_facets)),
-        job=Job("warm", "warm", dict(job_facets)),
-        producer="https://airfleet.invalid/warm",
+
+def _make_task() -> Any:  # noqa: ANN401 - a RuntimeTaskInstance
+    from airflow.sdk import DAG, BaseOperator
+    from airflow.sdk.api.datamodels._generated import DagRun, TIRunContext
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    with DAG("warm", schedule=None):
+        task = BaseOperator(task_id="warm")
+    run = DagRun(
+        **{
+            **dict.fromkeys(DagRun.model_fields),
+            **{"dag_id": "warm", "run_id": "warm", "conf": {}, "clear_number": 0, "consumed_asset_events": []},
+            **{"logical_date": moment, "data_interval_start": moment, "data_interval_end": moment, "run_after": moment},
+            **{"start_date": moment, "run_type": "manual", "state": "running"},
+        }
     )
-    Serde.to_json(event)
-    return event
+    return RuntimeTaskInstance.model_construct(
+        **{"id": UUID(_ID), "dag_version_id": UUID(_ID), "dag_id": "warm", "task_id": "warm", "run_id": "warm"},
+        **{"try_number": 1, "map_index": -1, "task": task, "start_date": moment, "is_mapped": False},
+        bundle_instance=SimpleNamespace(name="warm", version=None),
+        _ti_context_from_server=TIRunContext(dag_run=run, max_tries=0),
+    )
