@@ -10,6 +10,8 @@ from airfleet_provider.contract.lineage.graph import LineageGraph, NodeKey
 # Points. A picture has at most so many boxes: the nearest.
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 220, 46, 60, 18, 8
 MOST_BOXES = 40
+# Characters of a name in a box.
+MOST_CHARS = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,13 @@ def draw(graph: LineageGraph, node: NodeKey) -> Picture:
         height=2 * MARGIN + max(rows.values()) * (HEIGHT + GAP_Y) - GAP_Y,
         is_cut=len(columns) >= len(shown),
     )
+
+
+def shorten(name: str) -> str:
+    """Return what fits into a box: of an address its end, which says the table; of another name the beginning."""
+    if len(name) <= MOST_CHARS:
+        return name
+    return f"…{name[1 - MOST_CHARS :]}" if "://" in name else f"{name[: MOST_CHARS - 1]}…"
 
 
 def _connect(source: Box, target: Box) -> str:

@@ -94,6 +94,7 @@ def list_files(catalog: Catalog) -> Iterator[tuple[str, str]]:
         "states": {node: _tell_state(catalog, node) for node in nodes},
         "broken": {node for node in nodes if any(one.is_broken for one in graph.list_promises(node))},
         "anchor": make_slug,
+        "shorten": picture.shorten,
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
         "form-action 'none'",
         "style": style,

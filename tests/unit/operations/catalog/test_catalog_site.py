@@ -148,3 +148,11 @@ def test_tasks_and_their_text_come_from_the_serialised_dag() -> None:
 )
 def test_a_dag_is_summed_up_by_its_description_or_its_first_paragraph(description: str, doc: str, said: str) -> None:
     assert CatalogDag(LineageDag("load", description=description), doc).summary == said
+
+
+def test_a_box_shows_the_part_of_a_long_name_that_tells_it_from_others() -> None:
+    assert picture.shorten("warehouse.flights") == "warehouse.flights"
+    tables = [picture.shorten(f"postgres://wh.example.com:5432/dwh.public.{name}") for name in ("carriers", "flights")]
+    assert [one.rpartition(".")[2] for one in tables] == ["carriers", "flights"]
+    assert all(one.startswith("…") and len(one) == picture.MOST_CHARS for one in tables)
+    assert picture.shorten("a_dag_with_a_name_of_many_words_in_it") == "a_dag_with_a_name_of_many_w…"
