@@ -127,8 +127,8 @@ def test_the_provider_is_described_as_airflow_wants_it() -> None:
         "airfleet",
         [
             "access",
-            *("admin", "archive", "care", "dag-processor", "execution-api", "logs", "migrate", "patches", "releaser"),
-            *("scheduler", "sla", "access-token"),
+            *("admin", "archive", "care", "dag-test", "dag-processor", "execution-api", "logs", "migrate", "patches"),
+            *("releaser", "scheduler", "sla", "access-token"),
         ],
     )
 
