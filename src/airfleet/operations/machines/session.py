@@ -18,6 +18,8 @@ from airfleet.spec.machines import MachineGroup, Machines
 from airfleet.workspace import applied_hosts, file_lock
 
 ADDRESS_S, PAUSE_S = 600.0, 5.0
+# The driver is asked for an address after this pause first, and then after longer ones up to PAUSE_S.
+FIRST_PAUSE_S = 0.5
 # A request that was sent before a kill is taken within this time, or never. Then its machine shows in lists, or the
 # request is unfinished, which may last.
 LATE_S = 60.0
@@ -48,12 +50,19 @@ class MachineSession:
             AirfleetError: The driver fails, or a machine gets no address in time. The next apply goes on.
         """
         with self._lock():
+            unmet: dict[str, MachineRecord] = {}
             for step in self.plan():
                 if step.action is MachineAction.END:
                     self._end(records.read(self.state)[step.name], step.machine)
                     self.tell(f"{step.name}: destroyed")
                 elif step.is_change:
-                    self.tell(f"{step.name}: {self._make(step)}")
+                    record, machine = self._make(step)
+                    if machine.address:
+                        self._finish(record, machine.address)
+                    else:
+                        unmet[record.key] = record
+            # All of them start meanwhile.
+            self._wait_for_addresses(unmet)
             return self.plan()
 
     def make(self, name: str) -> str:
@@ -112,7 +121,7 @@ class MachineSession:
                 raise AirfleetError(what, hint="one is a copy; take this tag from the copy")
         return seen
 
-    def _make(self, step: MachineStep) -> str:
+    def _make(self, step: MachineStep) -> tuple[MachineRecord, Machine]:
         assert step.group is not None  # noqa: S101 - only machines of fleet.yaml are made
         known = records.read(self.state)
         record = known.get(step.name)
@@ -124,20 +133,27 @@ class MachineSession:
         machine = machine or self.driver.create(step.name, record.key, step.group)
         record = replace(record, id=machine.id)
         self._save(record)
-        address = machine.address or self._wait_for_address(record)
-        self._save(replace(record, state=MachineState.MADE, address=address))
-        return address
+        return record, machine
 
-    def _wait_for_address(self, record: MachineRecord) -> str:
-        end = self.clock() + ADDRESS_S
-        while True:
-            found = next((one for one in self.driver.list() if one.key == record.key), None)
-            if found and found.address:
-                return found.address
+    def _finish(self, record: MachineRecord, address: str) -> None:
+        self._save(replace(record, state=MachineState.MADE, address=address))
+        self.tell(f"{record.name}: {address}")
+
+    def _wait_for_addresses(self, unmet: dict[str, MachineRecord]) -> None:
+        """Wait until each of the machines has an address. The keys are those of the machines."""
+        end, pause_s = self.clock() + ADDRESS_S, FIRST_PAUSE_S
+        while unmet:
+            for found in self.driver.list():
+                if found.address and (record := unmet.pop(found.key, None)):
+                    self._finish(record, found.address)
+            if not unmet:
+                return
             if self.clock() >= end:
-                what = f"{record.name} ({record.id}) got no address within {ADDRESS_S:g} s"
-                raise AirfleetError(what, hint="airfleet machines apply: it goes on with this machine")
-            self.sleep(PAUSE_S)
+                names = ", ".join(f"{record.name} ({record.id})" for record in unmet.values())
+                what = f"no address within {ADDRESS_S:g} s: {names}"
+                raise AirfleetError(what, hint="airfleet machines apply: it goes on with these machines")
+            self.sleep(pause_s)
+            pause_s = min(PAUSE_S, pause_s * 1.5)
 
     def _end(self, record: MachineRecord, machine: Machine | None) -> None:
         """Destroy a machine. One that the driver does not see is gone already, or was never made."""

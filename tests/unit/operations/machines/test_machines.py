@@ -305,6 +305,27 @@ def test_a_machine_without_an_address_is_an_error_and_the_next_apply_waits_for_i
     assert list_actions(session) == [("worker1", MachineAction.KEEP)]
 
 
+def test_machines_start_side_by_side_and_each_has_its_address_as_soon_as_it_is_known(
+    start: Callable[[str], MachineSession], cloud: Cloud
+) -> None:
+    cloud.has_addresses = False
+    pauses: list[float] = []
+    told: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        assert len(cloud.machines) == 3, "one is waited for before the next is made"
+        if len(pauses) > 8:
+            made = next(one for one in cloud.machines.values() if not one.address)
+            cloud.machines[made.id] = replace(made, address=f"10.0.0.{made.id[-1]}")
+
+    session = replace(start(describe(count=3)), clock=lambda: 0.0, sleep=sleep, tell=told.append)
+    session.apply()
+    assert told == ["worker1: 10.0.0.1", "worker2: 10.0.0.2", "worker3: 10.0.0.3"]
+    assert pauses == sorted(pauses)
+    assert (pauses[0] < 1.0, pauses[-1]) == (True, 5.0)
+
+
 def test_two_machines_with_one_key_stop_everything(start: Callable[[str], MachineSession], cloud: Cloud) -> None:
     start(describe(count=1)).apply()
     [made] = cloud.list()
