@@ -43,8 +43,17 @@ def command() -> None:
 @groups_option
 @click.option("--base", type=click.Path(path_type=Path), help="A folder or tar file to start from, with cloud-init.")
 @click.option("--mirror", default="", help="Without --base: the package mirror.  [default: that of debootstrap]")
+@click.option(
+    "--keyring", type=click.Path(path_type=Path), help="The keys of the mirror.  [default: those of the system]"
+)
 def build_command(
-    project: Path, state: Path | None, output: Path, groups: tuple[str, ...], base: Path | None, mirror: str
+    project: Path,
+    state: Path | None,
+    output: Path,
+    groups: tuple[str, ...],
+    base: Path | None,
+    mirror: str,
+    keyring: Path | None,
 ) -> None:
     """Build a root file system: a folder, or a tar file if OUTPUT ends with .tar, .tar.gz, .tar.xz or .tar.zst.
 
@@ -64,7 +73,7 @@ def build_command(
     )
     from airfleet.runners.fleet.packaging import airflow_archive  # noqa: PLC0415
 
-    start = RootBase(base, mirror)
+    start = RootBase(base, mirror, keyring)
     check_output(output, start)
     system = find_system(read_base(start), str(base or "this machine"))
     contents = _read(project, state, groups, system)

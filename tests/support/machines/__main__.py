@@ -146,7 +146,7 @@ def check() -> None:
 @main.command()
 def driver() -> None:
     """Make machines for `machines` in fleet.yaml: read one request from stdin, and write the answer to stdout."""
-    click.echo(json.dumps(hypervisor.answer(json.load(sys.stdin))))
+    click.echo(json.dumps(hypervisor.answer(hypervisor.read_request(sys.stdin.read()))))
 
 
 @main.command(hidden=True)

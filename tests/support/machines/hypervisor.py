@@ -24,6 +24,7 @@ from machines.system import MachineError, find_home, locked, run, unmount_below,
 
 FLEET, KEY = "airfleet-fleet", "airfleet-key"
 CONTRACT = 1
+_NEEDED: dict[str, dict[str, type]] = {"list": {}, "create": {"machine": dict}, "destroy": {"id": str, "tags": dict}}
 # An image by this name is the bed's own one, with cloud-init.
 PLAIN = "debian-12"
 _TAGS, _READY = "tags.json", "furnished"
@@ -35,10 +36,32 @@ def plain_recipe() -> Recipe:
     return Recipe(added=("cloud-init",))
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks for. Raises MachineError if that cannot be done."""
-    if request["contract"] != CONTRACT:
+def read_request(text: str) -> dict[str, Any]:
+    """Return a request of the contract. Raises MachineError if the text is none."""
+    try:
+        request = json.loads(text)
+    except ValueError as error:
+        raise MachineError(f"the request is not JSON: {error}") from None
+    if not isinstance(request, dict) or request.get("contract") != CONTRACT:
         raise MachineError(f"this driver has the contract {CONTRACT}")
+    action = request.get("action")
+    if not isinstance(action, str) or action not in _NEEDED:
+        raise MachineError(f"there is no action {action}")
+    for name, kind in (("fleet", str), *_NEEDED[action].items()):
+        if not isinstance(request.get(name), kind):
+            raise MachineError(f"{action} needs `{name}` in the request")
+    machine = request.get("machine", {})
+    if action == "create" and not (
+        all(isinstance(machine.get(name), str) for name in ("name", "image", "user_data"))
+        and isinstance(machine.get("tags"), dict)
+        and machine["tags"].get(KEY)
+    ):
+        raise MachineError(f"create needs `name`, `image`, `user_data` and the tag `{KEY}` of the machine")
+    return request
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what a request of `read_request` asks for. Raises MachineError if that cannot be done."""
     fleet = request["fleet"]
     with locked(find_home() / f"fleet-{name_bed(fleet)}.lock"):
         match request["action"]:
@@ -46,9 +69,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
                 return {"machines": list_machines(fleet)}
             case "create":
                 return create(fleet, request["machine"])
-            case "destroy":
+            case _:
                 return destroy(fleet, request["id"], request["tags"])
-    raise MachineError(f"there is no action {request['action']}")
 
 
 def name_bed(fleet: str) -> str:

@@ -36,31 +36,38 @@ _APART = (
 
 @dataclass(frozen=True, slots=True)
 class RootBase:
-    """What a root file system starts from: a folder or tar file `given`, or packages of the `mirror`."""
+    """What a root file system starts from: a folder or tar file `given`, or packages of the `mirror`.
+
+    `keyring` has the keys that sign the mirror's packages, if they are not those of the system.
+    """
 
     given: Path | None = None
     mirror: str = ""
+    keyring: Path | None = None
 
 
 def check_output(output: Path, base: RootBase) -> None:
     """Check what a user asked for.
 
     Raises:
-        UsageError: The output exists, or the base does not, or the mirror has a login.
+        UsageError: The output exists, or the base or the keyring does not, or the mirror has a login.
         AirfleetError: The user is not root, or a program is missing.
     """
     if output.exists():
         raise UsageError("it exists already", where=str(output), hint="name a new file or folder")
     if base.given is not None and not base.given.exists():
         raise UsageError("it does not exist", where=str(base.given), hint="name a folder or a tar file")
+    if base.keyring is not None and not base.keyring.is_file():
+        raise UsageError("it is no file", where=str(base.keyring), hint="name the keyring of the mirror")
     if urlsplit(base.mirror).username is not None:
         # The URL stays in the image, and so on every machine.
         raise UsageError("the URL of the mirror has a login", where="--mirror", hint="give apt the login elsewhere")
     if os.geteuid():
         raise AirfleetError("to build a root file system takes root", hint="sudo airfleet image build, or image recipe")
-    needed = ["setpriv", "unshare", "chroot", "tar", *([] if base.given else ["debootstrap"])]
+    needed = ["setpriv", "unshare", "chroot", "tar", *([] if base.given else ["debootstrap", "gpgv"])]
     if missing := [name for name in needed if not shutil.which(name)]:
-        raise AirfleetError(f"not installed here: {', '.join(missing)}", hint="apt-get install debootstrap util-linux")
+        hint = "apt-get install debootstrap gpgv util-linux"
+        raise AirfleetError(f"not installed here: {', '.join(missing)}", hint=hint)
 
 
 def build_root(
@@ -126,7 +133,9 @@ def _ship(contents: ImageContents, root: Path, wanted: tuple[str, ...], tar: Pat
 
 def _make_base(system: System, root: Path, base: RootBase) -> None:
     if base.given is None:
-        words = ["--variant=minbase", SUITES[system.name], str(root)]
+        # By itself, debootstrap installs what nobody has signed where it finds no keys.
+        checks = ["--force-check-gpg", *([f"--keyring={base.keyring}"] if base.keyring else [])]
+        words = [*checks, "--variant=minbase", SUITES[system.name], str(root)]
         # debootstrap mounts /proc in the folder.
         _run(*_APART, "debootstrap", *words, *([base.mirror] if base.mirror else []))
     elif base.given.is_dir():
@@ -166,7 +175,13 @@ def _run(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
-        raise AirfleetError(f"{argv[0]} failed: {' / '.join(said) or done.returncode}", where="airfleet image build")
+        name = argv[len(_APART) if argv[: len(_APART)] == _APART else 0]
+        keys = "apt-get install debian-archive-keyring, or ubuntu-keyring; or name the keys with --keyring"
+        raise AirfleetError(
+            f"{name} failed: {' / '.join(said) or done.returncode}",
+            where="airfleet image build",
+            hint=keys if "eyring" in " ".join(said) else "",
+        )
 
 
 def _remove(folder: Path) -> None:

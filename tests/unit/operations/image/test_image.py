@@ -196,6 +196,8 @@ def test_what_is_there_is_not_replaced_and_no_login_goes_into_an_image(
         root_files.check_output(tmp_path, RootBase())
     with pytest.raises(UsageError, match="it does not exist"):
         root_files.check_output(tmp_path / "image", RootBase(tmp_path / "none"))
+    with pytest.raises(UsageError, match="it is no file"):
+        root_files.check_output(tmp_path / "image", RootBase(keyring=tmp_path / "none.gpg"))
     with pytest.raises(UsageError, match="has a login") as refused:
         root_files.check_output(tmp_path / "image", RootBase(mirror="http://me:secret@example.com/debian"))
     assert "secret" not in str(refused.value)
