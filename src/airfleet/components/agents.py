@@ -74,12 +74,14 @@ def render(
     host: str,
     tls: Mapping[str, object] | None = None,
     heads: Path | None = None,
+    hosts: Path | None = None,
     tracing: TracingPolicy | None = None,
     openlineage: OpenLineagePolicy | None = None,
 ) -> Secret:
     """Return the configuration of the agents on a host, in JSON. It holds logins and secrets of receivers.
 
     `tls` is what `Key.SERVER` holds of TLS. `heads` is the file in which the agents keep heads of the audit log.
+    `hosts` is that of `render_hosts`, if the fleet has hosts.
     """
     sections: Mapping[AgentsKey, object] = {
         AgentsKey.HOST: host,
@@ -90,10 +92,7 @@ def render(
         AgentsKey.SLAS: {"rules": [rule.to_json() for rule in fleet.slas]},
         AgentsKey.BREAKERS: {"rules": [rule.to_json() for rule in fleet.breakers]},
         AgentsKey.LIMITS: {"limits": [one.to_json() for one in fleet.limits]},
-        AgentsKey.SLOTS: {
-            "rules": [rule.to_json() for rule in slots.list_rules(fleet)],
-            "fixed": [pool.to_json() for pool in slots.list_fixed(fleet)],
-        },
+        **({AgentsKey.HOSTS: str(hosts)} if hosts else {AgentsKey.SLOTS: _list_slot_rules(fleet)}),
         AgentsKey.AUDIT: {
             "key": audit_log.derive_key(credentials.jwt_secret.reveal()),
             **({"heads": str(heads)} if heads else {}),
@@ -102,6 +101,22 @@ def render(
         **({AgentsKey.OPENLINEAGE: openlineage.to_json()} if openlineage else {}),
     }
     return Secret(json.dumps(sections, indent=1) + "\n")
+
+
+def render_hosts(fleet: Fleet) -> str:
+    """Return what the agents read again while they run, in JSON: what changes when a host joins or leaves."""
+    sections: Mapping[AgentsKey, object] = {
+        AgentsKey.METRICS: exporter.configure_members(fleet),
+        AgentsKey.SLOTS: _list_slot_rules(fleet),
+    }
+    return json.dumps(sections, indent=1) + "\n"
+
+
+def _list_slot_rules(fleet: Fleet) -> Mapping[str, object]:
+    return {
+        "rules": [rule.to_json() for rule in slots.list_rules(fleet)],
+        "fixed": [pool.to_json() for pool in slots.list_fixed(fleet)],
+    }
 
 
 def _complete(

@@ -31,7 +31,7 @@ def configure_one_machine(fleet: Fleet, site: Site) -> dict[str, object]:
 
 
 def configure_host(place: Place) -> dict[str, object]:
-    """Return the configuration on a scheduler host: it is about the whole fleet."""
+    """Return the configuration on a scheduler host, which is about the whole fleet, but for `configure_members`."""
     fleet = place.fleet
     probes = [
         _probe(component, one.name, f"{'https' if one.has_tls else 'http'}://{one.address}:{one.port}{path}")
@@ -44,6 +44,16 @@ def configure_host(place: Place) -> dict[str, object]:
     return {
         "version": __version__,
         "queues": {"names": list(fleet.queues), "is_open": False},
+        "probes": probes,
+        # The agents reach the database through it, and ask it how its pools are.
+        "pooler": fleet.database is None,
+        **({"authorities": str(AUTHORITIES)} if place.credentials.encryption.api.is_used else {}),
+    }
+
+
+def configure_members(fleet: Fleet) -> dict[str, object]:
+    """Return the part of a scheduler host's configuration that changes when a host joins or leaves."""
+    return {
         "workers": [
             {
                 "pool": pool.name,
@@ -54,10 +64,6 @@ def configure_host(place: Place) -> dict[str, object]:
         ],
         # Airflow knows hosts by their addresses, everybody else by their names.
         "hosts": {host.address: host.name for host in fleet.hosts},
-        "probes": probes,
-        # The agents reach the database through it, and ask it how its pools are.
-        "pooler": fleet.database is None,
-        **({"authorities": str(AUTHORITIES)} if place.credentials.encryption.api.is_used else {}),
     }
 
 

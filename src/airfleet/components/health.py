@@ -72,6 +72,13 @@ class ConsumerCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteCheck:
+    """Healthy while a JSON file that the process writes names it, as `"pid": 1234`. Only a fleet's runner checks it."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ReadyCheck:
     """Healthy once the image has imported its modules and accepts requests to fork."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
-from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
+from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, NoteCheck, TcpCheck
 from airfleet.components.model import Credentials, OwnBroker, OwnDatabase, Site, reveal
 from airfleet.components.postgresql.result_database import ResultLogins
 from airfleet.spec.fleet import Fleet
@@ -282,7 +282,7 @@ class Place:
 
 
 # The health checks that the fleet's runner can make on a host.
-HostHealth = HttpCheck | HeartbeatCheck | CandidateCheck | TcpCheck
+HostHealth = HttpCheck | HeartbeatCheck | CandidateCheck | TcpCheck | NoteCheck
 
 
 @dataclass(frozen=True, slots=True)

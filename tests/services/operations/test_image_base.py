@@ -43,7 +43,7 @@ WITHOUT_KEYS = 'mount -t tmpfs none /usr/share/keyrings && exec "$@"'
 
 def test_a_mirror_is_refused_where_nothing_can_check_who_signed_it(mirror: Path, tmp_path: Path) -> None:
     apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", WITHOUT_KEYS, "sh"]
-    program = [sys.executable, "-c", PROGRAM, tmp_path / "root", f"file://{mirror}"]
+    program = [sys.executable, "-c", PROGRAM, str(tmp_path / "root"), f"file://{mirror}"]
     done = subprocess.run([*apart, *program], capture_output=True, text=True, check=False, timeout=COMMAND_S)
     assert "Keyring-based check was requested" in done.stderr
 

@@ -260,11 +260,11 @@ def test_another_concurrency_changes_one_unit_of_one_pool_and_what_the_agents_kn
         (host, str(new.path))
         for host in HOSTS
         for old, new in zip(desired(host).files, desired(host, text).files, strict=True)
-        if reveal(old.content) != reveal(new.content) and "agents" not in new.path.name
+        if reveal(old.content) != reveal(new.content) and new.path.parent.name != "agents"
     }
     unit_of = "airfleet-worker-cpu.service"
     assert changed == {("cpu1", f"/etc/systemd/system/{unit_of}"), ("cpu1", f"/etc/airfleet/units/{unit_of}")}
-    agents = next(file for file in desired("sched1", text).files if file.path.name == "agents.json")
+    agents = next(file for file in desired("sched1", text).files if str(file.path) == "/etc/airfleet/agents/hosts.json")
     metrics = json.loads(reveal(agents.content))["metrics"]
     assert metrics["hosts"]["10.0.0.41"] == "data1"
     workers = {one["pool"]: one["slots"] for one in metrics["workers"]}

@@ -25,7 +25,7 @@ def test_only_the_workers_of_a_pool_that_scales_report_and_only_that_pool_has_a_
     assert f"{environment.SLOTS}=http://127.0.0.1:8882/airfleet/workers/cpu/cpu1" in read_unit("cpu", "cpu1", SCALING)
     assert environment.SLOTS not in read_unit("default", "cpu1", SCALING)
     assert environment.SLOTS not in read_unit("cpu", "cpu1", NINE)
-    files = [file for part in parts("sched1", SCALING) for file in part.files if file.path.name == "agents.json"]
+    files = [file for part in parts("sched1", SCALING) for file in part.files if file.path.name == "hosts.json"]
     [rule] = json.loads(reveal(files[0].content))["slots"]["rules"]
     assert SlotRule.from_json(rule) == SlotRule("cpu", ("cpu",), ("cpu1",), per_host=4, least=2)
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class AgentsKey(StrEnum):
-    """The keys of the file. Each has an object as its value, but for `HOST`."""
+    """The keys of the file. Each has an object as its value, but for `HOST` and `HOSTS`."""
 
     # The name of this host: the holder's name in the lease of agents.
     HOST = "host"
@@ -24,6 +24,9 @@ class AgentsKey(StrEnum):
     BREAKERS = "breakers"
     LIMITS = "limits"
     SLOTS = "slots"
+    # The path of a file that has, of `METRICS` and `SLOTS`, what changes when a host joins or leaves the fleet. The
+    # process reads it again after each change. It is not there on one machine, where these sections are whole.
+    HOSTS = "hosts"
     # `key` signs heads of the audit log, and `heads` is the file that keeps them, if there is one.
     AUDIT = "audit"
     # Where traces of ended runs go (`contract.tracing_policy`). It is not there if they go nowhere.

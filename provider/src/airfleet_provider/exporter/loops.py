@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airfleet_provider.agent_loops.hosts_file import HostsFile
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread
 from airfleet_provider.agent_loops.server import Route
@@ -35,9 +36,8 @@ class Exporter:
         self._queues = Queues.of_json(metrics.get("queues", {}))
         limits = [ServiceLimit.from_json(one) for one in config.get(AgentsKey.LIMITS, {}).get("limits", ())]
         self._waits = BreakerWaits(list_services(rules, limits))
-        self._workers = [Workers.of_json(one) for one in metrics.get("workers", ())]
         self._probes = [ProbedServer.of_json(one) for one in metrics.get("probes", ())]
-        self._hosts: Mapping[str, str] = metrics.get("hosts", {})
+        self._hosts = HostsFile(config)
         self._backends = [str(one["name"]) for one in config.get(AgentsKey.OPENLINEAGE, {}).get("backends", ())]
         self._authorities: str | None = metrics.get("authorities")
         self._backups = Path(metrics["backups"]) if metrics.get("backups") else None
@@ -48,10 +48,16 @@ class Exporter:
     def loops(self) -> tuple[Loop, ...]:
         """Return the loops. None reads more often than Prometheus asks: every 15 s."""
         board, limits = self.board, self._limits
-        facts = state.StateLoop(board, limits, self._queues, self._workers, hosts=self._hosts, backends=self._backends)
+        facts = state.StateLoop(board, limits, self._queues, (), backends=self._backends)
+
+        def read_state(context: Context) -> None:
+            now = self._hosts.read(AgentsKey.METRICS)
+            facts.learn([Workers.of_json(one) for one in now.get("workers", ())], now.get("hosts", {}))
+            facts.once(context)
+
         work: tuple[tuple[str, float, Callable[[Context], None]], ...] = (
             (events.NAME, 15.0, events.EventsLoop(board, limits, self._queues, self._waits).once),
-            (state.NAME, 15.0, facts.once),
+            (state.NAME, 15.0, read_state),
             (dags.NAME, 30.0, dags.Dags(board, limits).once),
             (database.NAME, 90.0, database.DatabaseLoop(board, limits, self._backups).once),
             (probes.NAME, 15.0, probes.Probes(board, self._probes, self._authorities).once),

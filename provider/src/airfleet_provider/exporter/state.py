@@ -87,6 +87,10 @@ class StateLoop:
         self._clock = clock
         self._hosts: dict[str, float] = {}
 
+    def learn(self, workers: Sequence[Workers], hosts: Mapping[str, str]) -> None:
+        """Take the present workers and the names of hosts: a host may have joined or left."""
+        self._workers, self._names = workers, hosts
+
     def once(self, context: Context) -> None:
         """Read everything and publish it."""
         with context.read() as connection:

@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from airfleet_provider.agent_loops.hosts_file import HostsFile
 from airfleet_provider.agent_loops.loop import Context, Loop
 from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.slot_rules import (
@@ -67,7 +68,15 @@ class SlotLoop:
         # How many hosts each pool needed by the last decision that was recorded.
         self._hosts: dict[str, int] = {}
         self._epoch: int | None = None
-        self._pruned_at = float("-inf")
+        self._pruned_at = self._turned_at = float("-inf")
+        # Whether the rules are others than in the last turn.
+        self._is_new = True
+
+    def follow(self, rules: Sequence[SlotRule], fixed: Sequence[FixedPool]) -> None:
+        """Take the present rules: a host may have joined or left."""
+        now = (tuple(rules), tuple(fixed))
+        self._is_new |= now != (self._rules, self._fixed)
+        self._rules, self._fixed = now
 
     def once(self, context: Context) -> None:
         """Do one turn.
@@ -78,7 +87,11 @@ class SlotLoop:
         """
         if context.epoch != self._epoch:
             self._epoch, self._peaks, self._hosts = context.epoch, {}, {}
+            self._is_new = True
             self._stalls.clear()
+        now = self._clock()
+        if not (self._rules or self._is_new) and now - self._turned_at < IDLE_EVERY_S:
+            return
         with context.read() as connection:
             rows = connection.execute(SQL["list_workers"]).fetchall()
             decided = [self._decide(rule, rows, *_read(connection, rule)) for rule in self._rules]
@@ -91,6 +104,7 @@ class SlotLoop:
         grown = {rule.pool for rule, inputs, _ in decided if self._hosts.get(rule.pool) != count_hosts(inputs)}
         if writes or strangers or grown or self._clock() - self._pruned_at > PRUNE_EVERY_S:
             self._write(context, decided, writes, known, grown)
+        self._is_new, self._turned_at = False, now
 
     def _decide(
         self,
@@ -237,8 +251,13 @@ def _record(connection: Connection[Row], rule: SlotRule, inputs: SlotInputs, dec
 
 
 def make_loop(config: Mapping[str, Any]) -> Loop:
-    """Return the loop that works by the rules of the agents' configuration."""
-    own = config.get(AgentsKey.SLOTS, {})
-    rules = [SlotRule.from_json(one) for one in own.get("rules", ())]
-    fixed = [FixedPool.from_json(one) for one in own.get("fixed", ())]
-    return Loop(NAME, EVERY_S if rules else IDLE_EVERY_S, SlotLoop(rules, fixed=fixed).once)
+    """Return the loop that works by the rules of the agents' configuration, which change with the hosts."""
+    hosts, loop = HostsFile(config), SlotLoop(())
+
+    def once(context: Context) -> None:
+        now = hosts.read(AgentsKey.SLOTS)
+        rules = [SlotRule.from_json(one) for one in now.get("rules", ())]
+        loop.follow(rules, [FixedPool.from_json(one) for one in now.get("fixed", ())])
+        loop.once(context)
+
+    return Loop(NAME, EVERY_S, once)

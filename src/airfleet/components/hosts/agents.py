@@ -36,6 +36,7 @@ def describe(place: Place) -> Part:
     site = find_site(place)
     # Only a server that other hosts reach has TLS.
     proof = certificates.list_files(place, FOLDER, AGENTS_USER) if watchers else ()
+    hosts = HostFile(FOLDER / "hosts.json", agents.render_hosts(place.fleet))
     config = private(
         FOLDER / "agents.json",
         reveal(
@@ -46,6 +47,7 @@ def describe(place: Place) -> Part:
                 place.objects.notifications,
                 exporter.configure_host(place),
                 host=place.host.name,
+                hosts=hosts.path,
                 tls=_describe_tls(place, *proof) if proof else None,
                 tracing=place.objects.tracing,
                 openlineage=place.objects.openlineage,
@@ -74,8 +76,8 @@ def describe(place: Place) -> Part:
         name=process.name,
         users=(AGENTS_USER,),
         folders=(Folder(FOLDER),),
-        # The process reads its certificate at each connection, so a new one restarts nothing.
-        files=(config, *proof),
+        # The process reads its certificate at each connection and the hosts in each loop, so new ones restart nothing.
+        files=(config, hosts, *proof),
         services=(service,),
         ports=(OpenPort(site.agents_port, watchers, "metrics and health of the platform"),) if watchers else (),
     )

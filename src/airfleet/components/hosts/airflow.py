@@ -148,7 +148,9 @@ def _let_archive(service: Service, store: str) -> Service:
     return replace(service, writes=(Path(store),)) if store.startswith("/") else service
 
 
-def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, what: str) -> Service:
+def serve_logs(
+    place: Place, home: str, user: str, port: int, config: HostFile, what: str, *, stage: Stage = Stage.EDGE
+) -> Service:
     """Describe the server of a host's task logs for the web hosts. They reach it at `port`.
 
     Airflow's own command for it listens on every address; this service listens on one.
@@ -157,7 +159,7 @@ def serve_logs(place: Place, home: str, user: str, port: int, config: HostFile, 
     return Service(
         name=f"{'triggerer' if home == HOME else home}-logs",
         what=f"{what} to the web hosts",
-        stage=Stage.EDGE,
+        stage=stage,
         command=(
             *(str(place.runtime / "bin" / "python"), "-m", "uvicorn", "--factory", LOG_SERVER),
             *("--host", address, "--port", str(own), "--no-access-log"),

@@ -76,9 +76,7 @@ def _let_write(part: Part, folders: Iterable[Folder]) -> Part:
 
 
 def _let_drain_first(part: Part, parts: Iterable[Part]) -> Part:
-    """Start services that drain after all others of the host. So the others stop only when all tasks have ended."""
-    needed = tuple(
-        service.unit for one in parts for service in one.services if service.stage <= Stage.WORK and not service.drains
-    )
+    """Start services that drain after those that tasks need. So the others stop only when all tasks have ended."""
+    needed = tuple(service.unit for one in parts for service in one.services if service.stage < Stage.WORK)
     services = tuple(replace(one, after=needed) if one.drains else one for one in part.services)
     return replace(part, services=services)

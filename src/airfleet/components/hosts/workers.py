@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from airfleet.components import celery, settings, slots, task_record_settings
+from airfleet.components.health import NoteCheck
 from airfleet.components.host_model import (
     ETC,
     LIB,
@@ -67,7 +70,9 @@ def describe(place: Place) -> Part:
     user = airflow.user_environment(place, HOME, WORKER_USER)
     pools = [place.fleet.pool(name) for name in place.host.pools]
     links = {pool.name: _link(place, pool) for pool in pools}
-    served = airflow.serve_logs(place, HOME, WORKER_USER, WORKER_LOGS, config, "shows the logs of this host's tasks")
+    what = "shows the logs of this host's tasks"
+    # It imports Airflow, as the workers do: at the same time, and not after them.
+    served = airflow.serve_logs(place, HOME, WORKER_USER, WORKER_LOGS, config, what, stage=Stage.WORK)
     return Part(
         name="workers",
         users=(WORKER_USER,),
@@ -139,9 +144,16 @@ def _worker(place: Place, pool: WorkerPool, files: tuple[HostFile, ...]) -> Serv
         stop_s=pool.drain_s,
         limits=pool.limits,
         drains=True,
+        # The worker writes it once it serves its queues.
+        health=NoteCheck(find_note(pool.name)),
         wait_s=180,
         sandbox={**TASKS, **DELEGATED} if place.fleet.task_limits else TASKS,
     )
+
+
+def find_note(pool: str) -> Path:
+    """Return the file in which the worker of a pool reports its state."""
+    return NOTES / f"{pool}.json"
 
 
 def list_settings(place: Place) -> tuple[Setting, ...]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,9 +28,10 @@ from airfleet_provider.agent_loops.lease import AgentsLease, LeaseLostError
 from airfleet_provider.agent_loops.loop import Context, connect
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import slot_list
+from airfleet_provider.contract.agents_config import AgentsKey
 from airfleet_provider.contract.slot_list import ScalingWorker
 from airfleet_provider.contract.slot_rules import FixedPool, SlotRule, decide
-from airfleet_provider.slots.loop import PRUNE_EVERY_S, SlotLoop
+from airfleet_provider.slots.loop import PRUNE_EVERY_S, SlotLoop, make_loop
 from airfleet_provider.slots.reports import note
 
 RULE = SlotRule("cpu", ("cpu",), ("a", "b"), per_host=8, calm_s=60.0)
@@ -323,6 +325,39 @@ def test_each_change_is_recorded_with_what_it_depended_on_and_nothing_else_is(pl
         assert decide(last.inputs) == last.decision
         assert first.decision.slots == {}
         assert slots.list_past("cpu", days=1) == ()
+
+
+def test_a_host_that_joins_gets_slots_from_the_loop_that_runs(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "hosts.json"
+
+    def put(*hosts: str) -> None:
+        path.with_suffix(".new").write_text(json.dumps({"slots": {"rules": [replace(RULE, hosts=hosts).to_json()]}}))
+        path.with_suffix(".new").replace(path)
+
+    put("a", "b")
+    loop = make_loop({AgentsKey.HOSTS: str(path)})
+    platform.add(500)
+    loop.once(platform.context)
+    assert set(dict(platform.server.query("SELECT host, slots FROM airfleet.worker_slots"))) == {"a", "b"}
+    put("a", "b", "c")
+    platform.renew()
+    loop.once(platform.context)
+    assert [platform.report(host) for host in ("a", "b", "c")] == [8, 8, 1]
+    platform.renew()
+    loop.once(platform.context)
+    assert dict(platform.server.query("SELECT host, slots FROM airfleet.worker_slots")) == {"a": 8, "b": 8, "c": 8}
+
+
+def test_without_a_rule_the_rows_are_read_once_a_minute_and_when_a_host_joins(platform: Platform) -> None:
+    platform.loop = SlotLoop((), clock=lambda: platform.now, fixed=(FixedPool("cpu", ("a",), 8),))
+    assert platform.turn() == {"a": None}
+    platform.server.query("DELETE FROM airfleet.worker_slots")
+    assert platform.turn() == {}
+    platform.loop.follow((), (FixedPool("cpu", ("a", "c"), 8),))
+    assert platform.turn() == {"a": None, "c": None}
+    platform.server.query("DELETE FROM airfleet.worker_slots WHERE host = 'c'")
+    assert platform.turn() == {"a": None}
+    assert platform.turn(60) == {"a": None, "c": None}
 
 
 def test_rows_of_workers_that_no_rule_names_go_and_their_reports_find_none(platform: Platform) -> None:

@@ -270,7 +270,7 @@ def look_behind(services: Iterable[Service]) -> str:
 
 
 def _find_note(service: Service) -> str:
-    return f"{workers.NOTES}/{service.name.removeprefix('worker-')}.json"
+    return str(workers.find_note(service.name.removeprefix("worker-")))
 
 
 def is_back(before: str, now: str) -> bool:

@@ -7,7 +7,7 @@ import shlex
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, TcpCheck
+from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, NoteCheck, TcpCheck
 from airfleet.components.host_model import ETC, RUN, HostFile, Service
 from airfleet.runners.fleet.transport import http_request
 from airfleet.spec.topology import Limits
@@ -108,6 +108,10 @@ def check(service: Service) -> str:
             return f"{active} && {_probe(service, 'heartbeat', job_type, address, f'{max_age_s:g}')}"
         case CandidateCheck(name, max_age_s):
             return f"{active} && {_probe(service, 'seat', name, f'{max_age_s:g}')}"
+        case NoteCheck(path):
+            # The file belongs to the user of the process, who could make it a pipe that nobody writes to.
+            names = rf'''"\"pid\": $(systemctl show -P MainPID {service.unit})[,}}]"'''
+            return f"{active} && runuser -u {service.user} -- timeout 3 grep -qs {names} {shlex.quote(str(path))}"
         case None:
             return active
         case _ as never:
@@ -128,7 +132,7 @@ def port_of(service: Service) -> int | None:
             return port
         case HttpCheck(url):
             return urlsplit(url).port
-        case HeartbeatCheck() | CandidateCheck() | None:
+        case HeartbeatCheck() | CandidateCheck() | NoteCheck() | None:
             return None
         case _ as never:
             assert_never(never)
