@@ -11,6 +11,7 @@ from typing import Any
 
 from airfleet.spec import topology
 from airfleet.spec.sections import hosts
+from airfleet.spec.sections.machines import MOST_MACHINES
 from airfleet.spec.yaml_document import Violation
 
 # A task process of Airflow needs more memory than this. With less, the kernel kills the pool before its slots are full.
@@ -24,6 +25,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     for name, pool in pools.items():
         yield from _pool(name, pool)
     if not machines:
+        yield from _made(_map(_map(data.get("machines")).get("groups")))
         yield from _shared_address(data, machines, {})
         return
     outside = {role for role, section in topology.OWN_SECTIONS.items() if data.get(section)}
@@ -134,6 +136,23 @@ def _shared_address(
             yield Violation(("hosts", name, "address"), what, "write the IPv4 address of the host")
 
 
+def _made(groups: Mapping[str, object]) -> Iterator[Violation]:
+    """Yield why the machines of groups could not be hosts together: it is known before anybody pays for them.
+
+    Once there are hosts, which may have other names than their machines, the hosts themselves are checked.
+    """
+    of_group: dict[str, str] = {}
+    roles: dict[str, list[str]] = {}
+    for group, one in groups.items():
+        own = _map(one)
+        count = own.get("count", 1)
+        for number in range(1, 1 + (min(count, MOST_MACHINES) if isinstance(count, int) else 0)):
+            name = f"{group}{number}"
+            of_group[name], roles[name] = group, _words(own.get("roles")) or ["worker"]
+    for found in (*_broker({}, roles), *_log_stores(roles), *_voters(roles)):
+        yield Violation(("machines", "groups", of_group[str(found.path[1])]), found.what, found.hint)
+
+
 def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str]]) -> Iterator[Violation]:
     names = [name for name, own in roles.items() if "broker" in own]
     if names and len(names) not in topology.BROKER_SIZES:
@@ -141,7 +160,7 @@ def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str
         yield Violation(("hosts", names[-1], "roles"), what, "give it to 1 host or to 3")
     if len(names) > 1:
         for name in names:
-            address = machines[name].get("address")
+            address = _map(machines.get(name)).get("address")
             if isinstance(address, str) and "." not in address:
                 what = f"RabbitMQ nodes find each other by address, and {address!r} is a short name"
                 yield Violation(

@@ -133,3 +133,30 @@ def test_airflow_s_broker_settings_are_airfleet_s() -> None:
     assert any(
         "airfleet sets this option itself" in what for _, _, what in problems("airflow: {celery: {broker_url: x}}")
     )
+
+
+def describe_groups(*groups: str) -> str:
+    return "machines:\n  command: [driver]\n  groups:\n" + "".join(f"    {one}, image: x}}\n" for one in groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (("data: {count: 2, roles: [database, broker]",), "2 hosts have the role broker"),
+        (("a: {roles: [broker]", "b: {roles: [broker]"), "2 hosts have the role broker"),
+        (("data: {count: 2, roles: [database]", "w: {count: 3"), "2 database hosts need 3 hosts that agree"),
+        (("logs: {count: 3, roles: [logs]",), "3 hosts have the role logs"),
+    ],
+)
+def test_machines_that_could_not_be_hosts_together_are_named_before_they_are_made(
+    groups: tuple[str, ...], expected: str
+) -> None:
+    found = problems(describe_groups(*groups))
+    assert any(what.startswith(expected) for _, _, what in found), found
+    assert all(path.startswith("machines.groups.") and line > 3 for line, path, _ in found)
+
+
+def test_machines_that_can_be_hosts_together_and_those_of_hosts_by_other_names_are_no_mistake() -> None:
+    parse(describe_groups("data: {count: 2, roles: [database]", "rest: {roles: [web, scheduler, broker]"))
+    # The machine data1 is a host by the name pg, so the broker of the group is not a second one.
+    parse(NINE.replace("data1:", "pg:") + describe_groups("data: {roles: [database, broker]"))
