@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from fleet_from_nothing import PLAIN, FleetFromNothing
 from machines import why_not
@@ -74,18 +75,19 @@ def measure(fleet: FleetFromNothing, image: Path, *, is_built: bool) -> dict[str
     return {"machine": describe_machine(), "seconds": seconds, "joins": joins}
 
 
-def join(fleet: FleetFromNothing, name: str, image: str) -> dict[str, float]:
-    """Let one more machine join, and return the seconds until it is up and until it runs tasks."""
+def join(fleet: FleetFromNothing, name: str, image: str) -> dict[str, Any]:
+    """Let one more machine join, and return the seconds until it is up and until it takes tasks, and what took them."""
     fleet.add(name, image, pools=["default"])
     up = fleet.time("machines", "apply", "--yes")
     fleet.take_hosts()
     began = time.monotonic()
-    fleet.do("apply", "--accept-new-hosts")
+    said = json.loads(fleet.do("apply", "--accept-new-hosts", "--json"))
     joined = round(time.monotonic() - began, 1)
     assert f"{name}1" in fleet.do("workers", "list"), "the new host has no worker"
     for what, took in (("up", up), ("joined", joined)):
         show(fleet, f"{name}: {what}", took)
-    return {"request to up": up, "up to joined": joined}
+    slow = {f"{one['host']}: {one['what']}": one["seconds"] for one in said["changes"] if one["seconds"] >= 1.0}
+    return {"request to up": up, "up to joined": joined, "steps of a second or more": slow}
 
 
 def describe_machine() -> str:
