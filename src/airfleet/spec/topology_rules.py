@@ -24,11 +24,11 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     machines = {name: host for name, host in _map(data.get("hosts")).items() if isinstance(host, dict)}
     for name, pool in pools.items():
         yield from _pool(name, pool)
+    outside = {role for role, section in topology.OWN_SECTIONS.items() if data.get(section)}
     if not machines:
-        yield from _made(_map(_map(data.get("machines")).get("groups")))
+        yield from _made(_map(_map(data.get("machines")).get("groups")), outside)
         yield from _shared_address(data, machines, {})
         return
-    outside = {role for role, section in topology.OWN_SECTIONS.items() if data.get(section)}
     every = [*topology.list_roles({topology.OWN_SECTIONS[role] for role in outside})]
     roles = {name: _roles(host, every if len(machines) == 1 else ["worker"]) for name, host in machines.items()}
     yield from _missing_roles(roles, outside)
@@ -136,10 +136,10 @@ def _shared_address(
             yield Violation(("hosts", name, "address"), what, "write the IPv4 address of the host")
 
 
-def _made(groups: Mapping[str, object]) -> Iterator[Violation]:
+def _made(groups: Mapping[str, object], outside: set[topology.Role]) -> Iterator[Violation]:
     """Yield why the machines of groups could not be hosts together: it is known before anybody pays for them.
 
-    Once there are hosts, which may have other names than their machines, the hosts themselves are checked.
+    That needs groups of all roles: otherwise more hosts will be written. Once there are hosts, these are checked.
     """
     of_group: dict[str, str] = {}
     roles: dict[str, list[str]] = {}
@@ -149,6 +149,8 @@ def _made(groups: Mapping[str, object]) -> Iterator[Violation]:
         for number in range(1, 1 + (min(count, MOST_MACHINES) if isinstance(count, int) else 0)):
             name = f"{group}{number}"
             of_group[name], roles[name] = group, _words(own.get("roles")) or ["worker"]
+    if not set(topology.NEEDED_ROLES) <= {*outside, *(role for own in roles.values() for role in own)}:
+        return
     for found in (*_broker({}, roles), *_log_stores(roles), *_voters(roles)):
         yield Violation(("machines", "groups", of_group[str(found.path[1])]), found.what, found.hint)
 

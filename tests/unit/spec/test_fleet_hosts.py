@@ -135,6 +135,9 @@ def test_airflow_s_broker_settings_are_airfleet_s() -> None:
     )
 
 
+APP = "app: {roles: [web, scheduler, worker]"
+
+
 def describe_groups(*groups: str) -> str:
     return "machines:\n  command: [driver]\n  groups:\n" + "".join(f"    {one}, image: x}}\n" for one in groups)
 
@@ -142,10 +145,16 @@ def describe_groups(*groups: str) -> str:
 @pytest.mark.parametrize(
     ("groups", "expected"),
     [
-        (("data: {count: 2, roles: [database, broker]",), "2 hosts have the role broker"),
-        (("a: {roles: [broker]", "b: {roles: [broker]"), "2 hosts have the role broker"),
-        (("data: {count: 2, roles: [database]", "w: {count: 3"), "2 database hosts need 3 hosts that agree"),
-        (("logs: {count: 3, roles: [logs]",), "3 hosts have the role logs"),
+        (("data: {count: 2, roles: [database, broker]", APP), "2 hosts have the role broker"),
+        (
+            ("data: {roles: [database]", "a: {roles: [broker]", "b: {roles: [broker]", APP),
+            "2 hosts have the role broker",
+        ),
+        (
+            ("data: {count: 2, roles: [web, scheduler, database]", "b: {roles: [broker, worker]"),
+            "2 database hosts need 3",
+        ),
+        (("one: {roles: [database, broker]", APP, "logs: {count: 3, roles: [logs]"), "3 hosts have the role logs"),
     ],
 )
 def test_machines_that_could_not_be_hosts_together_are_named_before_they_are_made(
@@ -160,3 +169,5 @@ def test_machines_that_can_be_hosts_together_and_those_of_hosts_by_other_names_a
     parse(describe_groups("data: {count: 2, roles: [database]", "rest: {roles: [web, scheduler, broker]"))
     # The machine data1 is a host by the name pg, so the broker of the group is not a second one.
     parse(NINE.replace("data1:", "pg:") + describe_groups("data: {roles: [database, broker]"))
+    # The hosts of other roles will be written by hand.
+    parse(describe_groups("data: {count: 2, roles: [database, broker]", "w: {count: 3"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,19 +50,13 @@ class MachineSession:
             AirfleetError: The driver fails, or a machine gets no address in time. The next apply goes on.
         """
         with self._lock():
-            unmet: dict[str, MachineRecord] = {}
-            for step in self.plan():
+            steps = [step for step in self.plan() if step.is_change]
+            for step in steps:
                 if step.action is MachineAction.END:
                     self._end(records.read(self.state)[step.name], step.machine)
                     self.tell(f"{step.name}: destroyed")
-                elif step.is_change:
-                    record, machine = self._make(step)
-                    if machine.address:
-                        self._finish(record, machine.address)
-                    else:
-                        unmet[record.key] = record
-            # All of them start meanwhile.
-            self._wait_for_addresses(unmet)
+            for record in self._make([step for step in steps if step.action is not MachineAction.END]):
+                self.tell(f"{record.name}: {record.address}")
             return self.plan()
 
     def make(self, name: str) -> str:
@@ -82,7 +76,10 @@ class MachineSession:
                 step = self._decide(name, group)
             if step.action is MachineAction.MISSING:
                 raise UsageError(f"{name}: {step.why}", hint="airfleet machines plan")
-            return self._make(step) if step.is_change else step.why
+            if not step.is_change:
+                return step.why
+            [made] = self._make([step])
+            return made.address
 
     def _decide(self, name: str, group: MachineGroup) -> MachineStep:
         return rules.decide_wanted(name, group, records.read(self.state).get(name), self._list())
@@ -121,7 +118,29 @@ class MachineSession:
                 raise AirfleetError(what, hint="one is a copy; take this tag from the copy")
         return seen
 
-    def _make(self, step: MachineStep) -> tuple[MachineRecord, Machine]:
+    def _make(self, steps: Sequence[MachineStep]) -> Iterator[MachineRecord]:
+        """Make machines, and yield each when its address is known. They start side by side."""
+        unmet: dict[str, MachineRecord] = {}
+        for step in steps:
+            record, machine = self._create(step)
+            if machine.address:
+                yield self._finish(record, machine.address)
+            else:
+                unmet[record.key] = record
+        end, pause_s = self.clock() + ADDRESS_S, FIRST_PAUSE_S
+        while unmet:
+            for found in self.driver.list():
+                if found.address and found.key in unmet:
+                    yield self._finish(unmet.pop(found.key), found.address)
+            if unmet and self.clock() >= end:
+                names = ", ".join(f"{record.name} ({record.id})" for record in unmet.values())
+                what = f"no address within {ADDRESS_S:g} s: {names}"
+                raise AirfleetError(what, hint="airfleet machines apply: it goes on with these machines")
+            if unmet:
+                self.sleep(pause_s)
+                pause_s = min(PAUSE_S, pause_s * 1.5)
+
+    def _create(self, step: MachineStep) -> tuple[MachineRecord, Machine]:
         assert step.group is not None  # noqa: S101 - only machines of fleet.yaml are made
         known = records.read(self.state)
         record = known.get(step.name)
@@ -135,25 +154,10 @@ class MachineSession:
         self._save(record)
         return record, machine
 
-    def _finish(self, record: MachineRecord, address: str) -> None:
-        self._save(replace(record, state=MachineState.MADE, address=address))
-        self.tell(f"{record.name}: {address}")
-
-    def _wait_for_addresses(self, unmet: dict[str, MachineRecord]) -> None:
-        """Wait until each of the machines has an address. The keys are those of the machines."""
-        end, pause_s = self.clock() + ADDRESS_S, FIRST_PAUSE_S
-        while unmet:
-            for found in self.driver.list():
-                if found.address and (record := unmet.pop(found.key, None)):
-                    self._finish(record, found.address)
-            if not unmet:
-                return
-            if self.clock() >= end:
-                names = ", ".join(f"{record.name} ({record.id})" for record in unmet.values())
-                what = f"no address within {ADDRESS_S:g} s: {names}"
-                raise AirfleetError(what, hint="airfleet machines apply: it goes on with these machines")
-            self.sleep(pause_s)
-            pause_s = min(PAUSE_S, pause_s * 1.5)
+    def _finish(self, record: MachineRecord, address: str) -> MachineRecord:
+        made = replace(record, state=MachineState.MADE, address=address)
+        self._save(made)
+        return made
 
     def _end(self, record: MachineRecord, machine: Machine | None) -> None:
         """Destroy a machine. One that the driver does not see is gone already, or was never made."""
