@@ -4,6 +4,7 @@ make drill-database                                   20 trials, about 30 minute
 make drill-database ARGS="--trials 100"               continue until there are 100
 make drill-database ARGS="--minutes 10"               begin no trial after ten minutes; the next call continues
 make drill-database ARGS="--keep --bed trials"        keep the machines; the next call uses them again
+make drill-database ARGS="--only 'freeze,cut off'"    only these, once each, in this order
 make drill-database ARGS="--fresh"                    forget the trials of earlier calls
 
 Five machines start on this one: three database hosts with synchronous replication, a worker, and a host with the rest.
@@ -104,7 +105,7 @@ def main() -> None:
         drills.heal(bed, project)
         until = began + arguments.minutes * 60 if arguments.minutes else float("inf")
         with ExitStack() as stack:
-            Trials(bed, project, stack).run(arguments.trials, until)
+            Trials(bed, project, stack, arguments.only).run(arguments.trials, until)
     finally:
         if not arguments.keep:
             bed.destroy()
@@ -116,11 +117,20 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20, help="trials in the results at the end, without switch-overs")
     parser.add_argument("--minutes", type=float, help="begin no trial after so many minutes of this call")
+    parser.add_argument("--only", type=read_faults, default=[], help="do only these, separated by commas, once each")
     parser.add_argument("--fresh", action="store_true", help="forget the trials of earlier calls")
     parser.add_argument("--bed", default="", help="the bed's name; one that is there already is used again")
     parser.add_argument("--keep", action="store_true", help="leave machines and project")
     parser.add_argument("--applied", action="store_true", help="the kept machines are as this tree would make them")
     return parser.parse_args()
+
+
+def read_faults(text: str) -> list[str]:
+    """Return the faults that a user lists."""
+    chosen = [one.strip() for one in text.split(",")]
+    if unknown := [one for one in chosen if one not in FAULTS]:
+        raise argparse.ArgumentTypeError(f"there is no {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+    return chosen
 
 
 def choose_fault(number: int) -> str:
@@ -187,8 +197,8 @@ def read_leader(cluster: DatabaseCluster | None) -> str:
 class Trials:
     """Trials on one fleet, under one load."""
 
-    def __init__(self, bed: Bed, project: Path, stack: ExitStack) -> None:
-        self._bed, self._project = bed, project
+    def __init__(self, bed: Bed, project: Path, stack: ExitStack, only: Sequence[str]) -> None:
+        self._bed, self._project, self._only = bed, project, only
         self._fleet = read_fleet(project)
         self._hosts = {host.name: bed[host.name] for host in self._fleet.with_role("database")}
         self._runner = prepare(stack, self._fleet, project, None, "drills", drills.say)
@@ -197,13 +207,15 @@ class Trials:
     def run(self, wanted: int, until: float) -> None:
         """Run trials until the results have `wanted` of them, or until this moment of the monotonic clock."""
         trials = read_trials()
-        load = self._load(wanted - len(trials))
+        left = list(self._only)
+        load = self._load(len(left) or wanted - len(trials))
         self._runner.platform.deploy(load)
         self._stack.callback(self._runner.platform.withdraw, load)
         make_table(self._hosts[self._await_health()])
         time.sleep(max(0.0, load.began.timestamp() + BEFORE_S - time.time()))
-        while summarise(trials)["trials"] < wanted and time.monotonic() < until:
-            trials.append(self._try(len(trials), load))
+        while (left if self._only else summarise(trials)["trials"] < wanted) and time.monotonic() < until:
+            fault = left.pop(0) if self._only else choose_fault(len(trials))
+            trials.append(self._try(len(trials), fault, load))
             record(trials)
             drills.say(json.dumps(asdict(trials[-1])))
 
@@ -213,8 +225,7 @@ class Trials:
             datetime.fromtimestamp(time.time() + 15, UTC), seconds, LEDGER, long_s=5.0, queues=self._fleet.queues
         )
 
-    def _try(self, number: int, load: Load) -> Trial:
-        fault = choose_fault(number)
+    def _try(self, number: int, fault: str, load: Load) -> Trial:
         before = self._await_health()
         drills.say(f"{number}: {fault}: {before}")
         with Writer.everywhere(self._hosts.values(), number) as writer:
