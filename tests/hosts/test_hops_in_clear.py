@@ -77,7 +77,7 @@ def test_brokers_speak_tls_to_each_other(three: Four) -> None:
 def read_metrics(three: Four, reader: str) -> str:
     """Return what a host gets from the metrics of mq2 with its own certificate."""
     script = (
-        f"cd $(dirname $(find /etc/airfleet -name host.pem | head -n 1)); "
+        f"cd $(dirname $(find /etc/airfleet -name host.key | head -n 1)); "
         f"printf 'GET /node/metrics HTTP/1.0\\r\\n\\r\\n' | timeout 10 openssl s_client -quiet -cert host.pem"
         f" -key host.key -CAfile {AUTHORITIES} -verify_return_error -connect {three.bed['mq2'].address}:{METRICS_TLS}"
         " 2>/dev/null || true"
