@@ -129,6 +129,8 @@ def visit(folder: Path, node: OidcNode) -> dict[str, Any]:
     with connection.cursor() as cursor:
         cursor.execute(audit_store.find_all(), {"until": None})
         said["audit"] = [json.loads(row[3]) for row in cursor.fetchall()]
+        cursor.execute("SELECT count(*) FROM airfleet.login_failure WHERE name = id::text")
+        said["returns in vain"] = cursor.fetchone()[0]
         cursor.execute("SELECT count(*) FROM session WHERE position(%s in encode(data, 'escape')) > 0", ("id_token",))
         said["tokens of the provider in the database"] = cursor.fetchone()[0]
     return said

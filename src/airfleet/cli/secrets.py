@@ -38,12 +38,18 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
     Example:
       airfleet secrets list --json
     """
+    from airfleet.errors import UsageError
     from airfleet.workspace import secret_files
     from airfleet.workspace.project import find_project, find_state, read_fleet
 
     project = find_project(project)
     pools = [pool.name for pool in read_fleet(project).pools]
-    found = list(secret_files.list_secrets(find_state(project, state), time.time(), pools=pools))
+    folder = find_state(project, state)
+    if state and not folder.root.is_dir():
+        raise UsageError(
+            "there is no state folder", where=str(folder.root), hint="without --state it is PROJECT/.airfleet"
+        )
+    found = list(secret_files.list_secrets(folder, time.time(), pools=pools))
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
@@ -58,12 +64,15 @@ def list_command(project: Path, state: Path | None, as_json: bool) -> None:
 @options.project_option
 @options.state
 @click.option("--all", "all_", is_flag=True, help="All secrets but the passwords of people, who would have to be told.")
+@click.option("--again", is_flag=True, help="Also those whose last rotation is under way: they get one more value.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def rotate_command(project: Path, state: Path | None, all_: bool, names: tuple[str, ...]) -> None:
+def rotate_command(project: Path, state: Path | None, all_: bool, again: bool, names: tuple[str, ...]) -> None:
     """Request new values of secrets. The next `airfleet apply` makes them and brings them to the hosts.
 
     Servers accept both values until every host uses the new one, so no task fails. If that apply is killed, the next
     one goes on. Of a platform on one machine: `airfleet down`, then `airfleet up`.
+
+    A secret whose last rotation has not ended has a new value already, and gets no other one without --again.
 
     \b
     Example:
@@ -82,9 +91,14 @@ def rotate_command(project: Path, state: Path | None, all_: bool, names: tuple[s
     wanted = names or [one.name for one in secret_files.list_secrets(folder, now, pools=pools) if not one.is_of_user]
     if not wanted:
         raise UsageError("there are no secrets yet", where=str(folder.secrets), hint="airfleet apply, or airfleet up")
-    due = secret_files.request(folder, wanted, now=now, pools=pools)
+    under_way = frozenset() if again else secret_files.list_under_way(folder)
+    due = secret_files.request(folder, wanted, now=now, pools=pools, kept=under_way)
     then = "airfleet apply" if fleet.hosts else "airfleet down, then airfleet up"
     for name in due:
         click.echo(name)
+    for name in sorted(under_way & {*wanted}):
+        click.echo(
+            f"{name}: its last rotation is under way, and ends with {then}; --again asks for another value", err=True
+        )
     said = f"{wording.count(len(due), 'new value')} requested" if due else "the new values were requested already"
     click.echo(f"{said}; next: {then}", err=True)

@@ -6,7 +6,7 @@ at any moment leaves a request that is made, or one that is not. `airfleet apply
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from airfleet.errors import UsageError
@@ -55,8 +55,22 @@ def list_secrets(folder: StateFolder, now: float, *, pools: Iterable[str]) -> It
         yield KeptSecret(name, max(0.0, now - path.stat().st_mtime), state)
 
 
-def request(folder: StateFolder, names: Iterable[str], *, now: float, pools: Iterable[str]) -> list[str]:
+def list_under_way(folder: StateFolder) -> frozenset[str]:
+    """Return the secrets that have their new value already, while servers still accept the former one."""
+    return frozenset(name for name, step in RotationLedger(folder.secrets).list_steps() if step != RotationStep.SETTLED)
+
+
+def request(
+    folder: StateFolder,
+    names: Iterable[str],
+    *,
+    now: float,
+    pools: Iterable[str],
+    kept: Collection[str] = (),
+) -> list[str]:
     """Let the next apply, or the next start, make new values of these secrets; return those that were not due before.
+
+    Those of `kept` keep their value.
 
     Raises:
         UsageError: There is no such secret, or nobody would know its former value. Nothing was changed.
@@ -73,7 +87,7 @@ def request(folder: StateFolder, names: Iterable[str], *, now: float, pools: Ite
             where=str(folder.secrets),
             hint="put rotations.json back from a copy of the state folder",
         )
-    due = [name for name in wanted if known[name].age_s is not None]
+    due = [name for name in wanted if known[name].age_s is not None and name not in kept]
     for name in due:
         (folder.secrets / name).unlink(missing_ok=True)
     if due:

@@ -86,6 +86,27 @@ def test_all_are_all_but_the_passwords_of_people_and_a_second_request_adds_nothi
     assert "requested already" in rotate(folder, "jwt_secret")
 
 
+def test_a_rotation_under_way_gets_no_second_value_unless_somebody_wants_it(folder: StateFolder) -> None:
+    rotate(folder, "jwt_secret")
+    ledger = RotationLedger(folder.secrets)
+    ledger.notice("jwt_secret", folder.keep_secret("jwt_secret"))
+    ledger.write()
+    new = (folder.secrets / "jwt_secret").read_text()
+    said = rotate(folder, "jwt_secret", "postgres_airflow")
+    assert "jwt_secret: its last rotation is under way" in said
+    assert "1 new value requested" in said
+    assert (folder.secrets / "jwt_secret").read_text() == new
+    rotate(folder, "jwt_secret", "--again")
+    assert not (folder.secrets / "jwt_secret").exists()
+
+
+def test_a_state_folder_that_is_not_there_is_a_mistake(folder: StateFolder) -> None:
+    project = str(folder.root.parent)
+    done = invoke("secrets", "list", "--project", project, "--state", str(folder.root / "wrong"))
+    assert isinstance(done.exception, UsageError)
+    assert "no state folder" in str(done.exception)
+
+
 def test_every_secret_of_a_fleet_can_have_a_new_value_and_nothing_else_is_one(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
     folder.create()

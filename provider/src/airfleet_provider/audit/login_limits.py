@@ -8,6 +8,8 @@ Whoever guesses the password of a user from some addresses must not lock out the
 not logged in from lately.
 
 A user may log in with the e-mail address, too. Failures count for the user, whatever was written.
+
+Returns from an OpenID provider count for their address.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from airfleet_provider.audit.requests import is_return
 from airfleet_provider.contract import audit_store
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome
 from airfleet_provider.contract.locks import PLACE_LOCK
@@ -112,7 +115,13 @@ def find_network(address: str) -> str:
 
 
 def _find_words(cursor: Any, entry: AuditEntry) -> dict[str, str]:  # noqa: ANN401 - as above
-    """Return the words of the statements: the id, the addresses that count as one, and the name of the user."""
+    """Return the words of the statements: the id, the addresses that count as one, and the name of the user.
+
+    Who comes back from an OpenID provider has no name before the provider was asked. Each return has one of its own, so
+    that only the limit of its address holds: nobody can lock others out by returns of nobody.
+    """
+    if not entry.actor and is_return(entry.action):
+        return {"id": entry.id, "address": find_network(entry.address), "name": entry.id}
     typed = entry.actor.replace("\0", "")[:LONGEST_NAME]
     cursor.execute(SQL["find_user"], {"typed": typed})
     found = cursor.fetchone()

@@ -49,6 +49,8 @@ UNKNOWN_AT_MOST, OF_A_TASK_AT_MOST, WITHIN_S = 60, 600, 60.0
 # A user with a login costs rows with changes, which cost more than their rows, and with tries that change nothing: so
 # many that the rights refuse, and so many that fail for another reason, within a minute. Then the user waits.
 REFUSED_AT_MOST, FAILED_AT_MOST = 60, 300
+# Each costs a row of Airflow's sessions. An office behind one address may begin its day with as many.
+DEPARTURES_AT_MOST = 120
 # A task instance that reads a secret again has one row for it, until this many others were read.
 MOST_RECENT = 10_000
 MOST_ADDRESSES = 10_000
@@ -111,6 +113,12 @@ class Audit:
         if kind is RequestKind.GUARDED:
             await self._watch(scope, path, receive, send)
             return
+        if kind is RequestKind.DEPARTURE:
+            if self._allowance.take(f"departure {login_limits.find_network(find_address(scope))}", DEPARTURES_AT_MOST):
+                await self._app(scope, receive, send)
+            else:
+                await refuse(send, 429, TOO_MANY)
+            return
         if kind is RequestKind.LOGIN:
             # The limits need the name, which is in the body.
             receive = await read_ahead(receive)
@@ -143,7 +151,7 @@ class Audit:
             actor=name,
             action=f"{scope['method']} {path}",
             outcome=AuditOutcome.BEGUN,
-            address=str((scope.get("client") or ("",))[0]),
+            address=find_address(scope),
         )
         digest = hmac.new(self._key, digestmod=hashlib.sha256)
         target = self._rules.find_target(scope["method"], path)
@@ -265,6 +273,11 @@ class Audit:
             return self._recorder.submit(login_limits.settle(entry), is_kept=True)
         target = request.target or self._rules.find_new(entry.action, request.start)
         return self._recorder.submit(statements.settle(entry, target), is_kept=True)
+
+
+def find_address(scope: Scope) -> str:
+    """Return the address from which a request comes."""
+    return str((scope.get("client") or ("",))[0])
 
 
 def find_path(scope: Scope) -> str:

@@ -26,6 +26,7 @@ class RequestKind(StrEnum):
     READING = "reading"  # not recorded
     CHANGE = "change"
     LOGIN = "login"  # a change, by somebody who is not known yet
+    DEPARTURE = "departure"  # sends a browser to the OpenID provider; not recorded, and limited
     SECRET = "secret"  # noqa: S105 - reads a secret
     GUARDED = "guarded"  # recorded only if it is refused
 
@@ -41,12 +42,13 @@ READING = re.compile(
     # What workers report of their load, several times a minute. It is signed, and decides the number of slots alone.
     rf"|{re.escape(slot_rules.PATH)}(/.*)?"
 )
-# Where an OpenID provider sends a browser after a login.
-RETURN = re.compile(r"/auth/oauth-authorized/[^/]+")
+# Where a browser leaves for an OpenID provider, and where the provider sends it after a login.
+DEPARTURE = re.compile(r"/auth/login/[^/]+/?")
+RETURN = re.compile(r"/auth/oauth-authorized/[^/]+/?")
 # GETs that change something: FAB's pages take some actions as links, and a logout is one.
 CHANGING_GETS = re.compile(
     r"/auth/(actions|permissions|resources|roles|users)/(action|delete)/.*"
-    rf"|/auth/logout/?|/api/v2/auth/logout|{RETURN.pattern}"
+    r"|/auth/logout/?|/api/v2/auth/logout"
 )
 LOGINS = re.compile(r"/auth/token(/cli)?/?|/auth/login/?|/auth/api/v1/security/login|/ui/auth/token")
 FORM = re.compile(r"/auth/login/?")
@@ -94,6 +96,10 @@ class AuditRules:
         """Return what a request is. `path` is not percent-encoded, and is below the path of the application."""
         if self.are_tasks:
             return _classify_task(method, path)
+        if RETURN.fullmatch(path):
+            return RequestKind.LOGIN
+        if DEPARTURE.fullmatch(path) and method in SAFE:
+            return RequestKind.DEPARTURE
         if LOGINS.fullmatch(path):
             return RequestKind.READING if method in SAFE else RequestKind.LOGIN
         if method in SAFE:
@@ -141,6 +147,11 @@ class AuditRules:
         if status in REFUSED or (is_login and not is_known):
             return AuditOutcome.REFUSED
         return AuditOutcome.DONE if status < 400 else AuditOutcome.FAILED
+
+
+def is_return(action: str) -> bool:
+    """Return whether an action, such as `GET /auth/…`, is the return from an OpenID provider. It names nobody."""
+    return bool(RETURN.fullmatch(action.partition(" ")[2]))
 
 
 def _classify_task(method: str, path: str) -> RequestKind:

@@ -60,3 +60,7 @@ def test_a_login_by_the_provider_is_in_the_audit_log(site: dict[str, Any]) -> No
     logins = [one for one in site["audit"] if "oauth-authorized" in one["action"]]
     assert {one["outcome"] for one in logins if one.get("actor") == "ann"} == {"done"}
     assert any(one["outcome"] == "refused" for one in logins)
+
+
+def test_logins_by_the_provider_that_fail_count_for_their_address(site: dict[str, Any]) -> None:
+    assert site["returns in vain"] > 0

@@ -29,20 +29,31 @@ class Door:
     def __init__(self, connection: object) -> None:
         self._connection = connection
 
-    def try_login(self, name: str, address: str, outcome: AuditOutcome = AuditOutcome.REFUSED) -> bool:
-        """Try to log in, with an outcome if there is no limit; return whether there was none."""
+    def try_login(
+        self,
+        name: str,
+        address: str,
+        outcome: AuditOutcome = AuditOutcome.REFUSED,
+        *,
+        action: str = "POST /auth/token",
+        found: str = "",
+    ) -> bool:
+        """Try to log in, with an outcome if there is no limit; return whether there was none.
+
+        `found` is the user who is known after it.
+        """
         entry = AuditEntry(
             id=str(uuid.uuid4()),
             source=AuditSource.API,
             actor=name,
             address=address,
-            action="POST /auth/token",
+            action=action,
             outcome=AuditOutcome.BEGUN,
         )
         with self._connection.cursor() as cursor:  # type: ignore[attr-defined]
             begun = login_limits.begin(entry)(cursor)
             if not isinstance(begun, LimitedLoginError):
-                login_limits.settle(replace(begun, outcome=outcome))(cursor)
+                login_limits.settle(replace(begun, outcome=outcome, actor=found or name))(cursor)
         return not isinstance(begun, LimitedLoginError)
 
     def guess(self, name: str, address: str, count: int) -> int:
@@ -138,3 +149,29 @@ def test_who_logs_in_with_the_e_mail_address_keeps_the_places_of_the_user(door: 
     assert all(door.try_login("alice@example.com", f"10.0.1.{n}") for n in range(NAME_AT_MOST))
     assert not door.try_login("alice@example.com", "10.0.0.3", AuditOutcome.DONE)
     assert door.try_login("alice@example.com", "10.0.0.2", AuditOutcome.DONE)
+
+
+def test_returns_from_an_openid_provider_count_for_their_address_alone(door: Door) -> None:
+    back = "GET /auth/oauth-authorized/oidc"
+    tried = [door.try_login("", "10.0.0.1", action=back) for _ in range(ADDRESS_AT_MOST + 2)]
+    assert tried == [True] * ADDRESS_AT_MOST + [False] * 2
+    assert door.try_login("", "10.0.0.2", action=back)
+    assert not door.try_login("alice", "10.0.0.1"), "the form at this address waits, too"
+    door.age(ADDRESS_S)
+    assert door.try_login("", "10.0.0.1", action=back)
+    # Nobody who comes back is the same nobody: a hundred of them lock nobody out.
+    for number in range(NAME_AT_MOST):
+        assert door.try_login("", f"10.1.0.{number}", action=back)
+    assert door.try_login("", "10.2.0.1", AuditOutcome.DONE, action=back, found="Alice")
+    assert door.try_login("", "10.2.0.2", action="POST /auth/token")
+
+
+def test_who_comes_back_from_a_provider_knows_the_place_from_then_on(door: Door) -> None:
+    for _ in range(2 * ADDRESS_AT_MOST):
+        assert door.try_login(
+            "", "10.0.0.1", AuditOutcome.DONE, action="GET /auth/oauth-authorized/oidc", found="Alice"
+        ), "a login that succeeds counts for nothing"
+    for number in range(NAME_AT_MOST):
+        door.try_login("alice", f"10.1.0.{number}")
+    assert door.try_login("alice", "10.0.0.1")
+    assert not door.try_login("alice", "10.0.0.2")

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Request
 
 from airfleet_provider.audit import current_user, login_limits, middleware
 from airfleet_provider.audit.middleware import (
+    DEPARTURES_AT_MOST,
     FAILED_AT_MOST,
     KEPT_BYTES,
     OF_A_TASK_AT_MOST,
@@ -299,6 +300,26 @@ def test_neither_strangers_nor_a_task_fill_the_database() -> None:
     task = Site(source=AuditSource.TASK, subject=INSTANCE)
     answers = [task.ask("GET", f"/execution/variables/{number}") for number in range(OF_A_TASK_AT_MOST + 3)]
     assert answers.count(429) == 3
+
+
+def test_an_address_asks_an_openid_provider_so_often_and_no_oftener() -> None:
+    site = Site(subject="")
+    answers = [site.ask("GET", "/auth/login/oidc") for _ in range(DEPARTURES_AT_MOST + 2)]
+    assert (answers.count(200), answers.count(429), site.calls) == (DEPARTURES_AT_MOST, 2, DEPARTURES_AT_MOST)
+    assert site.ask("GET", "/auth/login/oidc", address="10.0.0.10") == 200
+    assert site.ask("GET", "/auth/login/") == 200, "the page itself is a reading"
+    assert site.recorder.written == []
+
+
+def test_a_return_from_an_openid_provider_is_a_login_with_the_limits_of_one() -> None:
+    site = Site(subject="")
+    site.user = "ann"
+    assert site.ask("GET", "/auth/oauth-authorized/oidc") == 200
+    assert (site.rows[-1]["actor"], site.rows[-1]["outcome"]) == ("ann", "done")
+    assert any("login_failure" in one for one in site.recorder.said)
+    site.user = ""
+    site.ask("GET", "/auth/oauth-authorized/oidc")
+    assert site.rows[-1]["outcome"] == "refused"
 
 
 def test_a_user_whose_tries_change_nothing_does_not_fill_the_database() -> None:
