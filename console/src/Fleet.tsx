@@ -24,7 +24,7 @@ const PAGES: { path: string; name: string; show: () => ReactNode }[] = [
   { path: "breakers", name: "Breakers", show: () => <Breakers /> },
   { path: "logs", name: "Logs", show: () => <Logs /> },
   { path: "incident", name: "Time line", show: () => <Incident /> },
-  { path: "backups", name: "Backups", show: () => <Backups /> },
+  { path: "backups", name: "Backups and archive", show: () => <Backups /> },
   { path: "audit", name: "Audit", show: () => <Audit /> },
 ];
 

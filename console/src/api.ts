@@ -266,6 +266,37 @@ export interface Backups {
   is_wal_failing: boolean;
 }
 
+export interface Archive {
+  dags: {
+    dag_id: string;
+    months: number;
+    runs: number;
+    task_instances: number;
+    bytes: number;
+    first_after: string;
+    last_after: string;
+  }[];
+  runs: number;
+  bytes: number;
+}
+
+export interface ArchivedRuns {
+  dag: string;
+  months: { month: string; runs: number; task_instances: number; bytes: number }[];
+  runs: {
+    run_id: string;
+    run_after: string;
+    tasks: number;
+    /** Of the run in the database, if it is there too. */
+    state: string | null;
+    /** What restores this run alone. */
+    command: string;
+  }[];
+  /** What restores all of these runs. */
+  command: string;
+  is_cut: boolean;
+}
+
 export interface LogLines {
   lines: {
     at: string;

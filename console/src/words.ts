@@ -30,3 +30,11 @@ export const seconds = (number: number): string => {
   const whole = Math.round(number);
   return whole < 60 || whole >= 3600 ? duration(whole) : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 };
+
+/** Format bytes as 340 kB, 12 MB or 23.4 GB. */
+export const size = (bytes: number): string =>
+  bytes < 1e6
+    ? `${Math.ceil(bytes / 1e3)} kB`
+    : bytes < 1e9
+      ? `${Math.round(bytes / 1e6)} MB`
+      : `${(bytes / 1e9).toFixed(1)} GB`;

@@ -324,3 +324,37 @@ def test_old_figures_stay_and_say_their_age(site: Site) -> None:
     site.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # asks at once
     expect(site.page.get_by_text("These figures are")).to_be_visible()
     expect(site.page.get_by_text("DiskFull").first).to_be_visible()
+
+
+def test_archived_runs_are_found_by_dag_and_time(site: Site) -> None:
+    look_at(site, "backups", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    page = site.page
+    page.get_by_role("button", name="Show sales").click()
+    expect(page.get_by_text("manual__of_the_auditor")).to_be_visible()
+    page.get_by_label("from").fill("2026-08-01")
+    page.get_by_label("to (UTC)").fill("2026-08-31")
+    page.get_by_label("in the id of the run").fill("manual")
+    with page.expect_request(lambda one: "text=manual" in one.url) as asked:
+        page.get_by_role("button", name="Find").click()
+    for words in ("dag=sales", "since=2026-08-01T00%3A00%3A00Z", "until=2026-09-01T00%3A00%3A00.000Z"):
+        assert words in asked.value.url
+    expect(page.get_by_text("airfleet db archive restore --dag sales").first).to_be_visible()
+    page.screenshot(path=ARTIFACTS / "fleet-archive.png", full_page=True)
+    assert find_violations(page) == []
+
+
+def test_an_archive_of_500_dags_is_readable(site: Site) -> None:
+    large = inquiry_views.show_archive(invented_fleet.ADMIN, invented_fleet.make_archive(500))
+    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    look_at(site, "backups", {**answers, "archive": Answer(large)})
+    expect(site.page.get_by_text("400 more Dags")).to_be_visible()
+    assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_who_may_read_a_dag_finds_its_archived_runs_without_the_backups(site: Site) -> None:
+    own = {key: Answer(body) for key, body in invented_fleet.make_pages(invented_fleet.TEAM).items()}
+    forbidden = Answer({"detail": "you need the right Cluster Activity (read)"}, 403)
+    look_at(site, "backups", {**own, "backups": forbidden})
+    expect(site.page.get_by_text("You may not see this page")).to_be_visible()
+    expect(site.page.get_by_role("button", name="Show sales")).to_be_visible()
+    expect(site.page.get_by_role("button", name="Show stock")).to_have_count(0)

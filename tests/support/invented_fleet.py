@@ -17,6 +17,7 @@ from airfleet_provider.console.readings import (
 )
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.archive_list import ArchivedDag, ArchivedMonth, ArchivedRuns, FoundRun, RunSearch
 from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, AuditSource, Row
 from airfleet_provider.contract.breaker_list import Breaker, BreakerEvent
 from airfleet_provider.contract.breaker_rules import BreakerState
@@ -484,6 +485,25 @@ def make_backups() -> BackupBoard:
     return BackupBoard(ago(30_000), ago(500_000), ago(90 * 86_400), 23_400_000_000, True, ago(40), False)
 
 
+def make_archive(dags: int = 2) -> tuple[ArchivedDag, ...]:
+    """Return Dags with archived runs."""
+    names = ["sales", "stock", *(f"dag_{number:03}_of_a_team_with_a_rather_long_name" for number in range(2, dags))]
+    return tuple(
+        ArchivedDag(name, 3, 2160 + number, 25_920, 8_400_000 + number, ago(200 * 86_400), ago(90 * 86_400))
+        for number, name in enumerate(names[:dags])
+    )
+
+
+def make_archived_runs() -> ArchivedRuns:
+    """Return two archived runs of a Dag, of which one was restored."""
+    months = (ArchivedMonth("2026-08", 744, 8928, 2_900_000), ArchivedMonth("2026-07", 744, 8928, 2_850_000))
+    runs = (
+        FoundRun("manual__of_the_auditor", ago(91 * 86_400), 12, "success"),
+        FoundRun("scheduled__nightly", ago(92 * 86_400), 12, None),
+    )
+    return ArchivedRuns(months, runs, is_cut=True)
+
+
 def make_lines(*, dag: str = "") -> FoundLines:
     """Return log lines of two Dags and of a component."""
 
@@ -519,6 +539,8 @@ def make_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "trace": inquiry_views.show_trace(spans.build(make_trace())),
         "incident": inquiry_views.show_incident(rights, make_incident()),
         "backups": inquiry_views.show_backups(make_backups()),
+        "archive": inquiry_views.show_archive(rights, make_archive()),
+        "archive/runs": inquiry_views.show_archived_runs(RunSearch("sales"), make_archived_runs()),
         "logs": inquiry_views.show_lines(make_lines(), ""),
     }
 
@@ -539,5 +561,6 @@ def make_empty_pages(rights: Rights = ADMIN) -> dict[str, Any]:
         "trace": inquiry_views.show_trace(spans.build(replace(make_trace(), tries=(), state="queued", ended=None))),
         "incident": inquiry_views.show_incident(rights, TimeLine(ago(7200), ago(0), ())),
         "backups": inquiry_views.show_backups(BackupBoard(None, None, None, 9_000_000, False, None, False)),
+        "archive": inquiry_views.show_archive(rights, ()),
         "logs": inquiry_views.show_lines(FoundLines(), ""),
     }

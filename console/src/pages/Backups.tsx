@@ -1,13 +1,11 @@
-// How old the last backup and the last archive of runs are.
+// How old the last backup and the last archive of runs are, and a search for archived runs.
 import type { Backups as Data } from "../api";
 import { Ago, Badge, Card, Command, Loaded } from "../parts";
 import { usePolled } from "../usePolled";
-import { moment } from "../words";
+import { moment, size } from "../words";
+import { Archive } from "./Archive";
 
 const EVERY_MS = 30_000;
-
-const size = (bytes: number): string =>
-  bytes < 1e9 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 
 const Body = ({ data }: { data: Data }) => (
   <>
@@ -43,11 +41,13 @@ const Body = ({ data }: { data: Data }) => (
         <dt>oldest run in the database</dt>
         <dd>{data.oldest_run ? moment(data.oldest_run) : "there is no run"}</dd>
       </dl>
-      <p>
-        Runs that were archived are listed, searched and restored on the command line: <Command text="airfleet db archive list" />
-      </p>
     </Card>
   </>
 );
 
-export const Backups = () => <Loaded polled={usePolled<Data>("backups", EVERY_MS)}>{(data) => <Body data={data} />}</Loaded>;
+export const Backups = () => (
+  <>
+    <Loaded polled={usePolled<Data>("backups", EVERY_MS)}>{(data) => <Body data={data} />}</Loaded>
+    <Archive />
+  </>
+);

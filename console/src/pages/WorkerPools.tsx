@@ -86,7 +86,7 @@ const Rule = ({ pool }: { pool: WorkerPool }) =>
       {pool.override.reason && `: ${pool.override.reason}`}
     </>
   ) : (
-    <>{pool.why || <span className="af-muted">it has all of them; `scale` in fleet.yaml lets a pool scale</span>}</>
+    <>{pool.why || <span className="af-muted">it has all of them; <code>scale</code> in fleet.yaml lets a pool scale</span>}</>
   );
 
 export const WorkerPools = ({

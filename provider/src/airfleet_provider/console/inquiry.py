@@ -12,6 +12,7 @@ from airfleet_provider.compat.calls import logins
 from airfleet_provider.console import inquiry_views
 from airfleet_provider.console.desk import (
     ACTIVITY,
+    ANY_DAG,
     LONGEST_ID,
     Given,
     Own,
@@ -22,6 +23,7 @@ from airfleet_provider.console.desk import (
     require_json,
 )
 from airfleet_provider.console.log_desk import LogDeskBusyError
+from airfleet_provider.contract.archive_list import RunSearch
 from airfleet_provider.contract.run_trace import reading, spans
 from airfleet_provider.log_index.lines import LEVELS
 from airfleet_provider.log_index.store import LogQuery, LogStoreError
@@ -30,6 +32,7 @@ router = APIRouter(dependencies=[Depends(require_json)])
 WHOLE = "DAGs (read), for every Dag, since a time line names any of them"
 LOGS = "Task Logs (read) of the Dag {dag}"
 ALL_LOGS = f"DAGs and Task Logs (read), for every Dag, and {ACTIVITY}; or name one Dag"
+ARCHIVED = "DAGs (read) for the Dag {dag}"
 MOST_LINES = 200
 EARLIEST_YEAR = 2000
 # Airflow's own ids have 250 characters at most.
@@ -74,6 +77,35 @@ def show_backups(request: Request, desk: Own, rights: Given) -> Response:
     """Return how old the last backup and the last archive of runs are. It names no Dag."""
     require(rights.sees_platform, ACTIVITY)
     return answer(request, inquiry_views.show_backups(desk.readings.read_backups()))
+
+
+@router.get("/archive")
+def show_archive(request: Request, desk: Own, rights: Given) -> Response:
+    """Return the Dags with archived runs that the user may read."""
+    require(bool(rights.dags) or rights.sees_platform, ANY_DAG)
+    return answer(request, inquiry_views.show_archive(rights, expect(desk.readings.read_archive(), "archive of runs")))
+
+
+@router.get("/archive/runs")
+def find_archived_runs(
+    request: Request,
+    desk: Own,
+    rights: Given,
+    dag: Id,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    text: Annotated[str, Query(max_length=250)] = "",
+) -> Response:
+    """Return the archived runs of a Dag in a span of time, with the command that restores them."""
+    require(bool(dag) and rights.may_see(dag), ARCHIVED.format(dag=dag))
+    search = RunSearch(dag, _know_zone(since), _know_zone(until), text.replace("\0", ""))
+    return answer(
+        request, inquiry_views.show_archived_runs(search, expect(desk.readings.find_runs(search), "archive of runs"))
+    )
+
+
+def _know_zone(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 @router.get("/logs")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airfleet_provider.console.readings import BackupBoard
 from airfleet_provider.console.rights import Rights
+from airfleet_provider.contract.archive_list import ArchivedDag, ArchivedRuns, RunSearch
 from airfleet_provider.contract.incident.events import TimeLine
 from airfleet_provider.contract.run_trace import spans
 from airfleet_provider.contract.run_trace.spans import Trace, Try, TrySpan
@@ -95,6 +98,46 @@ def show_incident(rights: Rights, line: TimeLine) -> Json:
 def show_backups(board: BackupBoard) -> Json:
     """Return when the last backup and archive ended, and what the database holds."""
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(board).items()}
+
+
+def show_archive(rights: Rights, dags: Iterable[ArchivedDag]) -> Json:
+    """Return the Dags with archived runs that the user may read."""
+    seen = [one for one in dags if rights.may_see(one.dag_id)]
+    return {
+        "dags": [
+            {**asdict(one), "first_after": one.first_after.isoformat(), "last_after": one.last_after.isoformat()}
+            for one in seen
+        ],
+        "runs": sum(one.runs for one in seen),
+        "bytes": sum(one.bytes for one in seen),
+    }
+
+
+def show_archived_runs(search: RunSearch, found: ArchivedRuns) -> Json:
+    """Return archived runs, each with the command that restores it, and the command that restores all of them."""
+    runs = found.runs
+    return {
+        "dag": search.dag,
+        "months": [asdict(one) for one in found.months],
+        "runs": [
+            {
+                **asdict(one),
+                "run_after": one.run_after.isoformat(),
+                "command": write_restore(search.dag, one.run_after, one.run_after),
+            }
+            for one in runs
+        ],
+        "command": write_restore(search.dag, runs[-1].run_after, runs[0].run_after) if runs else "",
+        "is_cut": found.is_cut,
+    }
+
+
+def write_restore(dag: str, first: datetime, last: datetime) -> str:
+    """Return the command that restores the runs of a Dag from the first to the last, and no other moment's."""
+    since = first.astimezone(UTC).replace(microsecond=0)
+    until = last.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    begin, end = (f"{one:%Y-%m-%dT%H:%M:%SZ}" for one in (since, until))
+    return shlex.join(["airfleet", "db", "archive", "restore", "--dag", dag, "--from", begin, "--to", end])
 
 
 def show_lines(found: FoundLines, dag: str) -> Json:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from airfleet_provider.compat.calls import config, db_errors
 from airfleet_provider.contract import (
     alert_list,
+    archive_list,
     audit_store,
     backup_folder,
     breaker_list,
@@ -28,6 +29,7 @@ from airfleet_provider.contract import (
     slot_list,
 )
 from airfleet_provider.contract.alert_list import Alert, Silence
+from airfleet_provider.contract.archive_list import ArchivedDag, ArchivedRuns, RunSearch
 from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.breaker_list import Breaker, BreakerEvent
 from airfleet_provider.contract.explanation import reading
@@ -162,6 +164,14 @@ class Readings:
     def read_backups(self) -> BackupBoard:
         """Return how old the last backup and the last archive are."""
         return self._cache.get("backups", lambda: self._read(_read_backups))
+
+    def read_archive(self) -> tuple[ArchivedDag, ...] | None:
+        """Return the Dags with archived runs, or None if this platform keeps no list of them."""
+        return self._cache.get("archive", lambda: self._read_if_there(archive_list.list_dags))
+
+    def find_runs(self, search: RunSearch) -> ArchivedRuns | None:
+        """Return the archived runs that fit a search, or None if this platform keeps no list of them."""
+        return self._read_if_there(lambda query: archive_list.find_runs(query, search))
 
     def read_incident(self, span: timedelta) -> TimeLine:
         """Return what happened from so long ago until now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,7 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         report=command_line.say,
     )
     note_end(arguments.dag, left=totals.left if arguments.by_timetable else None)
+    renew_catalogue(arguments.store)
     if arguments.json:
         command_line.print_json({"before": before.isoformat(), **asdict(totals)})
     else:
@@ -135,6 +137,22 @@ def note_end(dag_id: str | None, *, left: int | None = None) -> None:
             # First: if this process is killed between the two, the timetable begins another archive soon.
             cursor.execute(SQL["left"], {"name": job_schema.RUN_ARCHIVE_COMPLETE, "left": str(left)})
         cursor.execute(SQL["end"], {"name": job_schema.RUN_ARCHIVE})
+
+
+def renew_catalogue(location: str) -> None:
+    """Let the Fleet pages find what is in the archive now. What fails here is done by the next archive."""
+    from airfleet_provider.run_archive import catalogue, store  # noqa: PLC0415 - the process that only waits needs neither
+
+    with closing(metadata_db.connect()) as connection, connection.cursor() as cursor:
+
+        def execute(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall()) if cursor.description else []
+
+        try:
+            catalogue.renew(execute, store.RunStore(location))
+        except (ArchiveStoreError, ValueError) as error:
+            command_line.say(f"the Fleet pages do not show the new batches yet: {error}")
 
 
 def _keep(arguments: argparse.Namespace) -> NoReturn:

@@ -55,6 +55,11 @@ class RunStore:
 
     def list_json(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the path and the content of each JSON file of a folder and those below, in the order of their names."""
+        for path in self.list_paths(folder):
+            yield path, json.loads(self.read(path))
+
+    def list_paths(self, folder: str) -> Iterator[str]:
+        """Yield the path of each JSON file of a folder and those below, in the order of their names."""
         try:
             self.system.invalidate_cache()
             found = sorted(self.system.find(self.locate(folder)), key=lambda one: str(one).rsplit("/", 1)[-1])
@@ -64,8 +69,7 @@ class RunStore:
             raise ArchiveStoreError(f"cannot list {folder} in {self.location}: {error}") from error
         for one in found:
             if str(one).endswith(".json"):
-                path = str(one).rsplit(f"{self._root.lstrip('/')}/", 1)[-1]
-                yield path, json.loads(self.read(path))
+                yield str(one).rsplit(f"{self._root.lstrip('/')}/", 1)[-1]
 
 
 def name_data(table: str, month: str, dag_id: str, batch: str) -> str:

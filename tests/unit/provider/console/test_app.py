@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 import invented_fleet
 from airfleet_provider.compat.calls import logins, metadata_db
-from airfleet_provider.console import views
+from airfleet_provider.console import inquiry_views, views
 from airfleet_provider.console.app import make_app
 from airfleet_provider.console.desk import Desk
 from airfleet_provider.console.log_desk import LogDesk
@@ -29,6 +29,7 @@ from airfleet_provider.console.readings import (
 )
 from airfleet_provider.console.rights import Rights
 from airfleet_provider.contract import alert_list, alert_schema, release_list, slot_list
+from airfleet_provider.contract.archive_list import ArchivedDag, ArchivedRuns, RunSearch
 from airfleet_provider.contract.audit_log import Row
 from airfleet_provider.contract.explanation.facts import Facts, OpenBreaker, PlatformFacts
 from airfleet_provider.contract.explanation.model import Subject
@@ -41,7 +42,7 @@ from airfleet_provider.processes.cache import Cache
 from airfleet_provider.slas.reports import Total
 from invented_fleet import ADMIN, TEAM, VIEWER, WATCHER
 
-PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "backups", "incident", "audit")
+PAGES = ("overview", "pools", "releases", "slas", "alerts", "breakers", "backups", "archive", "incident", "audit")
 ACKNOWLEDGE = "/alerts/17/acknowledge"
 SCALE = "/pools/cpu/scale"
 TURNS = ("/workers/drain", "/workers/resume")
@@ -58,6 +59,7 @@ class InventedReadings:
         self.error: Exception | None = None
         self.has_tables = True
         self.forgotten: list[str] = []
+        self.searched: list[RunSearch] = []
 
     def read_activity(self) -> PlatformActivity:
         self._answer()
@@ -87,6 +89,13 @@ class InventedReadings:
     def read_backups(self) -> BackupBoard:
         self._answer()
         return invented_fleet.make_backups()
+
+    def read_archive(self) -> tuple[ArchivedDag, ...] | None:
+        return invented_fleet.make_archive() if self._answer() else None
+
+    def find_runs(self, search: RunSearch) -> ArchivedRuns | None:
+        self.searched.append(search)
+        return invented_fleet.make_archived_runs() if self._answer() else None
 
     def read_incident(self, span: timedelta) -> TimeLine:
         self._answer()
@@ -214,8 +223,8 @@ def test_nobody_changes_anything_without_a_login(bench: Bench) -> None:
     [
         (ADMIN, PAGES),
         (VIEWER, PAGES[:-1]),
-        (WATCHER, ("overview", "pools", "slas", "alerts", "breakers", "backups")),
-        (TEAM, ("slas", "alerts")),
+        (WATCHER, ("overview", "pools", "slas", "alerts", "breakers", "backups", "archive")),
+        (TEAM, ("slas", "alerts", "archive")),
         (Rights("nobody", frozenset(), reads_all=False, sees_platform=False, operates=False), ()),
     ],
     ids=name_case,
@@ -604,3 +613,28 @@ def test_an_outage_is_met_once_by_all_that_want_the_same(monkeypatch: pytest.Mon
             with pytest.raises(OperationalError):
                 ask()
     assert len(tried) == 3
+
+
+def test_archived_runs_are_found_with_the_command_that_restores_them(bench: Bench) -> None:
+    words = {"dag": "sales", "since": "2026-08-01", "until": "2026-09-01T00:00:00Z", "text": "manual"}
+    answer = bench.as_user(TEAM).get("/archive/runs", params=words)
+    assert answer.status_code == 200
+    (asked,) = bench.readings.searched
+    assert asked == RunSearch("sales", datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC), "manual")
+    found = answer.json()
+    assert [one["state"] for one in found["runs"]] == ["success", None]
+    assert found["runs"][0]["command"].startswith("airfleet db archive restore --dag sales --from ")
+    assert [one["dag_id"] for one in bench.as_user(TEAM).get("/archive").json()["dags"]] == ["sales"]
+
+
+@pytest.mark.parametrize("dag", ["stock", "elsewhere", ""])
+def test_archived_runs_of_a_dag_that_somebody_may_not_read_are_not_found(bench: Bench, dag: str) -> None:
+    assert bench.as_user(TEAM).get("/archive/runs", params={"dag": dag}).status_code == 403
+    assert bench.readings.searched == []
+
+
+def test_a_restore_is_a_command_that_a_shell_reads_as_it_is_and_that_holds_all_runs() -> None:
+    first, last = datetime(2026, 8, 1, 5, 0, 0, 900, tzinfo=UTC), datetime(2026, 8, 2, 5, tzinfo=UTC)
+    assert inquiry_views.write_restore("a b;c", first, last) == (
+        "airfleet db archive restore --dag 'a b;c' --from 2026-08-01T05:00:00Z --to 2026-08-02T05:00:01Z"
+    )
