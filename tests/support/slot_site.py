@@ -46,6 +46,8 @@ class SlotDesk:
 
     def __init__(self, answer: Callable[[str], tuple[int, int | None]]) -> None:
         self.is_silent = False
+        # The hosts whose workers are drained on a page.
+        self.drained: set[str] = set()
         self.news: dict[str, SlotNews] = {}
         desk = self
 
@@ -56,9 +58,10 @@ class SlotDesk:
                 held, in_force, takes = (int(parse_qs(query)[name][0]) for name in ("held", "in_force", "takes"))
                 desk.news[host] = SlotNews(held, in_force, bool(takes))
                 slots, rank = answer(host)
+                body = {"slots": slots, "rank": rank, "drained": host in desk.drained, "again_s": AGAIN_S}
                 self.send_response(503 if desk.is_silent else 200)
                 self.end_headers()
-                self.wfile.write(json.dumps({"slots": slots, "rank": rank, "again_s": AGAIN_S}).encode())
+                self.wfile.write(json.dumps(body).encode())
 
             def log_message(self, *_: object) -> None:
                 """Write nothing."""
@@ -118,7 +121,8 @@ class SlotSite:
 
     def read(self) -> list[tuple[str, str, str, float]]:
         """Return the lines of the log: begun or ended, the task, its host and the moment."""
-        lines = (line.split() for line in self.log.read_text().splitlines())
+        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be half written
+        lines = (line.split() for line in whole.splitlines())
         return [(what, name, host, float(at)) for what, name, host, at in lines]
 
     def end(self, patience_s: float) -> None:

@@ -46,7 +46,8 @@ def work(name: str, seconds: float) -> None:
 
 
 def _note(what: str, name: str) -> None:
-    host = os.environ[environment.SLOTS].rpartition("/")[2]
+    url = os.environ[environment.SLOTS] or os.environ[environment.DRAINS]
+    host = url.rpartition("/")[2]
     file = os.open(os.environ["SLOTS_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, f"{what} {name} {host} {time.time():.3f}\n".encode())
     os.close(file)
