@@ -331,7 +331,7 @@ def test_archived_runs_are_found_by_dag_and_time(site: Site) -> None:
     page = site.page
     page.get_by_role("button", name="Show sales").click()
     expect(page.get_by_text("manual__of_the_auditor")).to_be_visible()
-    page.get_by_label("from").fill("2026-08-01")
+    page.get_by_label("from", exact=True).fill("2026-08-01")
     page.get_by_label("to (UTC)").fill("2026-08-31")
     page.get_by_label("in the id of the run").fill("manual")
     with page.expect_request(lambda one: "text=manual" in one.url) as asked:
