@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from airfleet_provider.contract.opensearch_views import PREFIX, read_views
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
 from airfleet_provider.log_index.lines import Line, LineOrigin
 from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchServer, OpenSearchWriter, name_index
@@ -111,6 +113,35 @@ def test_a_search_finds_the_same_lines_as_in_the_other_store(clean: Node, tmp_pa
         for source in sources[0]:
             whole = [list(read_whole(store, attempt, source)) for store in stores]
             assert whole[0] == whole[1]
+
+
+def test_each_saved_view_finds_the_lines_that_it_is_about(clean: Node) -> None:
+    """As Dashboards asks for them. It translates the query of a view, whose words are in capitals in Lucene's."""
+    task, component = LineOrigin("host1", "task", "sales", "load", "r", -1, 1), LineOrigin("host1", "scheduler")
+    lines = [
+        Line(f"host1:{origin.component}", number, 1_796_000_000_000_000, level, level, make_event(level), origin)
+        for number, (origin, level) in enumerate(
+            [(task, "info"), (task, "error"), (component, "info"), (component, "warning"), (component, "critical")], 1
+        )
+    ]
+    keep(clean, lines)
+    found = {}
+    for view in map(json.loads, read_views(PREFIX).splitlines()):
+        if view["type"] not in ("search", "visualization"):
+            continue
+        source = json.loads(view["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])
+        words = source["query"]["query"] or "*"
+        for word in ("or", "and", "not"):
+            words = re.sub(rf"\b{word}\b", word.upper(), words)
+        parts = json.loads(view["attributes"].get("visState", "{}")).get("aggs", ())
+        fields = {one["id"]: one["params"]["field"] for one in parts if one["type"] == "terms"}
+        aggs = {number: {"terms": {"field": field}} for number, field in fields.items()}
+        body = {"query": {"query_string": {"query": words}}, "aggs": aggs, "track_total_hits": True}
+        answer = httpx.post(f"{clean.url}/airfleet-logs-*/_search", json=body, timeout=PATIENCE_S)
+        said = answer.raise_for_status().json()
+        assert all(one["buckets"] for one in said.get("aggregations", {}).values()), view["id"]
+        found[view["id"].removeprefix(f"{PREFIX}-")] = said["hits"]["total"]["value"]
+    assert found == {"errors": 2, "tasks": 2, "components": 2, "levels": 5, "error-tasks": 1, "hosts": 5}
 
 
 def test_many_lines_are_found_and_read_whole(clean: Node) -> None:
