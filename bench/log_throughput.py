@@ -25,8 +25,8 @@ def measure_throughput(rounds: int, slots: int) -> dict[str, Any]:
     """Run `wide` so many rounds on each of four platforms, and return the ratio of the medians of tasks a second.
 
     With `on`, the log agent works, each run is sent to a collector as a trace, tasks write events of OpenLineage that a
-    backend gets, and spans of tasks are kept. With `off`, the log agent stands still while tasks run. The collector and
-    the backend are a process of this bench, on the same machine.
+    backend gets, and spans of tasks are kept. With `off`, the log agent stands still while tasks run. The collector,
+    which is the backend too, runs in the process of the bench, on the same cores.
     """
     collector = IdleCollector(ports.find_free())
     collector.start()
