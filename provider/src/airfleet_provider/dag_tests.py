@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.listeners import hookimpl
 
 from airfleet_provider.compat.calls import own_metadata
+from airfleet_provider.compat.patches.one_version import build_one_version
 from airfleet_provider.contract.dag_test_request import DagTestRequest
 from airfleet_provider.contract.environment import DAG_TEST
 from airfleet_provider.contract.text import many_lines, one_line
@@ -114,6 +115,7 @@ def run_dag(dag: DAG, request: DagTestRequest, say: Callable[[str], None]) -> di
     if not request.retries:
         for task in dag.tasks:
             task.retries = 0
+    build_one_version()
     begun = time.monotonic()
     narrator = TaskNarrator(say)
     get_listener_manager().add_listener(narrator)

@@ -75,12 +75,14 @@ def curious():
         import sys
 
         from airflow import settings
+        from airflow.api_fastapi.execution_api.versions import bundle
 
         for one in (conf, task_conf):
             print("knows", one.get("airfleet", "marker", fallback="nothing"))
             print("has the key", one.get("core", "fernet_key", fallback=""))
         print("connects to", settings.SQL_ALCHEMY_CONN, settings.SQL_ALCHEMY_CONN_ASYNC)
         print("runs as", sys.argv[0])
+        print("versions of the execution API:", len(bundle.versions))
 
     look()
 
@@ -181,3 +183,4 @@ def test_a_test_in_a_fork_of_the_platform_knows_nothing_of_the_platform(warm: Pa
     assert "ZmFrZSB" not in done.stdout
     assert "connects to sqlite:///" in done.stdout
     assert "runs as airflow\n" in done.stdout, "a new process has the path of a file there"
+    assert "versions of the execution API: 1\n" in done.stdout, "the others would take longer than the whole test"

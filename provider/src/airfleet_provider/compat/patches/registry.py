@@ -16,6 +16,7 @@ from airfleet_provider.compat.patches import (
     listed_reads,
     local_workers,
     log_requests,
+    one_version,
     outages,
     parsing,
     prefork,
@@ -59,6 +60,7 @@ PATCHES: tuple[Patch, ...] = (
     execution_api.TOKENS,
     outages.POOLS,
     log_requests.PATCH,
+    one_version.PATCH,
     cookie_key.PATCH,
     db_clean.PATCH,
 )
