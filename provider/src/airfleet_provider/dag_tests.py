@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # The exit code if there was no run: no such Dag, or a `conf` that its params refuse.
 NO_RUN = 2
 INTERRUPTED = 130
+# Airflow's name of the bundle that is `core.dags_folder`.
+BUNDLE = "dags-folder"
 # What Airflow itself logs of a run in one process. The lines of tasks, and of all else that they call, stay.
 QUIET = (
     *("airflow.sdk.definitions.dag", "airflow.dag_processing", "airflow.serialization", "airflow.models", "task"),
@@ -57,6 +59,9 @@ def run_command(_: argparse.Namespace) -> None:
         os.dup2(2, 1)
     try:
         own_metadata.forget_configuration(quiet=QUIET, silent=SILENT)
+        # A fork of a platform whose Dags come from releases does not have it.
+        if (project := str(Path(request.dags).parent)) not in sys.path:
+            sys.path.insert(0, project)
         own_metadata.create(Path(request.database), Path(request.templates))
         dag = find_dag(Path(request.dags), request.dag)
         result = run_dag(dag, request, lambda line: print(line, file=sys.stderr, flush=True))
@@ -81,11 +86,11 @@ def find_dag(folder: Path, dag_id: str) -> DAG:
     Raises:
         DagTestError: No file has the Dag. The text has the errors of files that do not load.
     """
-    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415 - slow to import
+    from airflow.dag_processing.dagbag import BundleDagBag  # noqa: PLC0415 - slow to import
 
     errors: dict[str, str] = {}
     for place in (*_find_files(folder, dag_id), folder):
-        bag = DagBag(dag_folder=str(place))
+        bag = BundleDagBag(dag_folder=str(place), bundle_path=folder, bundle_name=BUNDLE)
         if (dag := bag.dags.get(dag_id)) is not None:
             return dag
         errors.update(bag.import_errors)

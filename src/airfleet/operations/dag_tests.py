@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from airfleet.errors import UsageError
 from airfleet.runners.local import launch, warm
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import find_login
+from airfleet.workspace import file_lock
 from airfleet.workspace.project import resolve_connection, resolve_value
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.dag_test_request import DagTestRequest
@@ -70,8 +73,7 @@ def prepare(
     """
     templates = folder.root / TEMPLATES
     templates.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="airfleet-dag-test-") as name:
-        scratch = Path(name)
+    with _make_scratch(templates) as scratch:
         own = {key: str(value) for key, value in _resolve(fleet.env, "env", project, warn).items()}
         environment = {
             **launch.build_environment(launch.choose_inherited(os.environ), own, project, scratch),
@@ -88,6 +90,32 @@ def prepare(
         }
         whole = replace(request, database=str(scratch / "metadata.db"), templates=str(templates))
         yield DagTest(folder, environment, whole)
+
+
+@contextmanager
+def _make_scratch(place: Path) -> Iterator[Path]:
+    """Yield a folder that is removed at the end. Remove the folders of tests whose command was killed."""
+    runs = place / "runs"
+    runs.mkdir(mode=0o700, exist_ok=True)
+    # The lock keeps others from a folder that is made, and not locked yet.
+    with file_lock.wait_and_hold(place / "lock"):
+        for former in runs.iterdir():
+            descriptor = os.open(former, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(former, ignore_errors=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(descriptor)
+        scratch = Path(tempfile.mkdtemp(dir=runs))
+        held = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(held)
 
 
 def _list_values(fleet: Fleet, project: Path, folder: StateFolder, warn: Callable[[str], None]) -> dict[str, str]:

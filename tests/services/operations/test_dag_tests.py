@@ -25,6 +25,8 @@ from deadline import COMMAND_S
 DAG = """
 import os
 
+from beside import NOTE
+from include.deep import DEPTH
 from airflow.sdk import Connection, Variable, dag, task
 
 
@@ -33,6 +35,7 @@ def sales():
     @task
     def load():
         print("loads from", Connection.get("crm").host, "for", Variable.get("region"))
+        print(NOTE, DEPTH)
         print("knows", sorted(name for name in os.environ if name.startswith("AIRFLEET_DAG")))
         return [1, 2]
 
@@ -65,6 +68,7 @@ marker = of-the-platform
 CURIOUS = """
 from airflow.configuration import conf
 from airflow.sdk import dag, task
+from include.deep import DEPTH
 from airflow.sdk.configuration import conf as task_conf
 
 
@@ -96,24 +100,27 @@ def project() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="airfleet-test-") as name:
         (Path(name) / "dags").mkdir()
         (Path(name) / "dags" / "sales.py").write_text(DAG)
+        (Path(name) / "dags" / "beside.py").write_text("NOTE = 'beside the file'\n")
+        (Path(name) / "include").mkdir()
+        (Path(name) / "include" / "deep.py").write_text("DEPTH = 'and in the project'\n")
         (Path(name) / "dags" / "broken.py").write_text("from airflow.sdk import DAG\nimport not_there\n")
         (Path(name) / "fleet.yaml").write_text(FLEET)
         yield Path(name)
 
 
 def run_test(project: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    scratch = project / "tmp"
-    scratch.mkdir(exist_ok=True)
+    runs = project / ".airfleet" / "dag_tests" / "runs"
+    (runs / "of-a-killed-command").mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", "airfleet", "dag", "test", *words],
         cwd=project,
-        env={**os.environ, "TMPDIR": str(scratch), **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=COMMAND_S,
     )
-    assert list(scratch.iterdir()) == [], "what the test left behind"
+    assert list(runs.iterdir()) == [], "what a test left behind"
     return done
 
 
@@ -122,6 +129,7 @@ def test_a_dag_runs_with_its_conf_and_the_connections_of_fleet_yaml_and_leaves_n
     assert passed.returncode == 0, passed.stderr
     assert "loads from crm.example.com for north" in passed.stdout
     assert "knows []" in passed.stdout
+    assert "beside the file and in the project" in passed.stdout
     assert "double[1] success" in passed.stderr
     assert "sales: success" in passed.stderr
     failed = run_test(project, "sales", "--conf", '{"limit": 1}', "--json", NOWHERE_TO_BE_FOUND="hush")
@@ -132,7 +140,7 @@ def test_a_dag_runs_with_its_conf_and_the_connections_of_fleet_yaml_and_leaves_n
     assert states == {("load", -1): "success", ("double", 0): "success", ("double", 1): "failed"}
     assert "2 is too many" in failed.stderr, "the error of the task"
     assert "hush" not in passed.stdout + passed.stderr + failed.stdout + failed.stderr
-    (template,) = (project / ".airfleet" / "dag_tests").iterdir()
+    (template,) = (project / ".airfleet" / "dag_tests").glob("*.db")
     with closing(sqlite3.connect(template)) as database:
         assert database.execute("SELECT count(*) FROM dag_run").fetchone() == (0,)
         assert database.execute("SELECT count(*) FROM dag").fetchone() == (0,)
@@ -160,7 +168,7 @@ def warm(project: Path) -> Iterator[Path]:
         command = [sys.executable, "-m", "airfleet_provider.processes.fork_server", *image.MODULES]
         process = subprocess.Popen(
             [*command, str(theirs.fileno())],
-            env=launch.build_environment(dict(os.environ), {}, project, state.root),
+            env=launch.build_environment(dict(os.environ), {}, project, state.root, importable=False),
             pass_fds=[theirs.fileno()],
         )
         theirs.close()

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -48,13 +47,12 @@ def create(database: Path, templates: Path) -> None:
     template = templates / f"{'-'.join(importlib.metadata.version(name) for name in SCHEMAS)}.db"
     if not template.exists():
         db.initdb()
-        for former in templates.glob("*.db"):
-            former.unlink(missing_ok=True)
-        descriptor, unfinished = tempfile.mkstemp(dir=templates)
-        os.close(descriptor)
+        unfinished = database.with_suffix(".template")
         # A copy of the file would lack what is in the write-ahead log still.
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(unfinished)) as target:
             source.backup(target)
-        Path(unfinished).rename(template)
+        unfinished.rename(template)
+        for former in set(templates.glob("*.db")) - {template}:
+            former.unlink(missing_ok=True)
         return
     shutil.copyfile(template, database)
