@@ -18,7 +18,20 @@ CHANGES = frozenset(
 # They change nothing of a platform; `init` makes a folder of files, and `airflow` records its own commands.
 READS = frozenset(
     {
-        *("init", "status", "top", "explain", "trace", "logs search", "logs show", "errors", "doctor", "test", "plan"),
+        *(
+            "init",
+            "status",
+            "top",
+            "explain",
+            "trace",
+            "logs search",
+            "logs show",
+            "logs views",
+            "errors",
+            "doctor",
+            "test",
+            "plan",
+        ),
         "dag test",
         *("release check", "release diff", "release list", "release show", "workers list"),
         *("scale explain", "scale hosts", "scale simulate", "usage", "sbom"),
