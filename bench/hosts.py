@@ -13,7 +13,9 @@ each task to the next worker that has a free slot. Both sides run the same tasks
 - *spread*: every worker has all its slots, always;
 - *slots*: each five seconds, `slot_rules.decide` of the platform says how many slots each worker has, one at least, as
   with `pack: false`;
-- *packed*: the same without that one slot, and a task goes to the first worker that has a free slot, as with `pack`.
+- *packed*: the same without that one slot, and a task goes to the first worker that has a free slot, as with `pack`;
+- *calm*: packed, with crons that `jitter` lets begin up to half an hour later, on 24 hosts of 8 slots, off after two
+  minutes: what settings can do for `utilisation`.
 
 A host costs while it has a task, and for `OFF_AFTER_S` after that: then it could be off.
 
@@ -45,6 +47,8 @@ DAY_S, STEP_S, CALM_S = 24 * 3600, 5, 60.0
 TASKS, MEAN_S, SIGMA, FULL_HOUR = 50_000, 83.0, 1.0, 0.5
 HOSTS, PER_HOST = 12, 16
 OFF_AFTER_S = 600
+# The way *calm*: smaller hosts, which are off sooner, and crons that come one after the other.
+CALM_HOSTS, CALM_PER_HOST, CALM_OFF_AFTER_S, JITTER_S = 24, 8, 120, 1800
 # Keys that this bench does not write any more.
 FORMER = ("host_hours_ratio_first", "host_wait_p95_s", "host_hours_kind")
 
@@ -61,14 +65,21 @@ class DayTask:
 class SimulatedHosts:
     """Hosts that run the tasks of a day."""
 
-    slots: list[int] = field(default_factory=lambda: [PER_HOST] * HOSTS)
-    held: list[int] = field(default_factory=lambda: [0] * HOSTS)
-    busy_at: list[float] = field(default_factory=lambda: [-math.inf] * HOSTS)
+    hosts: int = HOSTS
+    per_host: int = PER_HOST
+    off_after_s: int = OFF_AFTER_S
+    slots: list[int] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    busy_at: list[float] = field(default_factory=list)
     ends: list[tuple[float, int]] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     on_s: float = 0.0
     turn: int = 0
     is_packed: bool = False
+
+    def __post_init__(self) -> None:
+        self.slots, self.held = [self.per_host] * self.hosts, [0] * self.hosts
+        self.busy_at = [-math.inf] * self.hosts
 
     def finish(self, now: float) -> None:
         """End the tasks that are over."""
@@ -85,8 +96,8 @@ class SimulatedHosts:
             heapq.heappush(self.ends, (now + task.takes, host))
 
     def _find_next(self) -> int | None:
-        for step in range(HOSTS):
-            host = step if self.is_packed else (self.turn + step) % HOSTS
+        for step in range(self.hosts):
+            host = step if self.is_packed else (self.turn + step) % self.hosts
             if self.held[host] < self.slots[host]:
                 self.turn = host + 1
                 return host
@@ -97,20 +108,20 @@ class SimulatedHosts:
         for host, held in enumerate(self.held):
             if held:
                 self.busy_at[host] = now
-            if now - self.busy_at[host] < OFF_AFTER_S:
+            if now - self.busy_at[host] < self.off_after_s:
                 self.on_s += STEP_S
 
     def scale(self, waiting: int, peak: Peak, now: float) -> None:
         """Set the slots as the platform would."""
         demand = Demand(running=sum(self.held), admissible=waiting)
         workers = tuple(
-            WorkerReport(f"{one:02}", self.slots[one], self.held[one], True, 0.0, one) for one in range(HOSTS)
+            WorkerReport(f"{one:02}", self.slots[one], self.held[one], True, 0.0, one) for one in range(self.hosts)
         )
-        least, most = 1 if self.is_packed else HOSTS, HOSTS * PER_HOST
+        least, most = 1 if self.is_packed else self.hosts, self.hosts * self.per_host
         highest = peak.add(now, demand.tasks)
-        inputs = SlotInputs(least, most, PER_HOST, demand, workers, highest, pack=self.is_packed)
+        inputs = SlotInputs(least, most, self.per_host, demand, workers, highest, pack=self.is_packed)
         found: Mapping[str, int] = decide(inputs).slots
-        self.slots = [found[f"{one:02}"] for one in range(HOSTS)]
+        self.slots = [found[f"{one:02}"] for one in range(self.hosts)]
 
 
 def make_day(chance: random.Random, count: int = TASKS) -> list[DayTask]:
@@ -124,9 +135,20 @@ def make_day(chance: random.Random, count: int = TASKS) -> list[DayTask]:
     return sorted(tasks, key=lambda one: one.ready)
 
 
+def delay(day: Sequence[DayTask], chance: random.Random) -> list[DayTask]:
+    """Return the tasks of a day whose crons begin up to half an hour later."""
+    moved = [
+        DayTask(one.ready + chance.random() * JITTER_S, one.takes) if one.ready % 3600 == 0 else one for one in day
+    ]
+    return sorted(moved, key=lambda one: one.ready)
+
+
 def play(day: Sequence[DayTask], way: str) -> SimulatedHosts:
     """Run the tasks of a day, and return the hosts after it."""
-    hosts, peak = SimulatedHosts(is_packed=way == "packed"), Peak(CALM_S, 0.0, HOSTS)
+    hosts = SimulatedHosts(is_packed=way == "packed")
+    if way == "calm":
+        hosts = SimulatedHosts(CALM_HOSTS, CALM_PER_HOST, CALM_OFF_AFTER_S, is_packed=True)
+    peak = Peak(CALM_S, 0.0, hosts.hosts)
     queue: deque[DayTask] = deque()
     left = deque(day)
     for now in range(0, 2 * DAY_S, STEP_S):
@@ -146,15 +168,16 @@ def measure(seed: int) -> dict[str, Any]:
     """Return the figures of a day."""
     day = make_day(random.Random(seed))  # noqa: S311 - no secret
     played = {way: play(day, way) for way in ("spread", "slots", "packed")}
+    played["calm"] = play(delay(day, random.Random(seed + 1)), "calm")  # noqa: S311 - no secret
     cost = {way: one.on_s / 3600 / (TASKS / 1000) for way, one in played.items()}
-    busy_hours = sum(one.takes for one in day) / 3600 / PER_HOST
+    busy_hours = sum(one.takes for one in day) / 3600
     return {
         "host_hours_ratio_simulated": round(cost["packed"] / cost["spread"], 3),
         "host_hours_simulated": {
             way: {
                 "per_1000_tasks": round(cost[way], 2),
                 "wait_p95_s": sorted(one.waits)[int(len(one.waits) * 0.95)] // 1,
-                "utilisation": round(busy_hours / (one.on_s / 3600), 3),
+                "utilisation": round(busy_hours / (one.on_s / 3600 * one.per_host), 3),
             }
             for way, one in played.items()
         },
