@@ -189,6 +189,10 @@ test-hosts: dev-env  ## Run the tests on machines made here, those that take min
 test-opensearch: dev-env  ## Run the tests that start a real OpenSearch node from its jars; they need Java and Maven
 	$(BIN)/pytest tests/opensearch $(ARGS)
 
+.PHONY: test-rsyslog
+test-rsyslog: dev-env  ## Let a real rsyslogd send lines of tasks on; it is in the package rsyslog of Debian
+	RSYSLOGD=$${RSYSLOGD:-/usr/sbin/rsyslogd} $(BIN)/pytest -rs tests/services/log_routes $(ARGS)
+
 .PHONY: test-otlp
 test-otlp: dev-env  ## Send the traces of a platform to a real Jaeger, which needs Go to be built, and compare
 	@tools/jaeger || echo "make test-otlp: so its tests are skipped" >&2
