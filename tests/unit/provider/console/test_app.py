@@ -627,7 +627,7 @@ def test_archived_runs_are_found_with_the_command_that_restores_them(bench: Benc
     assert [one["dag_id"] for one in bench.as_user(TEAM).get("/archive").json()["dags"]] == ["sales"]
 
 
-@pytest.mark.parametrize("dag", ["stock", "elsewhere", ""])
+@pytest.mark.parametrize("dag", ["stock", "elsewhere", "", "\0"])
 def test_archived_runs_of_a_dag_that_somebody_may_not_read_are_not_found(bench: Bench, dag: str) -> None:
     assert bench.as_user(TEAM).get("/archive/runs", params={"dag": dag}).status_code == 403
     assert bench.readings.searched == []
