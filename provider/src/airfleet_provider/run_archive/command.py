@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import closing
@@ -29,7 +28,6 @@ MISSING = (
 )
 # argparse gives 2 for a wrong usage; what is held by another process may be tried again.
 FAILED = 1
-LOWEST_PRIORITY = 19
 SQL = Statements(__package__, "notes")
 
 
@@ -79,8 +77,6 @@ def _archive(arguments: argparse.Namespace, agent: Any) -> None:  # noqa: ANN401
         runs = wording.count(sum(one.runs for one in groups), "finished run")
         command_line.say(f"would archive {runs} from before {before:%Y-%m-%d %H:%M} UTC")
         return
-    if arguments.pause:
-        yield_to_others()
     totals = agent.archive(
         database,
         arguments.store,
@@ -117,11 +113,6 @@ def _find_logs() -> LogPlaces:
         readers.open_reader,
         has_hosts=bool(config.read_setting("airfleet", log_store_config.STORES)),
     )
-
-
-def yield_to_others() -> None:
-    """Let every other process of this host have the CPU first."""
-    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
 
 
 def note_end(dag_id: str | None, *, left: int | None = None) -> None:

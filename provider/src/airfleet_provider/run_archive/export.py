@@ -24,8 +24,8 @@ from airfleet_provider.run_archive.tables import RUN_COLUMN, Schema, TableSource
 
 # A higher level takes twice the time for a few per cent.
 COMPRESSION, LEVEL = "zstd", 3
-# Files of one batch that are written at a time.
-WRITERS = 4
+# Files of one batch that are written at a time: one commit of the file system serves several `fsync`s.
+WRITERS = 12
 # Called with the name of each step that is about to be done; tests end the process there.
 Notice = Callable[[str], None]
 

@@ -102,3 +102,12 @@ def test_what_is_left_is_known_too_when_a_batch_was_on_its_way_as_the_budget_end
     totals = archive(server, tmp_path, budget_s=500)
     assert (totals.batches, totals.is_stopped, totals.left) == (DAGS - 1, True, RUNS - 1)
     assert read(server)["airfleet_archive_left_runs"] == RUNS - 1
+
+
+def test_an_archive_with_rests_does_one_thing_at_a_time(server: servers.Server, tmp_path: Path) -> None:
+    steps: list[str] = []
+    database = agent.ArchivedDatabase(functools.partial(connect, server.dsn), server.dsn)
+    agent.archive(database, str(tmp_path), BEFORE, pause=0.01, notice=lambda step: steps.append(step.split()[0]))
+    assert steps.count("intent") == DAGS
+    begun = [before for before, step in itertools.pairwise(steps) if step == "intent"]
+    assert set(begun) == {"end"}, "no batch is exported while the rows of another are deleted"
