@@ -66,8 +66,8 @@ def check_worker(want: DesiredHost, tmp_path: Path, note: str | None) -> bool:
     """Return whether a worker whose process is 7 is healthy, with this note of it."""
     service = next(one for one in want.services if one.name == "worker-cpu")
     path = tmp_path / "cpu.json"
-    path.unlink(missing_ok=True)
     if note is not None:
+        path.unlink(missing_ok=True)
         path.write_text(note)
     script = systemd_units.check(replace(service, user="somebody")).replace(str(workers.find_note("cpu")), str(path))
     assert str(path) in script
@@ -86,3 +86,12 @@ def test_a_worker_is_healthy_once_it_has_noted_that_it_serves_its_queues(tmp_pat
     assert not check_worker(want, tmp_path, json.dumps({"pid": 70, "slots": 7})), "an earlier process wrote it"
     assert check_worker(want, tmp_path, json.dumps({"slots": 4, "pid": 7}))
     assert check_worker(want, tmp_path, json.dumps({"pid": 7, "slots": 4}))
+
+
+def test_a_note_that_a_task_replaced_by_something_endless_does_not_hold_up_an_apply(tmp_path: Path) -> None:
+    note = tmp_path / "cpu.json"
+    note.symlink_to("/dev/zero")
+    assert not check_worker(desired("cpu1"), tmp_path, None)
+    note.unlink()
+    os.mkfifo(note)
+    assert not check_worker(desired("cpu1"), tmp_path, None)

@@ -17,6 +17,7 @@ from airfleet.components.postgresql.own_server import ask_airflow
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.scheduler import NAME as SCHEDULER
 from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.plan.waves import list_restarts
 from airfleet.runners.fleet.survey.host_survey import HostView
@@ -35,6 +36,8 @@ COPIES_S = 180
 # How long a database host may take to follow the primary after a restart, and to hand over to another before it.
 REPLICA_S = 180
 HAND_OVER_S = 60
+# How a worker's note is read.
+_LOOK = {"LOGIN": WORKER_USER, "NOTE_S": systemd_units.NOTE_S, "NOTE_BYTES": systemd_units.NOTE_BYTES}
 
 
 class Rolling:
@@ -258,7 +261,7 @@ def _is_active(view: HostView, unit: str) -> bool:
 def look_at(services: Iterable[Service]) -> str:
     """Return a script that prints for each worker its invocation, its state, and `said` if it serves its queues."""
     lines = [f"{shlex.join(('look', service.unit, _find_note(service)))}\n" for service in services]
-    return "".join([render_script(__package__, "worker_functions", LOGIN=WORKER_USER), *lines])
+    return "".join([render_script(__package__, "worker_functions", **_LOOK), *lines])
 
 
 def look_behind(services: Iterable[Service]) -> str:
@@ -266,7 +269,7 @@ def look_behind(services: Iterable[Service]) -> str:
     lines = [
         f"{shlex.join(('tell_behind', service.name, service.unit, _find_note(service)))}\n" for service in services
     ]
-    return "".join([render_script(__package__, "worker_functions", LOGIN=WORKER_USER), *lines])
+    return "".join([render_script(__package__, "worker_functions", **_LOOK), *lines])
 
 
 def _find_note(service: Service) -> str:

@@ -4,7 +4,8 @@
 look() {
   pid=$(systemctl show -P MainPID "$1")
   echo "$(systemctl show -P InvocationID "$1") $(systemctl show -P ActiveState "$1")" \
-    "$(runuser -u "$LOGIN" -- grep -qs '"pid": '"$pid"'[,}]' "$2" && echo said)"
+    "$(runuser -u "$LOGIN" -- timeout "$NOTE_S" head -c "$NOTE_BYTES" "$2" 2>/dev/null |
+      grep -q '"pid": '"$pid"'[,}]' && echo said)"
 }
 # Prints NAME if the worker runs from an earlier unit, or does not serve its queues yet: tell_behind NAME UNIT NOTE
 tell_behind() {

@@ -18,6 +18,8 @@ FOLDER = "/etc/systemd/system"
 PROBE = "airfleet_provider.liveness.process_probe"
 PROBE_S = 15
 HTTP_S = 10
+# A worker's note names its tasks.
+NOTE_S, NOTE_BYTES = 3, 1 << 20
 # `systemd-analyze security` explains each line.
 SANDBOX = {
     "NoNewPrivileges": "yes",
@@ -109,9 +111,10 @@ def check(service: Service) -> str:
         case CandidateCheck(name, max_age_s):
             return f"{active} && {_probe(service, 'seat', name, f'{max_age_s:g}')}"
         case NoteCheck(path):
-            # The file belongs to the user of the process, who could make it a pipe that nobody writes to.
+            # The file belongs to the user of the process, who could make it a pipe that nobody writes to, or endless.
+            read = f"runuser -u {service.user} -- timeout {NOTE_S} head -c {NOTE_BYTES} {shlex.quote(str(path))}"
             names = rf'''"\"pid\": $(systemctl show -P MainPID {service.unit})[,}}]"'''
-            return f"{active} && runuser -u {service.user} -- timeout 3 grep -qs {names} {shlex.quote(str(path))}"
+            return f"{active} && {read} 2>/dev/null | grep -q {names}"
         case None:
             return active
         case _ as never:
