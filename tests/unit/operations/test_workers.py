@@ -58,6 +58,16 @@ def test_a_worker_stands_as_its_process_its_mark_and_its_note_say(facts: WorkerF
     assert judge("h1", "io", ("io",), 2, facts).state == state
 
 
+def test_a_worker_that_a_page_has_drained_is_drained_without_a_mark() -> None:
+    for said, state in (("drained", "drained"), ("draining", "draining")):
+        words = json.dumps({**json.loads(note(said)), "by_page": True})
+        found = judge("h1", "io", ("io",), 2, WorkerFacts(7, stopping=False, marked=False, age_s=1, note=words))
+        assert (found.state, found.by_page, found.is_at_rest) == (state, True, state == "drained")
+        assert "page" in found.why
+    lie = json.dumps({**json.loads(note("serving")), "by_page": "yes"})
+    assert not judge("h1", "io", (), 2, WorkerFacts(7, stopping=False, marked=False, age_s=1, note=lie)).by_page
+
+
 def test_a_living_worker_says_itself_what_it_serves_and_holds() -> None:
     worker = judge(
         "h1", "io", ("old",), 2, WorkerFacts(7, stopping=False, marked=False, age_s=1, note=note("serving", TASK))

@@ -84,8 +84,10 @@ def judge(host: str, pool: str, queues: tuple[str, ...], slots: int, facts: Work
         return Worker(host, pool, "away", queues, slots, tasks, f"it has not reported for {facts.age_s:.0f} s")
     said: State | None = next((one for one in get_args(State) if one == note.get("state")), None)
     takes = said in ("serving", "full", "pressed")
-    state = "draining" if said == "draining" or takes == facts.marked else said or "starting"
+    # The worker alone knows of a drain by a page.
     by_page = note.get("by_page") is True
+    is_marked = facts.marked or by_page
+    state = "draining" if said == "draining" or takes == is_marked else said or "starting"
     why = PAGE if by_page and state in ("draining", "drained") else WHY.get(state, "")
     named = _list_queues(note.get("queues"), queues)
     return Worker(host, pool, state, named, _count(note.get("slots"), slots), tasks, why, by_page)
