@@ -29,7 +29,7 @@ from pathlib import Path
 
 from airfleet_provider.contract.task_limits import TaskLimits
 from airfleet_provider.processes.task_group import Groups, TaskGroup, find_groups
-from support import RESULTS, say
+from support import RESULTS, say, wait
 
 LIMITS = TaskLimits(memory=256 << 20, pids=64, cpu_weight=100)
 BAR_ROUNDS, TURNS = 200, 3
@@ -117,13 +117,12 @@ def fork_into(group: TaskGroup, deed: Callable[[], None]) -> int:
 @contextlib.contextmanager
 def run_greedy(groups: Groups, eat: Callable[[Path], None], folder: Path) -> Iterator[None]:
     """Let a greedy task run, and begin again whenever the kernel has killed it."""
+    group = groups.make(LIMITS)
     keeper = os.fork()
     if keeper == 0:
         os.setpgid(0, 0)
         while True:
-            group = groups.make(LIMITS)
             os.waitpid(fork_into(group, lambda: eat(folder)), 0)
-            group.remove()
     with contextlib.suppress(OSError):
         os.setpgid(keeper, keeper)
     time.sleep(SETTLE_S)
@@ -131,6 +130,7 @@ def run_greedy(groups: Groups, eat: Callable[[Path], None], folder: Path) -> Ite
         yield
     finally:
         end(keeper)
+        wait(group.remove, "the end of the greedy task")
 
 
 def end(keeper: int) -> None:
