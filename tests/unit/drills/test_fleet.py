@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from airfleet.drills.catalogue import CATALOGUE
 from airfleet.drills.fleet import FleetPlatform, SchedulerTerm, find_overlaps
+from airfleet.drills.load import Load
 from airfleet.errors import UsageError
 from airfleet.spec.secrets import Secret
 from command_line import invoke
@@ -35,6 +37,20 @@ def test_components_are_found_on_hosts_by_their_roles() -> None:
     assert platform.find_hosts("api-server") == ("web1", "web2", "web3")
     assert platform.find_hosts("worker") == ("cpu1", "memory1", "io1")
     assert platform.find_active_scheduler() == "sched1"
+
+
+def test_the_load_is_withdrawn_at_the_primary_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = FleetPlatform(parse(NINE), Path(), Secret("former"), "me", lambda: 0.0, follow=lambda: Secret("now"))
+    asked: list[str] = []
+
+    def note(self: FleetPlatform, *_: object) -> None:
+        asked.append(self.database.reveal())
+        raise StopIteration
+
+    monkeypatch.setattr(FleetPlatform, "_store", note)
+    with pytest.raises(StopIteration):
+        platform.withdraw(Load(datetime(2026, 6, 15, tzinfo=UTC), 60, "/ledger"))
+    assert asked == ["now"], "the drill may have been a switch-over"
 
 
 def test_a_fleet_is_broken_only_when_its_name_is_typed(tmp_path: Path) -> None:

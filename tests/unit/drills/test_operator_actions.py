@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airfleet.drills import operator_actions
-from airfleet.drills.catalogue import Fault
+from airfleet.drills.catalogue import CATALOGUE, Fault
 from airfleet.drills.operator_actions import OperatorInjector, Poller, list_commands
 from airfleet.errors import AirfleetError
 from deadline import wait_until
@@ -90,6 +90,13 @@ def test_a_restore_stops_the_ui_and_so_nobody_asks_it(monkeypatch: pytest.Monkey
     made.inject(Fault("restore", "one", "database"), ["data1"])
     assert ran == [("db", "restore", "--to", "latest", "--yes")]
     assert made.poller.asked == 0
+
+
+def test_a_switch_over_is_the_command_that_an_operator_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(OperatorInjector, "_run", lambda _, words: ran.append(words))
+    injector("http://127.0.0.1:9/").inject(CATALOGUE["database-switchover"].fault, ["data1"])
+    assert ran == [("failover", "--database")]
 
 
 def test_what_is_no_operation_is_left_to_other_hands() -> None:
