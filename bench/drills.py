@@ -154,13 +154,18 @@ def run(drill: Drill, bed: Bed, project: Path) -> DrillOutcome:
         return replace(runner, injector=injector).run(drill, partial(Load, ledger=LEDGER, queues=fleet.queues))
 
 
-def heal(bed: Bed, project: Path) -> None:
-    """Undo what an earlier drill left, and wait until the fleet is healthy."""
+def mend(bed: Bed) -> None:
+    """Undo what an earlier drill left of faults, and wait until every machine has booted."""
     bed.heal()
     for machine in bed.machines:
         machine.thaw()
         machine.power_on()
     bed.wait_ready()
+
+
+def heal(bed: Bed, project: Path) -> None:
+    """Undo what an earlier drill left, and wait until the fleet is healthy."""
+    mend(bed)
     end = time.monotonic() + HEALTHY_S
     while (
         status := subprocess.run([AIRFLEET, "status", str(project)], check=False, capture_output=True, text=True)

@@ -49,6 +49,16 @@ def test_each_fault_has_its_turn_in_an_order_that_a_later_call_continues() -> No
     assert first != later
 
 
+def test_a_gap_that_no_trial_measured_is_none() -> None:
+    found = database_trials.summarise([replace(TRIAL, start_gap_s=None), replace(TRIAL, fault=SWITCH)])
+    assert (found["failover_gap_s"], found["switchover_gap_s"]) == (None, 21.5)
+
+
+def test_task_starts_are_read_from_attempt_logs() -> None:
+    lines = ['{"what": "start", "wall": 12.5}', "", '{"what": "beat", "mono": 3.0}']
+    assert database_trials.list_starts(lines) == [12.5]
+
+
 @pytest.mark.parametrize(
     ("members", "leader"),
     [
