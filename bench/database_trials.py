@@ -292,7 +292,7 @@ class Trials:
                 machine.console("systemctl kill --signal=KILL --kill-whom=main airfleet-postgresql.service")
             case _:
                 # It fails where no scheduler works in time. The gap says so too.
-                command = [drills.AIRFLEET, "failover", "--database", str(self._project)]
+                command = [str(drills.AIRFLEET), "failover", "--database", str(self._project)]
                 subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
         self._await_writes(writer, struck)
 
