@@ -153,7 +153,8 @@ def archive(
             done = deletion.delete(
                 connection,
                 store,
-                one,
+                # A batch that an earlier call began may have runs that were restored since.
+                replace(one, runs=tuple(run for run in one.runs if run.id not in held)),
                 schema,
                 versions,
                 slice_size=slice_size,
@@ -170,9 +171,9 @@ def archive(
             size = f"{wording.count(one.rows, 'row')}, {wording.count(one.bytes, 'byte')}"
             report(f"{one.dag_id} {one.month}: {wording.count(done.runs, 'run')}, {size}")
 
+        held = read_holds(store, datetime.now(UTC))
         for one in _resume(store):
             finish(one, None)
-        held = read_holds(store, datetime.now(UTC))
         # While the rows of a batch are deleted, the next batch is exported.
         coming: Future[_Batch] | None = None
         found = _list_candidates(query, before, dag_id, held)
@@ -254,11 +255,11 @@ def _resume(store: RunStore) -> Iterator[BatchManifest]:
     """The batches whose files are complete and whose rows may still be there; drops all others."""
     for path, intent in list(store.list_json(INTENTS)):
         name, dropped = name_manifest(intent["month"], intent["batch"]), name_dropped(intent["batch"])
-        if not store.holds(dropped):
-            if store.holds(name):
-                yield manifest.read(json.loads(store.read(name)))
-                continue
-            store.write_json(dropped, intent)
+        if not store.holds(dropped) and store.holds(name):
+            yield manifest.read(json.loads(store.read(name)))
+            continue
+        # Also if it was dropped before: a process that has lost the lock may have named more files since.
+        store.write_json(dropped, intent)
         store.remove(path)
     for _, intent in list(store.list_json(DROPPED)):
         for one in (name_manifest(intent["month"], intent["batch"]), *intent["paths"]):

@@ -55,7 +55,7 @@ def delete(
     compared with the manifest. The first transaction takes `slice_size` runs. After each one, the function sleeps for
     `pause` times as long as the transaction took.
     """
-    left = _find_present(connection, manifest.runs)
+    left = find_present(connection, manifest.runs)
     logs = _read_logs(store, manifest) if left else {}
     guard = _Guard(schema, manifest.dag_id, versions, logs)
     deleted = changed = busy = 0
@@ -139,7 +139,8 @@ class _Guard:
                 raise _UnknownRowsError(f"its deletion would take rows of {table} that are not in the archive")
 
 
-def _find_present(connection: Any, runs: Sequence[ArchivedRun]) -> list[ArchivedRun]:  # noqa: ANN401 - as above
+def find_present(connection: Any, runs: Sequence[ArchivedRun]) -> list[ArchivedRun]:  # noqa: ANN401 - as above
+    """Return those of some runs that the database has: the same ones, and not others of their names."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, run_id FROM dag_run WHERE id = ANY({rows.write_ids(one.id for one in runs)})")
         present = set(cursor.fetchall())

@@ -19,9 +19,9 @@ import pyarrow.csv
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import wording
-from airfleet_provider.run_archive import agent, manifest, rows, tables, task_logs
+from airfleet_provider.run_archive import agent, delete, manifest, rows, tables, task_logs
 from airfleet_provider.run_archive.export import read_file
-from airfleet_provider.run_archive.manifest import BatchManifest
+from airfleet_provider.run_archive.manifest import ArchivedRun, BatchManifest
 from airfleet_provider.run_archive.query import read_manifests
 from airfleet_provider.run_archive.rows import RowsMark
 from airfleet_provider.run_archive.store import HOLDS, RunStore
@@ -64,8 +64,8 @@ def restore(
     """Bring back the archived runs of a Dag whose `run_after` is in [since, until).
 
     They are not archived again for as long as `hold`. The archive keeps its copy. May be called again. Each batch comes
-    back in one transaction. Logs of tasks come back to the folder `logs`, where Airflow looks for them. Raises
-    BusyError and StoreError.
+    back in one transaction. After the rows, logs of tasks come back to the folder `logs`, where Airflow looks for them:
+    not those of a run in whose place there is another one of its name. Raises BusyError and StoreError.
     """
     store = RunStore(location)
     found = read_manifests(store)
@@ -74,11 +74,8 @@ def restore(
     with closing(agent.lock(database)) as connection:
         schema = tables.read_schema(metadata_db.query_with(connection))
         for one in found:
-            asked = [run for run in one.runs if one.dag_id == dag_id and since <= run.run_after < until]
+            asked = _choose_asked(one, dag_id, since, until)
             wanted = {run.id: run.digest for run in asked if newest[run.id] == one.batch}
-            if logs:
-                own = [run.id for run in asked if newest_logs.get(run.id) == one.batch]
-                total = replace(total, logs=total.logs + task_logs.restore(store, one, own, logs))
             if not wanted:
                 continue
             # Before the rows are there, so that no call between archives them again.
@@ -87,7 +84,17 @@ def restore(
             done = _restore_batch(connection, store, schema, one, wanted)
             report(f"{one.dag_id} {one.month}: {wording.count(done.runs, 'run')}, {wording.count(done.rows, 'row')}")
             total = Restored(*(getattr(total, name) + getattr(done, name) for name in Restored.__dataclass_fields__))
+        if logs:
+            for one in found:
+                asked = _choose_asked(one, dag_id, since, until)
+                own = [run for run in asked if newest_logs.get(run.id) == one.batch]
+                there = [run.id for run in delete.find_present(connection, own)]
+                total = replace(total, logs=total.logs + task_logs.restore(store, one, there, logs))
     return total
+
+
+def _choose_asked(one: BatchManifest, dag_id: str, since: datetime, until: datetime) -> list[ArchivedRun]:
+    return [run for run in one.runs if one.dag_id == dag_id and since <= run.run_after < until]
 
 
 def _restore_batch(

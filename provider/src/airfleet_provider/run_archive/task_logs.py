@@ -385,6 +385,9 @@ class _Draft:
 
     def finish(self) -> int:
         """Give the log its name, and return 1; or 0 if there is such a file already."""
+        # First: a log that is there is never restored again, and a power cut must not leave an empty one.
+        self.file.flush()
+        os.fsync(self.file.fileno())
         self.file.close()
         try:
             os.link(self.draft, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)

@@ -226,6 +226,36 @@ def test_logs_of_a_run_that_stays_or_was_made_anew_stay(host: Host) -> None:
     }
 
 
+def test_what_was_restored_stays_though_the_archive_before_was_killed_at_its_end(host: Host) -> None:
+    def end(step: str) -> None:
+        if step == "end intent":
+            raise InterruptedError("killed here")
+
+    before = host.read()
+    with pytest.raises(InterruptedError):
+        host.archive(notice=end)
+    assert host.restore().runs == RUNS - 1
+
+    assert host.archive().runs == 0
+    assert not list(Path(host.store).glob("intents/*"))
+    assert host.server.query("SELECT count(*) FROM dag_run WHERE dag_id = %s", host.dag) == [(RUNS,)]
+    assert host.read() == before
+
+
+def test_logs_do_not_come_back_to_another_run_of_the_same_name(host: Host) -> None:
+    anew = host.runs[0]
+    host.archive()
+    host.server.query(
+        "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, state) VALUES (%s, %s, 'manual', now(), 'queued')",
+        *(host.dag, anew),
+    )
+    own = host.write(anew, "task_1", "attempt=1.log", "of the other run\n")
+
+    done = host.restore()
+    assert (done.runs, done.present, done.logs) == (RUNS - 2, 1, (RUNS - 2) * TASKS)
+    assert [one.name for one in own.parent.parent.rglob("*.log")] == ["attempt=1.log"]
+
+
 def test_a_link_leads_nowhere(host: Host, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()

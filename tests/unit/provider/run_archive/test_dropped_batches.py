@@ -56,6 +56,17 @@ def test_a_manifest_that_comes_after_its_files_were_removed_counts_for_nothing(s
     assert not store.holds(name_manifest(MONTH, BATCH))
 
 
+def test_files_that_are_named_after_their_batch_was_dropped_go(store: RunStore) -> None:
+    """The logs of a batch are named one by one, also by a process that had lost the lock."""
+    assert list(agent._resume(store)) == []
+    late = name_data("task_log", MONTH, "sales", f"{BATCH}-0000")
+    store.write_json(name_intent(BATCH), {"batch": BATCH, "month": MONTH, "paths": [*PATHS, late]})
+    store.write(late, b"logs")
+    assert list(agent._resume(store)) == []
+    assert not store.holds(late)
+    assert not store.holds(name_intent(BATCH))
+
+
 def test_a_manifest_that_comes_while_its_files_are_removed_counts_for_nothing(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
