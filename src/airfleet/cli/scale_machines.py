@@ -64,13 +64,16 @@ def command(project: Path, state: Path | None, every: str | None, ended: tuple[s
 
 
 def _open(project: Path, state: Path | None) -> HostScaling:
+    from airfleet.operations.machines import scaled_hosts
     from airfleet.operations.machines.scaling import HostScaling
     from airfleet.operations.machines.scaling_fleet import AppliedFleet
     from airfleet.workspace.project import find_project, find_state
 
     place = find_project(project)
     folder = find_state(place, state).root
-    if not any(group.least is not None for group in _open_machines(place, folder).machines.groups):
+    scales = any(group.least is not None for group in _open_machines(place, folder).machines.groups)
+    # Those that a group had while it scaled can still be ended.
+    if not scales and not scaled_hosts.read(folder).hosts:
         raise UsageError(NO_GROUP, where=str(place), hint="docs/guides/machines.md")
     return HostScaling(
         place, folder, lambda: _open_machines(place, folder), AppliedFleet(place, folder), now=time.time, tell=log

@@ -86,15 +86,25 @@ class HostScaling:
                 self._enter(replace(known[name], phase=ScalePhase.ENDING, reason=BY_HAND))
 
     def _decide(self, groups: Sequence[MachineGroup]) -> None:
+        if not groups:
+            return
         record = scaled_hosts.read(self.state)
+        written = self._list_written(record)
         needs = {group.name: self.fleet.find_needs(group, tuple(record.hosts)) for group in groups}
         loads = self.fleet.list_loads()
         for group in groups:
             own = [one for one in record.hosts.values() if one.group == group.name]
-            for change in scaling_rules.decide(group, needs[group.name], own, loads):
+            for change in scaling_rules.decide(group, needs[group.name], own, loads, written):
                 address = record.hosts[change.name].address if change.name in record.hosts else ""
                 host = ScaledHost(change.name, group.name, change.phase, change.reason, self.now(), address)
                 record = self._enter(host)
+
+    def _list_written(self, record: scaled_hosts.ScalingRecord) -> frozenset[str]:
+        """Return the machines that fleet.yaml itself has as hosts, by the name or by the address. They stay there."""
+        hosts = self.open_machines().fleet.hosts
+        names, addresses = {one.name for one in hosts}, {one.address for one in hosts}
+        made = {one.name for one in records.read(self.state).values() if one.address in addresses}
+        return frozenset((names | made) - record.hosts.keys())
 
     def _make(self) -> list[AirfleetError]:
         errors = []

@@ -65,9 +65,15 @@ class HostChange:
 
 
 def decide(
-    group: MachineGroup, needs: Sequence[PoolNeed], hosts: Sequence[ScaledHost], loads: Mapping[str, WorkerLoad]
+    group: MachineGroup,
+    needs: Sequence[PoolNeed],
+    hosts: Sequence[ScaledHost],
+    loads: Mapping[str, WorkerLoad],
+    written: frozenset[str] = frozenset(),
 ) -> tuple[HostChange, ...]:
     """Return the machines of a group whose phase changes. `loads` has the hosts whose workers report.
+
+    Machines of the names `written` are hosts of fleet.yaml itself: nobody makes, drains or ends them here.
 
     Guarantees: between `least` and `count` machines are present. Up, all that are missing begin at once, those that
     leave come back first. Down, one machine leaves at a time: one that is not made yet, else the one with the fewest
@@ -80,7 +86,7 @@ def decide(
     present = [one for one in hosts if one.phase in PRESENT]
     why = f"the pool {pool} needs {needed} hosts" if wanted > least else f"{least} machines is the least"
     if wanted > len(present):
-        return tuple(_add(group, hosts, loads, wanted - len(present), why))
+        return tuple(_add(group, hosts, loads, wanted - len(present), why, written))
     if calm < len(present):
         why = f"no more than {calm} machines of {group.name} were needed for {group.calm_s:g} s"
         return tuple(HostChange(name, phase, why) for name, phase in _remove(hosts, loads))
@@ -88,11 +94,16 @@ def decide(
 
 
 def _add(
-    group: MachineGroup, hosts: Sequence[ScaledHost], loads: Mapping[str, WorkerLoad], count: int, why: str
+    group: MachineGroup,
+    hosts: Sequence[ScaledHost],
+    loads: Mapping[str, WorkerLoad],
+    count: int,
+    why: str,
+    written: frozenset[str],
 ) -> Iterator[HostChange]:
     leaving = [one.name for one in hosts if one.phase is ScalePhase.LEAVING]
     leaving.sort(key=lambda name: -loads[name].held if name in loads else 0)
-    known = {one.name for one in hosts}
+    known = written.union(one.name for one in hosts)
     free = [name for name in group.names if name not in known]
     # One that leaves is made already: its workers serve again after a look.
     chosen = [*((name, ScalePhase.JOINING) for name in leaving), *((name, ScalePhase.MAKING) for name in free)]

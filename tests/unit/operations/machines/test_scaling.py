@@ -7,11 +7,12 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from airfleet.cli import scale_machines
 from airfleet.errors import AirfleetError, SpecError, UsageError
 from airfleet.operations.machines import records, scaled_hosts, scaling
 from airfleet.operations.machines.command import CommandDriver
@@ -260,6 +261,24 @@ def test_what_fails_is_reported_and_the_next_run_goes_on(
     assert len(driver.list()) == 1
 
 
+@pytest.mark.parametrize("name", ["worker1", "other"])
+def test_a_machine_that_fleet_yaml_has_as_a_host_does_not_come_and_go(
+    scale: HostScaling, estate: Estate, driver: WatchedDriver, name: str
+) -> None:
+    """It was made before its group had `min`, and its host was written into fleet.yaml, perhaps under another name."""
+    address = scale.open_machines().make("worker1")
+    text = FLEET + f"  {name}: {{address: {address}, pools: [default]}}\n"
+    (estate.project / "fleet.yaml").write_text(text)
+    estate.needs = (3, 3)
+    assert scale.run() == ()
+    assert list_phases(estate) == {"worker2": "serving"}, "two hosts of fleet.yaml, and one that comes"
+    estate.needs = (1, 1)
+    while list_phases(estate):
+        assert scale.run() == ()
+    assert [one.name for one in driver.list()] == ["worker1"]
+    assert name not in estate.drained
+
+
 def test_a_person_ends_a_machine_that_is_dead(scale: HostScaling, estate: Estate, driver: WatchedDriver) -> None:
     estate.needs = (2, 2)
     scale.run()
@@ -270,6 +289,18 @@ def test_a_person_ends_a_machine_that_is_dead(scale: HostScaling, estate: Estate
     scale.end(["worker1"])
     assert scale.run() == ()
     assert (list_phases(estate), driver.list(), estate.dead) == ({}, (), ["worker1"])
+
+
+def test_a_machine_of_a_group_that_scales_no_more_can_be_ended(
+    scale: HostScaling, estate: Estate, driver: WatchedDriver
+) -> None:
+    estate.needs = (2, 2)
+    scale.run()
+    (estate.project / "fleet.yaml").write_text(FLEET.replace("min: 0, ", ""))
+    opened = scale_machines._open(estate.project, estate.state)
+    replace(opened, fleet=estate).end(["worker1"])
+    assert replace(opened, fleet=estate).run() == ()
+    assert (list_phases(estate), driver.list(), list_hosts(estate)) == ({}, (), ["one", "two"])
 
 
 def test_a_run_that_was_killed_at_any_line_is_ended_by_the_next(
