@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.listeners import hookimpl
 
@@ -52,7 +52,8 @@ def run_command(_: argparse.Namespace) -> None:
     """Run the Dag that the environment names, and exit with 0 if the run succeeded and with 1 if not."""
     request = DagTestRequest.from_json(os.environ.pop(DAG_TEST))
     if request.parent is not None:
-        lifecycle.die_with(request.parent, signal.SIGTERM)
+        lifecycle.die_with(request.parent)  # Airflow's task runner catches SIGTERM, and goes on
+    signal.signal(signal.SIGINT, _interrupt)
     results = os.dup(1)
     if request.as_json:
         # Tasks print what they like. A program that reads the result reads nothing else.
@@ -67,12 +68,15 @@ def run_command(_: argparse.Namespace) -> None:
         result = run_dag(dag, request, lambda line: print(line, file=sys.stderr, flush=True))
     except DagTestError as error:
         raise SystemExit(_refuse(error)) from None
-    except KeyboardInterrupt:
-        print(f"{one_line(request.dag)}: interrupted", file=sys.stderr, flush=True)
-        raise SystemExit(INTERRUPTED) from None
     if request.as_json:
         os.write(results, f"{json.dumps(result, indent=2)}\n".encode())
     raise SystemExit(0 if result["state"] == "success" else 1)
+
+
+def _interrupt(_: int, __: object) -> NoReturn:
+    """End at once: Airflow would take a KeyboardInterrupt for the failure of one task, and go on with the next."""
+    print("airfleet: interrupted", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
 
 
 def _refuse(error: DagTestError) -> int:
