@@ -107,14 +107,19 @@ class HostScaling:
         return frozenset((names | made) - record.hosts.keys())
 
     def _make(self) -> list[AirfleetError]:
-        errors = []
-        for host in self._in_phase(ScalePhase.MAKING):
-            try:
-                address = self.open_machines().make(host.name)
-            except AirfleetError as error:
-                errors.append(error)
-            else:
-                self._enter(replace(host, phase=ScalePhase.JOINING, address=address))
+        hosts = {one.name: one for one in self._in_phase(ScalePhase.MAKING)}
+        errors: list[AirfleetError] = []
+        if not hosts:
+            return errors
+        try:
+            for name, found in self.open_machines().make(tuple(hosts)):
+                if isinstance(found, AirfleetError):
+                    errors.append(found)
+                else:
+                    self._enter(replace(hosts[name], phase=ScalePhase.JOINING, address=found))
+        except AirfleetError as error:
+            # Those that are there join all the same.
+            errors.append(error)
         return errors
 
     def _drain(self) -> list[AirfleetError]:

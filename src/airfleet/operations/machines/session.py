@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,27 +59,40 @@ class MachineSession:
                 self.tell(f"{record.name}: {record.address}")
             return self.plan()
 
-    def make(self, name: str) -> str:
-        """Make one machine of a group if it is missing, and return its address. Another call goes on with the same one.
+    def make(self, names: Sequence[str]) -> Iterator[tuple[str, str | AirfleetError]]:
+        """Make machines of groups side by side, if they are missing. Another call goes on with the same ones.
+
+        Yield each with its address as soon as that is known, or with the reason why it was not made.
 
         Raises:
-            UsageError: fleet.yaml has no such machine, or it was made and the driver does not see it.
-            AirfleetError: The driver fails, or the machine gets no address in time.
+            AirfleetError: The driver fails, or a machine gets no address in time.
         """
         with self._lock():
-            group = next((one for one in self.machines.groups if name in one.names), None)
-            if group is None:
-                raise UsageError(f"fleet.yaml has no machine {name}", hint="raise `count` of its group")
+            begun: list[tuple[MachineRecord, Machine]] = []
+            for name in names:
+                try:
+                    step = self._prepare(name)
+                    if step.is_change:
+                        begun.append(self._create(step))
+                    else:
+                        yield name, step.why
+                except AirfleetError as error:
+                    yield name, error
+            for made in self._meet(begun):
+                yield made.name, made.address
+
+    def _prepare(self, name: str) -> MachineStep:
+        """Return the step that makes a machine. What is left of a machine that nobody wants any more is destroyed."""
+        group = next((one for one in self.machines.groups if name in one.names), None)
+        if group is None:
+            raise UsageError(f"fleet.yaml has no machine {name}", hint="raise `count` of its group")
+        step = self._decide(name, group)
+        if step.action is MachineAction.END:
+            self._end(records.read(self.state)[name], step.machine)
             step = self._decide(name, group)
-            if step.action is MachineAction.END:
-                self._end(records.read(self.state)[name], step.machine)
-                step = self._decide(name, group)
-            if step.action is MachineAction.MISSING:
-                raise UsageError(f"{name}: {step.why}", hint="airfleet machines plan")
-            if not step.is_change:
-                return step.why
-            [made] = self._make([step])
-            return made.address
+        if step.action is MachineAction.MISSING:
+            raise UsageError(f"{name}: {step.why}", hint="airfleet machines plan")
+        return step
 
     def _decide(self, name: str, group: MachineGroup) -> MachineStep:
         return rules.decide_wanted(name, group, records.read(self.state).get(name), self._list())
@@ -120,9 +133,12 @@ class MachineSession:
 
     def _make(self, steps: Sequence[MachineStep]) -> Iterator[MachineRecord]:
         """Make machines, and yield each when its address is known. They start side by side."""
+        return self._meet(self._create(step) for step in steps)
+
+    def _meet(self, begun: Iterable[tuple[MachineRecord, Machine]]) -> Iterator[MachineRecord]:
+        """Yield each of some machines when its address is known."""
         unmet: dict[str, MachineRecord] = {}
-        for step in steps:
-            record, machine = self._create(step)
+        for record, machine in begun:
             if machine.address:
                 yield self._finish(record, machine.address)
             else:

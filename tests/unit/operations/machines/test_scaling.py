@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -188,11 +189,11 @@ def scale(estate: Estate, driver: WatchedDriver) -> HostScaling:
     return build(estate, driver)
 
 
-def build(estate: Estate, driver: Driver) -> HostScaling:
+def build(estate: Estate, driver: Driver, clock: Callable[[], float] = lambda: 0.0) -> HostScaling:
     def open_machines() -> MachineSession:
         fleet = read(estate.project)
         assert fleet.machines
-        return MachineSession(fleet, fleet.machines, estate.state, driver, lambda: 0.0, lambda _: None, lambda _: None)
+        return MachineSession(fleet, fleet.machines, estate.state, driver, clock, lambda _: None, lambda _: None)
 
     return HostScaling(estate.project, estate.state, open_machines, estate, lambda: 1e9, lambda _: None)
 
@@ -266,7 +267,7 @@ def test_a_machine_that_fleet_yaml_has_as_a_host_does_not_come_and_go(
     scale: HostScaling, estate: Estate, driver: WatchedDriver, name: str
 ) -> None:
     """It was made before its group had `min`, and its host was written into fleet.yaml, perhaps under another name."""
-    address = scale.open_machines().make("worker1")
+    [(_, address)] = scale.open_machines().make(("worker1",))
     text = FLEET + f"  {name}: {{address: {address}, pools: [default]}}\n"
     (estate.project / "fleet.yaml").write_text(text)
     estate.needs = (3, 3)
@@ -277,6 +278,26 @@ def test_a_machine_that_fleet_yaml_has_as_a_host_does_not_come_and_go(
         assert scale.run() == ()
     assert [one.name for one in driver.list()] == ["worker1"]
     assert name not in estate.drained
+
+
+class SlowCloud(Cloud):
+    """A driver whose machines have an address once they are two."""
+
+    def list(self) -> tuple[Machine, ...]:
+        return tuple(replace(one, address=one.address if len(self.machines) > 1 else "") for one in super().list())
+
+    def create(self, name: str, key: str, group: MachineGroup) -> Machine:
+        if name == "worker2":
+            raise AirfleetError("worker2 is somebody else's")
+        return replace(super().create(name, key, group), address="")
+
+
+def test_machines_start_side_by_side_and_one_that_fails_keeps_none_back(estate: Estate) -> None:
+    ticks = itertools.count(step=100.0)
+    scale = build(estate, SlowCloud(), clock=lambda: next(ticks))
+    estate.needs = (4, 4)
+    assert [one.what for one in scale.run()] == ["worker2 is somebody else's"]
+    assert list_phases(estate) == {"worker1": "serving", "worker2": "making", "worker3": "serving"}
 
 
 def test_a_person_ends_a_machine_that_is_dead(scale: HostScaling, estate: Estate, driver: WatchedDriver) -> None:
