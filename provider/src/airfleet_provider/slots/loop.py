@@ -100,7 +100,7 @@ class SlotLoop:
         writes = [one for rule, _, decision in decided for one in _list_writes(rule, rows, decision)]
         writes += [row for pool in self._fixed for row in _list_fixed(pool, rows)]
         strangers = {(row["pool"], row["host"]) for row in rows} - known
-        # More hosts are made by what is recorded (ADR 108), also while all slots that there are have been given.
+        # More hosts are made by what is recorded (ADR 102), also while all slots that there are have been given.
         grown = {rule.pool for rule, inputs, _ in decided if self._hosts.get(rule.pool) != count_hosts(inputs)}
         if writes or strangers or grown or self._clock() - self._pruned_at > PRUNE_EVERY_S:
             self._write(context, decided, writes, known, grown)

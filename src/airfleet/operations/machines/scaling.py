@@ -1,4 +1,4 @@
-"""Make and destroy machines as the tasks need them. Each intent is on disk before its deed (ADR 108)."""
+"""Make and destroy machines as the tasks need them. Each intent is on disk before its deed (ADR 102)."""
 
 from __future__ import annotations
 
