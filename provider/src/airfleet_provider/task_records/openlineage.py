@@ -48,12 +48,20 @@ class RecordTransport(Transport):
         """Append an event. That of the start of a task is left out: `lineage_events` makes it from that of the end."""
         if not self._writer.is_on:
             return
-        slim = slim_event(json.loads(Serde.to_json(event)))
+        slim = self.slim(event)
         if slim.get("eventType") == "START" and is_of_task(slim):
             return
         text = json.dumps(slim, separators=(",", ":"))
         hidden = self._redaction.hide(text)
-        self._writer.write(RecordKind.OPENLINEAGE, slim if hidden == text else json.loads(hidden))
+        self.keep(slim if hidden == text else json.loads(hidden))
+
+    def slim(self, event: Any) -> Json:  # noqa: ANN401 - an event of any version of the specification
+        """Return what is kept of an event."""
+        return slim_event(json.loads(Serde.to_json(event)))
+
+    def keep(self, slim: Json) -> None:
+        """Append what is kept of an event, which has no secret."""
+        self._writer.write(RecordKind.OPENLINEAGE, slim)
 
 
 def slim_event(event: Mapping[str, Any]) -> Json:

@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from airfleet_provider.compat.calls import openlineage
-from airfleet_provider.compat.patches import crash_reports, lineage_work, task_start
+from airfleet_provider.compat.calls.lineage_events import PreparedEvents
+from airfleet_provider.compat.patches import crash_reports, lineage_event, lineage_work, task_start
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import fd_messages, oom_priority
 from airfleet_provider.processes.memory_group import MemoryGroup, find_group
@@ -115,7 +116,16 @@ def load(pool_key: PoolKey, log: int) -> Loaded:
         _check_text(Path(module))
     if objection := audit.find_objection():
         raise NotSharedError(objection)
+    if openlineage.has_own_transport():
+        _prepare_events(bag)
     return Loaded(bag, audit.list_watched(), *(_read_back(descriptor) for descriptor in said))
+
+
+def _prepare_events(bag: Any) -> None:  # noqa: ANN401 - a DagBag
+    if lineage_work.PATCH.is_applied():
+        events = PreparedEvents()
+        events.prepare(bag.dags)
+        lineage_event.tell_prepared(events)
 
 
 def _flush() -> None:

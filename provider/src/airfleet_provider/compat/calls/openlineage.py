@@ -54,12 +54,20 @@ def _warm(listener: Any) -> None:  # noqa: ANN401 - a module
             importlib.import_module(name)
         except ImportError:
             continue
+    listener.get_openlineage_listener().adapter.get_or_create_openlineage_client()
+    # Without the folder of records in the environment, the transport does not write.
+    task = _make_task()
+    made_up = make_inline_listener(listener)
+    made_up.on_task_instance_running("queued", task)
+    made_up.on_task_instance_success("running", task)
+    _say_less()
+
+
+def make_inline_listener(listener: Any) -> Any:  # noqa: ANN401 - a module, and a listener of its kind
+    """Return the listener of this process, but without a thread for each event."""
     own = listener.get_openlineage_listener()
-    own.adapter.get_or_create_openlineage_client()
 
     class WarmListener(listener.OpenLineageListener):  # type: ignore[misc]
-        """The listener of this process, but without a thread for each event."""
-
         def __init__(self) -> None:
             super().__init__()
             self.adapter, self.extractor_manager = own.adapter, own.extractor_manager
@@ -67,12 +75,7 @@ def _warm(listener: Any) -> None:  # noqa: ANN401 - a module
         def _execute(self, callable: Any, callable_name: str, use_fork: bool = False) -> None:  # noqa: A002, ANN401
             callable()
 
-    # Without the folder of records in the environment, the transport does not write.
-    task = _make_task()
-    made_up = WarmListener()
-    made_up.on_task_instance_running("queued", task)
-    made_up.on_task_instance_success("running", task)
-    _say_less()
+    return WarmListener()
 
 
 def _say_less() -> None:
@@ -84,23 +87,30 @@ def _say_less() -> None:
 
 def _make_task() -> Any:  # noqa: ANN401 - a RuntimeTaskInstance
     from airflow.sdk import DAG, BaseOperator
-    from airflow.sdk.api.datamodels._generated import DagRun, TIRunContext
+    from airflow.sdk.api.datamodels._generated import TIRunContext
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
     with DAG("warm", schedule=None):
         task = BaseOperator(task_id="warm")
-    run = DagRun(
+    run = make_run()
+    return RuntimeTaskInstance.model_construct(
+        **{"id": UUID(_ID), "dag_version_id": UUID(_ID), "dag_id": "warm", "task_id": "warm", "run_id": "warm"},
+        **{"try_number": 1, "map_index": -1, "task": task, "start_date": run.start_date, "is_mapped": False},
+        bundle_instance=SimpleNamespace(name="warm", version=None),
+        _ti_context_from_server=TIRunContext(dag_run=run, max_tries=0),
+    )
+
+
+def make_run() -> Any:  # noqa: ANN401 - a DagRun as a task gets it
+    """Return a made-up run."""
+    from airflow.sdk.api.datamodels._generated import DagRun
+
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return DagRun(
         **{
             **dict.fromkeys(DagRun.model_fields),
             **{"dag_id": "warm", "run_id": "warm", "conf": {}, "clear_number": 0, "consumed_asset_events": []},
             **{"logical_date": moment, "data_interval_start": moment, "data_interval_end": moment, "run_after": moment},
             **{"start_date": moment, "run_type": "manual", "state": "running"},
         }
-    )
-    return RuntimeTaskInstance.model_construct(
-        **{"id": UUID(_ID), "dag_version_id": UUID(_ID), "dag_id": "warm", "task_id": "warm", "run_id": "warm"},
-        **{"try_number": 1, "map_index": -1, "task": task, "start_date": moment, "is_mapped": False},
-        bundle_instance=SimpleNamespace(name="warm", version=None),
-        _ti_context_from_server=TIRunContext(dag_run=run, max_tries=0),
     )
