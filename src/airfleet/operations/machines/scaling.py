@@ -12,6 +12,7 @@ from airfleet.operations.machines import records, scaled_hosts, scaling_rules
 from airfleet.operations.machines.scaling_rules import PoolNeed, ScaledHost, ScalePhase, WorkerLoad
 from airfleet.operations.machines.session import MachineSession
 from airfleet.spec.machines import MachineGroup
+from airfleet.spec.topology import Host
 from airfleet.workspace import file_lock
 
 BY_HAND = "a person ends it"
@@ -88,8 +89,10 @@ class HostScaling:
     def _decide(self, groups: Sequence[MachineGroup]) -> None:
         if not groups:
             return
+        hosts = self.open_machines().fleet.hosts
+        self._give_way(hosts)
         record = scaled_hosts.read(self.state)
-        written = self._list_written(record)
+        written = self._list_written(hosts, record)
         needs = {group.name: self.fleet.find_needs(group, tuple(record.hosts)) for group in groups}
         loads = self.fleet.list_loads()
         for group in groups:
@@ -99,9 +102,16 @@ class HostScaling:
                 host = ScaledHost(change.name, group.name, change.phase, change.reason, self.now(), address)
                 record = self._enter(host)
 
-    def _list_written(self, record: scaled_hosts.ScalingRecord) -> frozenset[str]:
+    def _give_way(self, hosts: Sequence[Host]) -> None:
+        """End machines in whose place fleet.yaml has another host by now. The next apply drains and removes them."""
+        addresses = {one.name: one.address for one in hosts}
+        for host in scaled_hosts.read(self.state).hosts.values():
+            is_other = host.address and addresses.get(host.name, host.address) != host.address
+            if is_other and host.phase is not ScalePhase.ENDING:
+                self._enter(replace(host, phase=ScalePhase.ENDING, reason="fleet.yaml has another host of its name"))
+
+    def _list_written(self, hosts: Sequence[Host], record: scaled_hosts.ScalingRecord) -> frozenset[str]:
         """Return the machines that fleet.yaml itself has as hosts, by the name or by the address. They stay there."""
-        hosts = self.open_machines().fleet.hosts
         names, addresses = {one.name for one in hosts}, {one.address for one in hosts}
         made = {one.name for one in records.read(self.state).values() if one.address in addresses}
         return frozenset((names | made) - record.hosts.keys())

@@ -395,6 +395,10 @@ def test_a_host_of_fleet_yaml_goes_before_a_machine_of_its_name(scale: HostScali
     (estate.project / "fleet.yaml").write_text(FLEET + "  worker1: {address: 10.1.0.9, pools: [default]}\n")
     addresses = {one.name: one.address for one in read(estate.project).hosts}
     assert addresses == {"one": "10.1.0.1", "two": "10.1.0.2", "worker1": "10.1.0.9"}
+    estate.needs = (1, 1)
+    assert scale.run() == ()
+    assert (list_phases(estate), scale.open_machines().driver.list()) == ({}, ())
+    assert estate.drained == set(), "the host of fleet.yaml is not drained"
 
 
 def test_the_command_says_what_is_missing(estate: Estate) -> None:
