@@ -256,6 +256,25 @@ def test_logs_do_not_come_back_to_another_run_of_the_same_name(host: Host) -> No
     assert [one.name for one in own.parent.parent.rglob("*.log")] == ["attempt=1.log"]
 
 
+def test_a_restored_log_is_on_the_disk_before_it_has_its_name(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is there is never restored again: a power cut must not leave an empty one."""
+    host.archive()
+    synced: set[int] = set()
+    sync, link = os.fsync, os.link
+
+    def note(number: int) -> None:
+        sync(number)
+        synced.add(os.fstat(number).st_ino)
+
+    def give_name(source: str, name: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        assert os.stat(source, dir_fd=src_dir_fd).st_ino in synced
+        link(source, name, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "link", give_name)
+    assert host.restore().logs == GONE
+
+
 def test_a_link_leads_nowhere(host: Host, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()
