@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # The exit code if there was no run: no such Dag, or a `conf` that its params refuse.
 NO_RUN = 2
 INTERRUPTED = 130
+# Dags that are named if the wanted one is not there.
+DAGS_SHOWN = 10
 # Airflow's name of the bundle that is `core.dags_folder`.
 BUNDLE = "dags-folder"
 # What Airflow itself logs of a run in one process. The lines of tasks, and of all else that they call, stay.
@@ -99,6 +101,8 @@ def find_dag(folder: Path, dag_id: str) -> DAG:
             return dag
         errors.update(bag.import_errors)
     lines = [f"{file}: {error.strip().splitlines()[-1]}" for file, error in errors.items()]
+    if bag.dags:
+        lines.append(f"\nhint: there are {', '.join(sorted(bag.dags)[:DAGS_SHOWN])}")
     raise DagTestError("\n".join([f"no Dag {dag_id} in {folder}", *lines]))
 
 

@@ -156,7 +156,7 @@ def views_command(project: Path) -> None:
     \b
     Example:
       airfleet logs views > views.ndjson
-      curl -H osd-xsrf:true -F file=@views.ndjson https://dashboards.example.com/api/saved_objects/_import?overwrite=true
+      curl -H osd-xsrf:true -F file=@views.ndjson 'https://dashboards.example.com/api/saved_objects/_import?overwrite=true'
     """
     opensearch = read_fleet(project).logs.opensearch if project.is_dir() else None
     click.echo(read_views(opensearch.prefix if opensearch else PREFIX), nl=False)

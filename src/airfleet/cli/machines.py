@@ -280,6 +280,8 @@ def _show(steps: tuple[MachineStep, ...], *, as_json: bool) -> None:
     if as_json:
         found = [{"name": step.name, "action": step.action.value, "why": step.why} for step in steps]
         click.echo(json.dumps(found, indent=2))
+    elif not steps:
+        say("no machines here; those of a group with `min` are made by `airfleet scale machines`")
     else:
         for step in steps:
             click.echo(_describe(step))

@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 NO_POOL = "no pool scales: give one `scale: {}` under `pools` in fleet.yaml, where Celery runs the tasks"
 
 
-@click.group("scale", short_help="Why a pool has the slots that it has; what others would have cost.")
+@click.group("scale", short_help="Why a pool has its slots; machines that come and go.")
 def command() -> None:
     """Explain the slots of the pools that have `scale` in fleet.yaml, and try other limits on past tasks.
+
+    `machines` makes and destroys machines as these pools need them.
 
     \b
     Example:
       airfleet scale explain cpu
       airfleet scale hosts
+      airfleet scale machines
       airfleet scale simulate cpu --days 30 --min 4
     """
 

@@ -74,7 +74,9 @@ def _open(project: Path, state: Path | None) -> HostScaling:
     scales = any(group.least is not None for group in _open_machines(place, folder).machines.groups)
     # Those that a group had while it scaled can still be ended.
     if not scales and not scaled_hosts.read(folder).hosts:
-        raise UsageError(NO_GROUP, where=str(place), hint="docs/guides/machines.md")
+        raise UsageError(
+            NO_GROUP, where=str(place), hint="burst: {image: …, count: 6, min: 0, pools: [cpu]}: see `airfleet docs`"
+        )
     return HostScaling(
         place, folder, lambda: _open_machines(place, folder), AppliedFleet(place, folder), now=time.time, tell=log
     )

@@ -72,7 +72,9 @@ def prepare(
     The Dag gets the variables, connections and databases of fleet.yaml. `warn` gets a line for each that cannot be had.
     """
     templates = folder.root / TEMPLATES
-    templates.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A mode holds for the last folder alone, and a test may be the first command that needs the state folder.
+    for place in (folder.root, templates):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _make_scratch(templates) as scratch:
         own = {key: str(value) for key, value in _resolve(fleet.env, "env", project, warn).items()}
         environment = {

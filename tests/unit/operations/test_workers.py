@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any, get_args
@@ -28,6 +29,7 @@ from airfleet.operations.workers.status import (
 )
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.connection import Output
+from deadline import PATIENCE_S
 from places import parse
 
 TASK = {"dag": "sales", "run": "r", "task": "load", "running": True}
@@ -102,9 +104,12 @@ def test_what_a_host_says_is_read_pool_by_pool() -> None:
 def look_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the script for a host with the pools `io` and `cpu`; return its output."""
     monkeypatch.setattr(host_workers, "NOTES", folder)
-    monkeypatch.setattr(access, "READ_S", 1)
+    monkeypatch.setattr(access, "READ_S", int(PATIENCE_S))
     script = access.build_look(["io", "cpu"]).replace('runuser -u "$LOGIN" -- ', "")
-    script = f'systemctl() {{ case "$3" in MainPID) echo 7;; *) echo active;; esac; }}\n{script}'
+    # A busy machine, or one whose clock is set, makes no note old.
+    functions = f"date() {{ stat -c %Y {shlex.quote(str(folder / 'cpu.json'))}; }}\n"
+    functions += 'systemctl() { case "$3" in MainPID) echo 7;; *) echo active;; esac; }\n'
+    script = functions + script
     return subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout.decode(errors="replace")
 
 

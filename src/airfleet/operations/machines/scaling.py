@@ -81,8 +81,8 @@ class HostScaling:
             known = scaled_hosts.read(self.state).hosts
             for name in names:
                 if name not in known:
-                    there = ", ".join(known) or "there is none"
-                    raise UsageError(f"{name} is no machine that comes and goes", hint=f"these are: {there}")
+                    hint = f"these are: {', '.join(known)}" if known else "there is none now: airfleet machines list"
+                    raise UsageError(f"{name} is no machine that comes and goes", hint=hint)
             for name in names:
                 self._enter(replace(known[name], phase=ScalePhase.ENDING, reason=BY_HAND))
 

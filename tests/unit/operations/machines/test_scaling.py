@@ -409,6 +409,10 @@ def test_the_command_says_what_is_missing(estate: Estate) -> None:
     done = run("scale", "machines", cwd=estate.project)
     assert (done.returncode, "no group of `machines` scales" in done.stderr) == (2, True)
     (estate.project / "fleet.yaml").write_text(FLEET)
+    done = run("scale", "machines", "--end", "worker1", cwd=estate.project)
+    assert (done.returncode, "there is none now" in done.stderr) == (2, True)
+    done = run("machines", "plan", cwd=estate.project)
+    assert (done.returncode, done.stdout, "airfleet scale machines" in done.stderr) == (0, "", True)
     done = run("scale", "machines", "--every", "soon", cwd=estate.project)
     assert (done.returncode, "is no duration" in done.stderr) == (2, True)
 
