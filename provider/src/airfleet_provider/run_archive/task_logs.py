@@ -31,6 +31,12 @@ from airfleet_provider.run_archive.tables import RUN_COLUMN
 TABLE = "task_log"
 # Bytes of a piece, and of the pieces of one Parquet file: as much of a log is in memory at a time.
 PIECE_BYTES, PART_BYTES = 4 * 2**20, 32 * 2**20
+# What a piece takes in memory beside its content: any number of empty files may be there.
+PIECE_COSTS = 1000
+# A task may have put anything into the folder of its run. Folders below that are deeper are no part of it, as each that
+# is open takes a descriptor; and a file whose holes make it longer than this, and than so many times what it takes on
+# the disk, would be read for days.
+DEEPEST, HOLES_BYTES, HOLES_RATIO = 16, 2**20, 100
 FILE, INDEX = "file", "index"
 SCHEMA = pyarrow.schema(
     {
@@ -50,7 +56,7 @@ SCHEMA = pyarrow.schema(
 )
 COLUMNS: Mapping[str, str] = {one.name: str(one.type) for one in SCHEMA}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-# A task may have put anything there; a pipe must not hold up who opens it.
+# A pipe must not hold up who opens it.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -237,6 +243,8 @@ def _walk(folder: Path, dag_id: str, run_id: str) -> Iterator[tuple[str, int]]:
             return
         for parent, folders, names, number in os.fwalk(".", dir_fd=found, follow_symlinks=False):
             folders.sort()
+            if parent.count("/") >= DEEPEST:
+                folders.clear()
             for name in sorted(names):
                 path = str(PurePosixPath(*top, parent, name))
                 try:
@@ -245,10 +253,23 @@ def _walk(folder: Path, dag_id: str, run_id: str) -> Iterator[tuple[str, int]]:
                 except (OSError, UnicodeEncodeError):
                     continue
                 try:
-                    if stat.S_ISREG(os.fstat(file).st_mode):
+                    if _is_log(file):
                         yield path, file
                 finally:
                     os.close(file)
+
+
+def _is_log(number: int) -> bool:
+    """Whether an open file is one of lines, and not a pipe or next to nothing but holes."""
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode):
+        return False
+    if found.st_size <= HOLES_BYTES + HOLES_RATIO * 512 * found.st_blocks:
+        return True
+    # Some file systems do not count blocks. Those that know no holes have the first one at the end of the file.
+    hole = os.lseek(number, 0, os.SEEK_HOLE)
+    os.lseek(number, 0, os.SEEK_SET)
+    return hole >= found.st_size
 
 
 @contextlib.contextmanager
@@ -268,9 +289,12 @@ def _open_folder(folder: Path, parts: Sequence[str]) -> Iterator[int | None]:
 
 
 def _read_bytes(number: int) -> Iterator[bytes]:
+    # A file that grows as fast as it is read would have no end. What it has more than now keeps it on the host.
+    left = os.fstat(number).st_size
     # An empty file is a log too.
     yield b""
-    while content := os.read(number, PIECE_BYTES):
+    while content := os.read(number, min(PIECE_BYTES, left)):
+        left -= len(content)
         yield content
 
 
@@ -293,7 +317,7 @@ def _fill(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
     size = 0
     for one in pieces:
         some.append(one)
-        size += len(one.content)
+        size += len(one.content) + PIECE_COSTS
         if size >= PART_BYTES:
             yield some
             some, size = [], 0
@@ -358,7 +382,8 @@ def _is_same(folder: int, name: str, pieces: Sequence[tuple[int, str]]) -> bool 
         if not stat.S_ISREG(os.fstat(number).st_mode):
             return False
         for (position, sha256), end in zip(pieces, [*(one for one, _ in pieces[1:]), None], strict=True):
-            content = file.read() if end is None else file.read(end - position)
+            # Whatever it has become since: no more than one piece of it is in memory.
+            content = file.read(PIECE_BYTES + 1 if end is None else end - position)
             if hashlib.sha256(content).hexdigest() != sha256:
                 return False
     return True
@@ -396,18 +421,25 @@ class _Draft:
         return 1
 
 
+def name_draft(name: str) -> str:
+    """Return the name of a log that is not complete yet. The log's own may be as long as a name can be."""
+    return f".{hashlib.sha256(name.encode()).hexdigest()[:32]}.restored"
+
+
 @contextlib.contextmanager
 def _open_draft(folder: Path, path: str) -> Iterator[_Draft]:
     """Raises ArchiveStoreError for a path that leads elsewhere, or cannot be written."""
     parts = PurePosixPath(path).parts
     if not parts[:-1] or any(one in {"/", ".."} for one in parts):
         raise ArchiveStoreError(f"the archive names a log outside of the folder of logs: {path}")
-    # One process restores at a time, so what is there under this name is of one that was killed.
-    name = f".{parts[-1]}.restored"
+    # One process restores at a time, so what is there under this name is of one that was killed, or of a task.
+    name = name_draft(parts[-1])
     with contextlib.ExitStack() as stack:
         try:
             number = _make_folders(folder, parts[:-1], stack)
-            file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o664, dir_fd=number)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=number)
+            file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o664, dir_fd=number)
             stack.callback(os.unlink, name, dir_fd=number)
             yield _Draft(number, parts[-1], name, stack.enter_context(os.fdopen(file, "wb")))
         except OSError as error:

@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import signal
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -291,6 +292,48 @@ def test_a_link_leads_nowhere(host: Host, tmp_path: Path) -> None:
     with pytest.raises(ArchiveStoreError, match="task_id=task_2"):
         host.restore()
     assert (secret / "attempt=1.log").read_text() == "password"
+
+
+def test_nothing_that_a_task_puts_beside_its_log_holds_up_the_archive(host: Host) -> None:
+    grown = host.write(host.runs[0], "task_1", "attempt=1.log", "first\n")
+    host.write(host.runs[0], "task_1/" + "a/" * 6, "of-a-task.txt", "text\n")
+    deep = host.write(host.runs[0], "task_1/" + "a/" * 30, "attempt=1.log", "too deep\n")
+    holes = host.write(host.runs[0], "task_1", "attempt=7.log", "begin\n")
+    os.truncate(holes, 1 << 40)
+
+    def change(step: str) -> None:
+        if step == f"remove logs {host.runs[0]}":
+            os.truncate(grown, 1 << 28)
+            tracemalloc.start()
+
+    try:
+        totals = host.archive(notice=change)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (totals.logs, totals.removed_logs) == (GONE + 1, GONE)
+    assert peak < 1 << 26, "a file is compared with its copy in pieces, whatever it has become"
+    assert {one for one in (grown, holes, deep) if one.exists()} == {grown, holes, deep}
+    os.truncate(grown, 0)
+    os.truncate(holes, 0)
+
+
+def test_a_restore_writes_into_nothing_that_a_task_has_put_there(host: Host, tmp_path: Path) -> None:
+    long = host.write(host.runs[0], "task_1", f"{'n' * 255}", "a long name\n")
+    before = host.read()
+    host.archive()
+    precious = tmp_path / "precious"
+    precious.write_text("of somebody else")
+    for run in host.runs[:2]:
+        (long.parent.parent.parent / f"run_id={run}" / "task_id=task_1").mkdir(parents=True)
+    draft = long.parent / task_logs.name_draft("attempt=1.log")
+    os.mkfifo(draft)
+    draft = Path(str(draft).replace(host.runs[0], host.runs[1]))
+    draft.hardlink_to(precious)
+
+    assert host.restore().logs == GONE + 1
+    assert host.read() == before
+    assert precious.read_text() == "of somebody else"
 
 
 def test_what_only_the_index_has_is_archived_too(host: Host, tmp_path: Path) -> None:
