@@ -86,6 +86,13 @@ def curious():
             print("has the key", one.get("core", "fernet_key", fallback=""))
         print("connects to", settings.SQL_ALCHEMY_CONN, settings.SQL_ALCHEMY_CONN_ASYNC)
         print("runs as", sys.argv[0])
+        for name in [one for one in sys.modules if one.startswith("airflow")]:
+            for key, value in list(vars(sys.modules[name]).items()):
+                if isinstance(value, str) and any(one in value for one in ("of-the-platform", "/.airfleet/airflow")):
+                    print("still has", name, key)
+        for section, key in (("core", "plugins_folder"), ("fab", "config_file")):
+            for one in (conf, task_conf):
+                print("looks at", one.get(section, key, fallback=""))
         print("versions of the execution API:", len(bundle.versions))
 
     look()
@@ -190,6 +197,9 @@ def test_a_test_in_a_fork_of_the_platform_knows_nothing_of_the_platform(warm: Pa
     assert "of-the-platform" not in done.stdout + done.stderr
     assert done.stdout.count("knows nothing") == 2
     assert "ZmFrZSB" not in done.stdout
+    assert "still has" not in done.stdout
+    assert "/.airfleet/airflow" not in done.stdout, "the files of the platform"
+    assert "/airflow/plugins\n" in done.stdout
     assert "connects to sqlite:///" in done.stdout
     assert "runs as airflow\n" in done.stdout, "a new process has the path of a file there"
     assert "versions of the execution API: 1\n" in done.stdout, "the others would take longer than the whole test"

@@ -7,9 +7,11 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 # Packages with tables in the metadata database.
 SCHEMAS = ("apache-airflow-core", "apache-airflow-providers-fab")
@@ -22,22 +24,54 @@ def forget_configuration(*, quiet: Sequence[str], silent: Sequence[str]) -> None
     The loggers `quiet`, and those below them, log warnings and errors only, and `silent` none of both. The environment
     may name other levels.
     """
-    from airflow import settings  # noqa: PLC0415 - slow to import
+    from airflow import configuration, settings  # noqa: PLC0415 - slow to import
     from airflow.configuration import conf  # noqa: PLC0415
     from airflow.sdk.configuration import conf as task_conf  # noqa: PLC0415
 
     settings.dispose_orm(do_log=False)
+    former = (settings.SQL_ALCHEMY_CONN, settings.SQL_ALCHEMY_CONN_ASYNC)
+    _move_home(configuration.AIRFLOW_HOME, configuration.get_airflow_home(), (conf, task_conf))
     for one in (conf, task_conf):
         for section in one.sections():
             one.remove_section(section)
     levels = {**dict.fromkeys(quiet, "WARNING"), **dict.fromkeys(silent, "CRITICAL")}
     os.environ.setdefault(LEVELS, " ".join(f"{name}={level}" for name, level in levels.items()))
     settings.configure_vars()
+    # Some modules keep what they read of the configuration when they were imported.
+    moved = dict(zip(former, (settings.SQL_ALCHEMY_CONN, settings.SQL_ALCHEMY_CONN_ASYNC), strict=True))
+    _replace_constants(lambda text: moved.get(text, text))
     settings.configure_logging()
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)  # the setting reaches loggers of structlog only
     settings.configure_orm()
     settings.configure_adapters()
+
+
+def _move_home(former: str, home: str, parsers: Iterable[Any]) -> None:
+    """Let each path in Airflow's former home be one in the home that the environment names now."""
+
+    def move(text: str, before: str, now: str) -> str:
+        return now + text[len(before) :] if text == before or text.startswith(f"{before}/") else text
+
+    _replace_constants(lambda text: move(text, former, home))
+    # A parser's defaults have a percent sign twice.
+    escaped = former.replace("%", "%%"), home.replace("%", "%%")
+    for parser in parsers:
+        for _, defaults in parser._config_sources_for_as_dict:
+            if defaults is parser:
+                continue
+            for section in defaults.sections():
+                for key, value in defaults.items(section, raw=True):
+                    if (moved := move(value, *escaped)) != value:
+                        defaults.set(section, key, moved)
+
+
+def _replace_constants(change: Callable[[str], str]) -> None:
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "airflow":
+            for key, value in list(vars(module).items()):
+                if isinstance(value, str) and (changed := change(value)) != value:
+                    setattr(module, key, changed)
 
 
 def create(database: Path, templates: Path) -> None:
