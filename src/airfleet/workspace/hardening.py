@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import rotation
 from airfleet.workspace.diagnosis import Diagnosis
@@ -36,9 +37,9 @@ def examine(fleet: Fleet, project: Path, folder: StateFolder, *, now: float) -> 
 
 
 def _judge_project(project: Path) -> Iterator[Diagnosis]:
-    """Whoever may change fleet.yaml or a Dag file runs code with the rights of the platform."""
+    """Whoever may change fleet.yaml, the hosts beside it or a Dag file runs code with the rights of the platform."""
     wrong = False
-    for path in (project, project / "fleet.yaml", project / "dags"):
+    for path in (project, *(project / name for name in (load.FILE, load.SCALED_FILE, "dags"))):
         if path.exists() and path.stat().st_mode & stat.S_IWOTH:
             wrong = True
             yield Diagnosis("error", "project", f"every user may change {path}", f"chmod o-w '{path}'")

@@ -130,6 +130,16 @@ def test_what_fleet_yaml_opens_is_told(tmp_path: Path, text: str, subject: str, 
     assert all(one.hint for one in found)
 
 
+@pytest.mark.parametrize("name", ["fleet.yaml", "hosts.scaled.json"])
+def test_a_file_of_the_project_that_everybody_may_change_is_told(tmp_path: Path, name: str) -> None:
+    folder = make(tmp_path)
+    path = tmp_path / name
+    path.write_text("{}")
+    path.chmod(0o666)
+    found = [one for one in own.examine(parse("name: x\n"), tmp_path, folder, now=0) if one.level == "error"]
+    assert [(one.subject, one.hint) for one in found] == [("project", f"chmod o-w '{path}'")]
+
+
 def test_the_command_exits_with_1_for_an_error_only(tmp_path: Path) -> None:
     make(tmp_path)
     done = invoke("doctor", str(tmp_path), "--hardening", "--json")
