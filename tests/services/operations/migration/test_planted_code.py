@@ -27,7 +27,7 @@ RUN = (
 PLANTED = """
 CREATE FUNCTION plant() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF current_setting('port') <> '{port}' THEN COPY (SELECT 1) TO PROGRAM 'touch {marks}/sql'; END IF;
+  IF current_setting('port') <> '{port}' THEN COPY (SELECT 1) TO PROGRAM 'cat > {marks}/sql'; END IF;
 END $$;
 CREATE FUNCTION on_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM public.plant(); NEW.conf := '{pickle}'; RETURN NEW; END $$;
@@ -121,7 +121,7 @@ def test_nothing_that_was_planted_in_the_old_database_runs(place: Path, monkeypa
 # An assessment reads these: a view in place of a table, and an operator that fits better than PostgreSQL's own one.
 READ = """
 CREATE FUNCTION plant() RETURNS text LANGUAGE plpgsql AS $$
-BEGIN COPY (SELECT 1) TO PROGRAM 'touch {marks}/read'; RETURN 'planted'; END $$;
+BEGIN COPY (SELECT 1) TO PROGRAM 'cat > {marks}/read'; RETURN 'planted'; END $$;
 CREATE FUNCTION differs(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN PERFORM public.plant(); RETURN true; END $$;
 CREATE OPERATOR <> (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = differs);

@@ -63,7 +63,15 @@ def test_a_worker_stops_and_begins_to_take_tasks_as_its_mark_comes_and_goes(
 ) -> None:
     say = app.tasks["say"]
     wait_for(note, "serving")
-    calm = {"state": "serving", "pid": os.getpid(), "queues": ["io"], "slots": 1, "tasks": [], "refused": 0}
+    calm = {
+        "state": "serving",
+        "pid": os.getpid(),
+        "queues": ["io"],
+        "slots": 1,
+        "tasks": [],
+        "refused": 0,
+        "by_page": False,
+    }
     assert note() == calm
     assert say.delay("one").get(timeout=PATIENCE_S) == "one"
     (tmp_path / "io").touch()
