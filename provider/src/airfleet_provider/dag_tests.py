@@ -21,6 +21,7 @@ from airflow.listeners import hookimpl
 
 from airfleet_provider.compat.calls import own_metadata
 from airfleet_provider.compat.patches.one_version import build_one_version
+from airfleet_provider.compat.patches.patch import change_constants
 from airfleet_provider.contract.dag_test_request import DagTestRequest
 from airfleet_provider.contract.environment import DAG_TEST
 from airfleet_provider.contract.text import many_lines, one_line
@@ -61,7 +62,7 @@ def run_command(_: argparse.Namespace) -> None:
         # Tasks print what they like. A program that reads the result reads nothing else.
         os.dup2(2, 1)
     try:
-        own_metadata.forget_configuration(quiet=QUIET, silent=SILENT)
+        own_metadata.forget_configuration(change_constants, quiet=QUIET, silent=SILENT)
         # A fork of a platform whose Dags come from releases does not have it.
         if (project := str(Path(request.dags).parent)) not in sys.path:
             sys.path.insert(0, project)

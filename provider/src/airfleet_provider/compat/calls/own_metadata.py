@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +15,11 @@ from typing import Any
 # Packages with tables in the metadata database.
 SCHEMAS = ("apache-airflow-core", "apache-airflow-providers-fab")
 LEVELS = "AIRFLOW__LOGGING__NAMESPACE_LEVELS"
+# Puts what a function makes of each text that Airflow's modules keep in their names in its place.
+Change = Callable[[Callable[[str], str]], None]
 
 
-def forget_configuration(*, quiet: Sequence[str], silent: Sequence[str]) -> None:
+def forget_configuration(change_constants: Change, *, quiet: Sequence[str], silent: Sequence[str]) -> None:
     """Read Airflow's defaults and the environment from now on, and no airflow.cfg. Connect to that database.
 
     The loggers `quiet`, and those below them, log warnings and errors only, and `silent` none of both. The environment
@@ -30,7 +31,7 @@ def forget_configuration(*, quiet: Sequence[str], silent: Sequence[str]) -> None
 
     settings.dispose_orm(do_log=False)
     former = (settings.SQL_ALCHEMY_CONN, settings.SQL_ALCHEMY_CONN_ASYNC)
-    _move_home(configuration.AIRFLOW_HOME, configuration.get_airflow_home(), (conf, task_conf))
+    _move_home(configuration.AIRFLOW_HOME, configuration.get_airflow_home(), (conf, task_conf), change_constants)
     for one in (conf, task_conf):
         for section in one.sections():
             one.remove_section(section)
@@ -39,7 +40,7 @@ def forget_configuration(*, quiet: Sequence[str], silent: Sequence[str]) -> None
     settings.configure_vars()
     # Some modules keep what they read of the configuration when they were imported.
     moved = dict(zip(former, (settings.SQL_ALCHEMY_CONN, settings.SQL_ALCHEMY_CONN_ASYNC), strict=True))
-    _replace_constants(lambda text: moved.get(text, text))
+    change_constants(lambda text: moved.get(text, text))
     settings.configure_logging()
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)  # the setting reaches loggers of structlog only
@@ -47,13 +48,13 @@ def forget_configuration(*, quiet: Sequence[str], silent: Sequence[str]) -> None
     settings.configure_adapters()
 
 
-def _move_home(former: str, home: str, parsers: Iterable[Any]) -> None:
+def _move_home(former: str, home: str, parsers: Iterable[Any], change_constants: Change) -> None:
     """Let each path in Airflow's former home be one in the home that the environment names now."""
 
     def move(text: str, before: str, now: str) -> str:
         return now + text[len(before) :] if text == before or text.startswith(f"{before}/") else text
 
-    _replace_constants(lambda text: move(text, former, home))
+    change_constants(lambda text: move(text, former, home))
     # A parser's defaults have a percent sign twice.
     escaped = former.replace("%", "%%"), home.replace("%", "%%")
     for parser in parsers:
@@ -64,14 +65,6 @@ def _move_home(former: str, home: str, parsers: Iterable[Any]) -> None:
                 for key, value in defaults.items(section, raw=True):
                     if (moved := move(value, *escaped)) != value:
                         defaults.set(section, key, moved)
-
-
-def _replace_constants(change: Callable[[str], str]) -> None:
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "airflow":
-            for key, value in list(vars(module).items()):
-                if isinstance(value, str) and (changed := change(value)) != value:
-                    setattr(module, key, changed)
 
 
 def create(database: Path, templates: Path) -> None:

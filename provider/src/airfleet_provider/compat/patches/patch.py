@@ -115,6 +115,18 @@ def undo(patch: Patch) -> None:
             _assign(owner, name, getattr(new, ORIGINAL))
 
 
+def change_constants(change: Callable[[str], str]) -> None:
+    """Replace the texts that Airflow's modules keep in their names, where `change` returns another text.
+
+    A process that forgets its configuration needs it: modules keep what they read of it when they were imported.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "airflow":
+            for key, value in list(vars(module).items()):
+                if isinstance(value, str) and (changed := change(value)) != value:
+                    _assign(module, key, changed)
+
+
 def _find_obstacle(targets: Sequence[str], requires: Sequence[Requirement]) -> str | None:
     try:
         for target in targets:
