@@ -7,6 +7,8 @@ import configparser
 import json
 import re
 from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -18,6 +20,7 @@ from airfleet.components.postgresql import pgbouncer
 from airfleet.components.postgresql import server as postgresql
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.signing import derive_private
+from airfleet.runners.fleet import hardening
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.secrets import Secret
 from places import CREDENTIALS, NINE, SECRETS, config_path, desired, parse, parts, place, with_setting
@@ -166,6 +169,19 @@ def test_no_secret_is_readable_by_everybody_or_shown(host: str) -> None:
 
 def firewall(name: str) -> str:
     return reveal(next(file for file in desired(name).files if file.path.name == "firewall.nft").content)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_doctor_finds_no_file_of_ours_that_everybody_may_read(host: str) -> None:
+    script = (Path(hardening.__file__).parent / "look_at_hardening.sh").read_text()
+    names = re.findall(r"-name '([^']+)'", script.partition("-perm")[0])
+    [no_secrets] = re.findall(r"grep -Ev '([^']+)'", script)[:1]
+    found = [
+        path
+        for path, mode in ((str(file.path), file.mode) for file in desired(host).files)
+        if path.startswith("/etc/airfleet/") and any(fnmatch(Path(path).name, one) for one in names) and mode & 0o004
+    ]
+    assert [path for path in found if not re.search(no_secrets, path)] == []
 
 
 def test_the_firewall_is_the_same_text_each_time() -> None:

@@ -36,7 +36,7 @@ def describe(place: Place) -> Part:
     site = find_site(place)
     # Only a server that other hosts reach has TLS.
     proof = certificates.list_files(place, FOLDER, AGENTS_USER) if watchers else ()
-    hosts = HostFile(FOLDER / "hosts.json", agents.render_hosts(place.fleet))
+    hosts = HostFile(FOLDER / "hosts.json", agents.render_hosts(place.fleet), AGENTS_USER, 0o640)
     config = private(
         FOLDER / "agents.json",
         reveal(

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Prints what of a host decides how hard it is to attack. It reads only.
 section modes
-# Secrets that users outside the group can read, and files that they can change. Two files of JSON hold no secret.
+# Secrets that users outside the group can read, and files that they can change. Some files of JSON hold no secret.
 find /etc/airfleet -xdev -type f \( -name '*.key' -o -name '*.env' -o -name 'airflow.cfg' -o -name '*.json' -o -name '*password*' \) \
-  -perm /o+r -printf 'readable %m %p\n' 2>/dev/null | grep -Ev '/(log_servers|log-agent)\.json$'
+  -perm /o+r -printf 'readable %m %p\n' 2>/dev/null | grep -Ev '/(log_servers|log-agent)\.json$|/grafana/boards/'
 find /etc/airfleet /var/lib/airfleet /opt/airfleet /etc/systemd/system/airfleet-* -xdev \( -type f -o -type d \) \
   -perm /o+w ! -perm -1000 -printf 'writable %m %p\n' 2>/dev/null | head -n 20
 section listeners
