@@ -64,6 +64,7 @@ COUNTS = """
 SELECT count(*) FILTER (WHERE state = 'success'), count(*) FILTER (WHERE state = 'failed'),
     coalesce(sum(greatest(try_number, 1) - 1), 0)::int, count(*) FILTER (WHERE state = 'running') FROM task_instance
 """
+UNFINISHED = "SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')"
 OVERRIDE = """
 INSERT INTO airfleet.slot_override (pool, slots, actor) VALUES ('default', %s, 'bench')
 ON CONFLICT (pool) DO UPDATE SET slots = EXCLUDED.slots
@@ -110,10 +111,10 @@ def watch(connection: Any, folder: Path, seconds: float) -> dict[str, Any]:
         connection.execute(OVERRIDE, [SLOTS])
         wait(lambda: read(IN_FORCE)[0] == SLOTS, "all slots again")
         most_over = max(most_over, read(COUNTS)[3] - SLOTS)
-        if read(COUNTS)[0] + read(COUNTS)[1] >= TASKS:
+        if read(UNFINISHED)[0] == 0:
             run(*AIRFLEET, "airflow", "--project", str(folder), "dags", "trigger", "many")
     connection.execute("DELETE FROM airfleet.slot_override")
-    wait(lambda: read("SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')")[0] == 0, "the end")
+    wait(lambda: read(UNFINISHED)[0] == 0, "the end")
     done, failed, burnt, _ = read(COUNTS)
     decisions = read("SELECT count(*) FROM airfleet.slot_decision")[0]
     for line in connection.execute(
