@@ -182,15 +182,16 @@ def archive(
                 first_left, _ = chunk[0]
                 totals = replace(totals, is_stopped=True, left=len(found) - found.index(first_left))
                 break
-            exported, coming = coming, exporter.submit(_write_batch, store, reader, schema, chunk, logs, notice)
+            submitted = exporter.submit(_write_batch, store, reader, schema, chunk, logs, notice)
             if pause:
                 # One core of the database's host at most, and not two: tasks start on the others.
                 begun = time.monotonic()
-                exported, coming = coming, None
-                written = exported.result()
+                written = submitted.result()
                 time.sleep((time.monotonic() - begun) * pause)
                 finish(*written)
-            elif exported:
+                continue
+            exported, coming = coming, submitted
+            if exported:
                 finish(*exported.result())
         if coming:
             finish(*coming.result())

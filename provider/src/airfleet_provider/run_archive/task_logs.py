@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -20,6 +20,7 @@ import pyarrow
 import pyarrow.compute
 
 from airfleet_provider.contract.archive_store import ArchiveStoreError
+from airfleet_provider.contract.explanation import task_log
 from airfleet_provider.log_index.lines import TASK, LineOrigin
 from airfleet_provider.log_index.origins import find_task_origin
 from airfleet_provider.log_index.store import LogQuery, LogReader, LogStoreError, read_whole
@@ -58,6 +59,8 @@ COLUMNS: Mapping[str, str] = {one.name: str(one.type) for one in SCHEMA}
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # A pipe must not hold up who opens it.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+# What `LineOrigin.attempt` tells a try from all others by.
+_Try = tuple[str, str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +176,13 @@ def _read_run(
     tables: Mapping[str, pyarrow.Table],
 ) -> Iterator[_Piece]:
     """Yield the pieces of the logs of a run: of each try from one place only, the one that has the whole of it."""
-    indexed: set[tuple[str, str, str, int, int]] = set()
+    indexed: set[_Try] = set()
     if reader and places.has_hosts:
-        for attempt in _list_attempts(reader, dag_id, run, tables, without=frozenset()):
+        for attempt in _list_attempts(reader, dag_id, run, tables):
             found = list(reader.find_sources(attempt))
             indexed |= {attempt.attempt} if found else set()
             yield from _read_index(reader, attempt, found, run.id)
-    on_disk: set[tuple[str, str, str, int, int]] = set()
+    on_disk: set[_Try] = set()
     for path, number in _walk(places.folder, dag_id, run.run_id):
         attempt = find_task_origin("", path)
         if attempt.attempt in indexed:
@@ -198,10 +201,10 @@ def _list_attempts(
     run: ArchivedRun,
     tables: Mapping[str, pyarrow.Table],
     *,
-    without: set[tuple[str, str, str, int, int]] | frozenset[tuple[str, str, str, int, int]],
+    without: Set[_Try] = frozenset(),
 ) -> list[LineOrigin]:
     """The tries of a run that have begun, if the index knows the run at all."""
-    found: dict[tuple[str, str, str, int, int], LineOrigin] = {}
+    found: dict[_Try, LineOrigin] = {}
     for name in ("task_instance_history", "task_instance"):
         if (table := tables.get(name)) is None:
             continue
@@ -227,10 +230,8 @@ def _read_index(reader: LogReader, attempt: LineOrigin, sources: Sequence[str], 
 
 def _name_path(attempt: LineOrigin, number: int) -> str:
     """Where Airflow looks for the log of a try. It shows the further files, of other hosts, too."""
-    mapped = f"map_index={attempt.map_index}/" if attempt.map_index >= 0 else ""
     further = f".trigger.{number}.log" if number else ""
-    folder = f"dag_id={attempt.dag}/run_id={attempt.run}/task_id={attempt.task}/{mapped}"
-    return f"{folder}attempt={attempt.try_number}.log{further}"
+    return f"{task_log.locate(attempt.dag, attempt.run, attempt)}{further}"
 
 
 def _walk(folder: Path, dag_id: str, run_id: str) -> Iterator[tuple[str, int]]:
