@@ -101,9 +101,11 @@ class SlotLoop:
         writes += [row for pool in self._fixed for row in _list_fixed(pool, rows)]
         strangers = {(row["pool"], row["host"]) for row in rows} - known
         # More hosts are made by what is recorded (ADR 102), also while all slots that there are have been given.
-        grown = {rule.pool for rule, inputs, _ in decided if self._hosts.get(rule.pool) != count_hosts(inputs)}
+        hosts = {rule.pool: count_hosts(inputs) for rule, inputs, _ in decided}
+        grown = {pool for pool, count in hosts.items() if self._hosts.get(pool) != count}
         if writes or strangers or grown or self._clock() - self._pruned_at > PRUNE_EVERY_S:
             self._write(context, decided, writes, known, grown)
+            self._hosts = hosts
         self._is_new, self._turned_at = False, now
 
     def _decide(
@@ -163,7 +165,6 @@ class SlotLoop:
             if self._clock() - self._pruned_at > PRUNE_EVERY_S:
                 connection.execute(SQL["prune"], {"kept": KEPT})
                 self._pruned_at = self._clock()
-        self._hosts |= {rule.pool: count_hosts(inputs) for rule, inputs, _ in decided if rule.pool in changed}
 
 
 def _list_writes(rule: SlotRule, rows: Sequence[Row], decision: SlotDecision) -> list[Row]:
