@@ -14,7 +14,7 @@ from airfleet.operations.slots import Slots, open_slots
 from airfleet.operations.workers import access
 from airfleet.operations.workers.access import WorkerAccess
 from airfleet.operations.workers.status import Worker
-from airfleet.runners.fleet.transport import client_config, known_hosts
+from airfleet.runners.fleet.transport import login
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.machines import MachineGroup
 from airfleet.workspace import applied_hosts
@@ -65,13 +65,7 @@ class AppliedFleet:
         return load is not None and load.held == 0
 
     def forget(self, address: str) -> None:
-        ssh = read_fleet(self._project).ssh
-        config = client_config.read(address, user=ssh.user, port=ssh.port)
-        named = (self._project / Path(ssh.known_hosts).expanduser(),) if ssh.known_hosts else config.known_hosts
-        name = known_hosts.name_of(config.alias or config.address, 22 if config.alias else config.port)
-        for path in named:
-            if path.exists():
-                subprocess.run(["ssh-keygen", "-R", name, "-f", str(path)], capture_output=True, check=False)
+        login.forget_key(address, read_fleet(self._project).ssh, self._project)
 
     def _find(self, stack: ExitStack, host: str) -> tuple[WorkerAccess, tuple[Worker, ...]]:
         place = access.find(stack, self._project, self._state)

@@ -23,7 +23,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport import client_config, known_hosts
 from airfleet.runners.fleet.transport.client_config import ClientConfig
 from airfleet.runners.fleet.transport.known_hosts import PublicKey
-from airfleet.spec.topology import Host
+from airfleet.spec.topology import Host, Ssh
 
 if TYPE_CHECKING:
     import paramiko
@@ -76,14 +76,31 @@ def open_login(host: Host, project: Path, policy: HostKeyPolicy) -> HostLogin:
     # paramiko raises every error that it logs.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     config = client_config.read(host.address, user=host.ssh.user, port=host.ssh.port, file=policy.config)
-    named = (project / Path(host.ssh.known_hosts).expanduser(),) if host.ssh.known_hosts else ()
-    policy = replace(policy, files=named)
+    policy = replace(policy, files=_find_named(host.ssh, project))
     with ExitStack() as way:
         sock = way.enter_context(_lead_to(config, policy, way, depth=0))
         keys = _load_key(project, host) if host.ssh.key else _list_keys(config)
         transport = _log_in(sock, config, policy, keys)
         way.callback(transport.close)
         return HostLogin(transport, way.pop_all())
+
+
+def forget_key(address: str, ssh: Ssh, project: Path) -> None:
+    """Remove the key of a host from the files in which `open_login` would look for it."""
+    config = client_config.read(address, user=ssh.user, port=ssh.port)
+    for path in _find_named(ssh, project) or config.known_hosts:
+        if path.exists():
+            words = ["ssh-keygen", "-R", _name_in_files(config), "-f", str(path)]
+            subprocess.run(words, capture_output=True, check=False)
+
+
+def _find_named(ssh: Ssh, project: Path) -> tuple[Path, ...]:
+    """Return the file of known hosts that fleet.yaml names, if it names one."""
+    return (project / Path(ssh.known_hosts).expanduser(),) if ssh.known_hosts else ()
+
+
+def _name_in_files(config: ClientConfig) -> str:
+    return known_hosts.name_of(config.alias or config.address, 22 if config.alias else config.port)
 
 
 def _lead_to(config: ClientConfig, policy: HostKeyPolicy, way: ExitStack, depth: int) -> Any:  # noqa: ANN401 - socket or channel
@@ -184,7 +201,7 @@ def _log_in(
 ) -> paramiko.Transport:
     import paramiko  # noqa: PLC0415
 
-    name = known_hosts.name_of(config.alias or config.address, 22 if config.alias else config.port)
+    name = _name_in_files(config)
     files = (*policy.files, *(config.known_hosts if files_too or not policy.files else ()))
     entries = [*known_hosts.read(policy.files, named=True), *known_hosts.read(files[len(policy.files) :])]
     # A revoked key is refused, even if another file lists it as known.
