@@ -291,11 +291,7 @@ def _compare_runs(
         binaries=launching.find_postgres(),
         python=Path(sys.executable),
         environment=os.environ,
-        settings={
-            f"AIRFLOW__{section.upper()}__{key.upper()}": value
-            for section, values in read_fleet(project).airflow.items()
-            for key, value in values.items()
-        },
+        settings=read_fleet(project).airflow_environment,
         tell=say,
     )
     if named:

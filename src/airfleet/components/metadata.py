@@ -86,13 +86,21 @@ def _fingerprint(commands: list[tuple[str, ...]], files: list[File], versions: s
 def connect_database(site: Site, credentials: Credentials, name: str) -> dict[str, object]:
     """Return the Airflow connection to one of the project's databases."""
     is_local = site.database_hosts == (LOOPBACK,)
+    host = ",".join(site.database_hosts)
     return {
-        "conn_type": "postgres",
-        "host": ",".join(site.database_hosts),
-        "port": site.database_port,
-        "schema": name,
-        "login": find_login(name, credentials.databases[name]),
-        "password": credentials.databases[name].reveal(),
+        **describe_connection(host, site.database_port, name, credentials.databases[name]),
         "description": "made by airfleet: fleet.yaml, databases",
         **({} if is_local else {"extra": {"target_session_attrs": "read-write", **DEAD_PEER, **site.tls}}),
+    }
+
+
+def describe_connection(host: str | None, port: int | None, name: str, password: Secret) -> dict[str, object]:
+    """Return the Airflow connection to one of the project's databases on a server."""
+    return {
+        "conn_type": "postgres",
+        "host": host,
+        "port": port,
+        "schema": name,
+        "login": find_login(name, password),
+        "password": password.reveal(),
     }

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from airfleet.components import metadata
 from airfleet.errors import UsageError
 from airfleet.runners.local import launch, warm
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import find_login
 from airfleet.workspace import file_lock
 from airfleet.workspace.project import resolve_connection, resolve_value
 from airfleet.workspace.state_folder import StateFolder
@@ -80,11 +80,7 @@ def prepare(
         environment = {
             **launch.build_environment(launch.choose_inherited(os.environ), own, project, scratch),
             **_list_values(fleet, project, folder, warn),
-            **{
-                f"AIRFLOW__{section.upper()}__{key.upper()}": value
-                for section, values in fleet.airflow.items()
-                for key, value in values.items()
-            },
+            **fleet.airflow_environment,
             "AIRFLOW__CORE__DAGS_FOLDER": request.dags,
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{scratch / 'metadata.db'}",
@@ -155,13 +151,6 @@ def _list_databases(fleet: Fleet, folder: StateFolder, warn: Callable[[str], Non
     found = {}
     for name in fleet.databases:
         password = folder.keep_secret(f"postgres_{name}")
-        connection = {
-            "conn_type": "postgres",
-            "host": server.hostname,
-            "port": server.port,
-            "schema": name,
-            "login": find_login(name, password),
-            "password": password.reveal(),
-        }
+        connection = metadata.describe_connection(server.hostname, server.port, name, password)
         found[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(connection)
     return found

@@ -294,6 +294,15 @@ class Fleet:
         return next((host for host in own if host.name == self.promoted.primary), own[0])
 
     @property
+    def airflow_environment(self) -> dict[str, str]:
+        """Return the section `airflow` as the variables by which Airflow reads settings from its environment."""
+        return {
+            f"AIRFLOW__{section.upper()}__{key.upper()}": value
+            for section, values in self.airflow.items()
+            for key, value in values.items()
+        }
+
+    @property
     def keepers(self) -> tuple[Host, ...]:
         """Return the hosts that keep the lease of apply: those of the database, or the schedulers if it is outside."""
         return self.with_role("database") or self.with_role("scheduler")
