@@ -144,17 +144,13 @@ def choose_fault(number: int) -> str:
 
 def read_trials() -> list[Trial]:
     """Return the trials of this and earlier calls."""
-    kept = json.loads(drills.RESULTS.read_text()).get("database_trials", []) if drills.RESULTS.exists() else []
-    return [Trial(**one) for one in kept]
+    return [Trial(**one) for one in drills.read().get("database_trials", [])]
 
 
 def record(trials: Sequence[Trial]) -> None:
     """Write the trials and what they show to the results, which keep everything else."""
-    results: dict[str, Any] = json.loads(drills.RESULTS.read_text()) if drills.RESULTS.exists() else {}
-    results |= {"database_trials": [asdict(one) for one in trials], "database_fleet": ROLES, **summarise(trials)}
-    scratch = drills.RESULTS.with_suffix(".new")
-    scratch.write_text(json.dumps(results, indent=2) + "\n")
-    scratch.replace(drills.RESULTS)
+    own = {"database_trials": [asdict(one) for one in trials], "database_fleet": ROLES, **summarise(trials)}
+    drills.write(drills.read() | own)
 
 
 def summarise(trials: Sequence[Trial]) -> dict[str, Any]:

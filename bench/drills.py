@@ -177,11 +177,20 @@ def heal(bed: Bed, project: Path) -> None:
 
 def keep(line: dict[str, Any], *, key: str) -> None:
     """Write one drill's figures to the results, and replace its older ones."""
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = read()
     lines = {one["name"]: one for one in results.get(key, [])} | {line["name"]: line}
     order = {name: number for number, name in enumerate(CATALOGUE)}
     results[key] = sorted(lines.values(), key=lambda one: order.get(one["name"], len(order)))
-    results |= {"cpus": os.cpu_count(), "fleet": drill_fleet.ROLES, "stock_is": drill_fleet.STOCK_IS}
+    write(results | {"cpus": os.cpu_count(), "fleet": drill_fleet.ROLES, "stock_is": drill_fleet.STOCK_IS})
+
+
+def read() -> dict[str, Any]:
+    """Return the results of this and earlier calls."""
+    return dict(json.loads(RESULTS.read_text())) if RESULTS.exists() else {}
+
+
+def write(results: Mapping[str, Any]) -> None:
+    """Replace the results, whole or not at all."""
     scratch = RESULTS.with_suffix(".new")
     scratch.write_text(json.dumps(results, indent=2) + "\n")
     scratch.replace(RESULTS)
