@@ -294,3 +294,11 @@ export const Confirmation = ({
     </dialog>
   );
 };
+
+/** Why a change is made: a question inside a `Confirmation`. */
+export const Reason = ({ value, onChange }: { value: string; onChange: (value: string) => void }) => (
+  <label>
+    Why
+    <input value={value} maxLength={1000} required onChange={(event) => onChange(event.target.value)} />
+  </label>
+);

@@ -1,7 +1,7 @@
 import { useState } from "react";
 
 import { change, type Alert, type Alerts as Data } from "../api";
-import { Ago, Badge, Card, Command, Confirmation, Empty, Loaded, type Tone } from "../parts";
+import { Ago, Badge, Card, Command, Confirmation, Empty, Loaded, Reason, type Tone } from "../parts";
 import { usePolled } from "../usePolled";
 
 const TONES: Record<Alert["severity"], Tone> = { critical: "bad", warning: "warn", info: "info" };
@@ -122,10 +122,7 @@ const Silence = ({ alert, onClose, onDone }: { alert: Alert; onClose: () => void
           ))}
         </select>
       </label>
-      <label>
-        Why
-        <input value={comment} maxLength={1000} required onChange={(event) => setComment(event.target.value)} />
-      </label>
+      <Reason value={comment} onChange={setComment} />
     </Confirmation>
   );
 };

@@ -2,7 +2,7 @@
 import { useState } from "react";
 
 import { change, type WorkerPool } from "../api";
-import { Confirmation } from "../parts";
+import { Confirmation, Reason } from "../parts";
 
 export type PlacedWorker = WorkerPool["workers"][number] & { pool: string };
 
@@ -80,10 +80,7 @@ export const DrainDialog = ({
           A command has drained {marked.map((one) => `${one.pool}@${one.host}`).join(", ")}, and only a command resumes it.
         </p>
       )}
-      <label>
-        Why
-        <input value={reason} maxLength={1000} required onChange={(event) => setReason(event.target.value)} />
-      </label>
+      <Reason value={reason} onChange={setReason} />
     </Confirmation>
   );
 };

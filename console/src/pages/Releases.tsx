@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 
 import { change, type Deployment, type Release, type Releases as Data } from "../api";
-import { Ago, Badge, Card, Command, Confirmation, Empty, Loaded, Table, TableCard } from "../parts";
+import { Ago, Badge, Card, Command, Confirmation, Empty, Loaded, Reason, Table, TableCard } from "../parts";
 import { EVERY_MS, usePolled } from "../usePolled";
 
 // While a deployment is under way.
@@ -51,10 +51,7 @@ const RollBack = ({
         New runs use the earlier release within seconds, instead of <code>{live.short}</code>. Runs that have begun keep the
         release they began with. Your name and the reason are recorded.
       </p>
-      <label>
-        Why
-        <input value={reason} maxLength={1000} required onChange={(event) => setReason(event.target.value)} />
-      </label>
+      <Reason value={reason} onChange={setReason} />
     </Confirmation>
   );
 };

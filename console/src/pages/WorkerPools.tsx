@@ -2,7 +2,7 @@
 import { useState } from "react";
 
 import { change, type WorkerPool } from "../api";
-import { Age, Ago, Badge, Card, Command, Confirmation, Empty, Meter, Table, TableCard, type Tone } from "../parts";
+import { Age, Ago, Badge, Card, Command, Confirmation, Empty, Meter, Reason, Table, TableCard, type Tone } from "../parts";
 import { DrainDialog, type PlacedWorker } from "./DrainDialog";
 
 const TONES: Record<WorkerPool["workers"][number]["state"], Tone> = {
@@ -71,10 +71,7 @@ const Scale = ({ pool, onClose, onDone }: { pool: WorkerPool; onClose: () => voi
           />
         </label>
       )}
-      <label>
-        Why
-        <input value={reason} maxLength={1000} required onChange={(event) => setReason(event.target.value)} />
-      </label>
+      <Reason value={reason} onChange={setReason} />
     </Confirmation>
   );
 };
