@@ -14,9 +14,12 @@ SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
 
 
 class Capture:
-    """Collects the TCP payloads from and to some ports while it is open, in `seen`, and counts their `packets`."""
+    """Collects the TCP payloads from and to some ports while it is open, in `seen`, and counts their `packets`.
 
-    def __init__(self, interface: str, ports: set[int]) -> None:
+    Without ports, it collects every packet of IPv4 as a whole.
+    """
+
+    def __init__(self, interface: str, ports: set[int] | None = None) -> None:
         self.seen = bytearray()
         self.packets = 0
         self._ports = ports
@@ -50,6 +53,8 @@ class Capture:
                 self.seen += payload
 
     def _find_payload(self, frame: bytes) -> bytes:
+        if self._ports is None:
+            return frame[14:] if struct.unpack_from("!H", frame, 12)[0] == ETH_P_IP else b""
         if len(frame) < 54 or struct.unpack_from("!H", frame, 12)[0] != ETH_P_IP or frame[23] != TCP:
             return b""
         begin = 14 + 4 * (frame[14] & 0xF)

@@ -56,7 +56,7 @@ READS = frozenset(
             "migrate rehearse",
         ),
         *("access explain", "access list", "access plan", "access test", "access tokens list"),
-        *("breaker list", "limit list", "secrets list"),
+        *("breaker list", "limit list", "secrets list", "vpn config", "vpn list"),
         *("audit list", "audit verify", "audit export", "audit anchor", "airflow", "docs"),
     }
 )

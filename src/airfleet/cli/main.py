@@ -37,7 +37,7 @@ VERBS = (
         "catalog",
     ),
     *("machines", "image", "migrate", "export", "sbom"),
-    *("access", "secrets", "audit", "breaker", "limit", "airflow", "docs"),
+    *("access", "vpn", "secrets", "audit", "breaker", "limit", "airflow", "docs"),
 )
 # The attribute of a callback that `watch` has replaced.
 WATCHED = "airfleet_audited"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from typing import Literal
 
 from airfleet.components.health import CandidateCheck, HeartbeatCheck, HttpCheck, NoteCheck, TcpCheck
 from airfleet.components.model import Credentials, OwnBroker, OwnDatabase, Site, reveal
@@ -376,13 +377,15 @@ class Job:
 class OpenPort:
     """A port that the firewall opens to `sources`, or to everybody if there are none, and the reason.
 
-    With another protocol than TCP, `number` is that of the protocol.
+    With the protocol `ip`, `number` is that of a protocol beside TCP and UDP. With an `interface`, only what comes in
+    there is let in.
     """
 
     number: int
     sources: tuple[str, ...]
     why: str
-    is_tcp: bool = True
+    protocol: Literal["tcp", "udp", "ip"] = "tcp"
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)

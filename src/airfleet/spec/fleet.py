@@ -13,6 +13,7 @@ from airfleet.spec.openlineage import OpenLineage
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.topology import DEFAULT_POOLS, VOTERS, Host, Promoted, Retention, Role, Route, Ssh, Tls, WorkerPool
 from airfleet.spec.tracing import Tracing
+from airfleet.spec.vpn import Vpn
 from airfleet_provider.contract import archive_store, release_policy
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.jitter_rules import JitterRule
@@ -280,6 +281,9 @@ class Fleet:
     # The IPv4 address that the balancer hosts share.
     balancer: str | None = None
     reporting: Reporting | None = None
+    # Who reaches SSH and the UI besides the tunnel of `vpn`. None: everybody.
+    allow_from: tuple[str, ...] | None = None
+    vpn: Vpn | None = None
     # None: airfleet changes no user but its own administrator.
     access: FleetAccess | None = None
 
@@ -310,9 +314,13 @@ class Fleet:
     @property
     def public_url(self) -> str:
         """Return the URL of the UI of a fleet with hosts."""
+        return f"{'https' if self.tls else 'http'}://{self.public_address}:{self.ports.api}"
+
+    @property
+    def public_address(self) -> str:
+        """Return the address in the URL of the UI, to which Airflow leads browsers after a login."""
         hosts = self.with_role("balancer") or self.with_role("web")
-        edge = self.balancer or hosts[0].address
-        return f"{'https' if self.tls else 'http'}://{edge}:{self.ports.api}"
+        return self.balancer or hosts[0].address
 
     def with_role(self, role: Role) -> tuple[Host, ...]:
         """Return the hosts that have a role, in the order of fleet.yaml."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from airfleet.errors import Problem, SpecError, UsageError
-from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, yaml_document
+from airfleet.spec import fleet, model, reference, rules, topology, topology_rules, vpn_rules, yaml_document
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.sections import (
     access,
@@ -31,6 +31,7 @@ from airfleet.spec.sections import (
     service_limits,
     slas,
     tracing,
+    vpn,
 )
 from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.references import BY_REFERENCE, Reference
@@ -45,7 +46,19 @@ _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENC
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
-    *("executor", "dags", "slas", "breakers", "limits", "retries", "task_limits", "jitter", "monitoring"),
+    *(
+        "executor",
+        "dags",
+        "slas",
+        "breakers",
+        "limits",
+        "retries",
+        "task_limits",
+        "jitter",
+        "monitoring",
+        "allow_from",
+        "vpn",
+    ),
 }
 
 
@@ -109,7 +122,7 @@ def parse(
     if isinstance(own := data.get("hosts"), dict) and own and scaled:
         # Behind the others: the first hosts of the file have a meaning, such as the primary database.
         data["hosts"] = {**own, **{name: host for name, host in scaled.items() if name not in own}}
-    findings = [*rules.findings(data), *topology_rules.findings(data)]
+    findings = [*rules.findings(data), *topology_rules.findings(data), *vpn_rules.findings(data)]
     try:
         written = model.FleetFile.model_validate(data)
     except ValidationError as error:
@@ -262,6 +275,8 @@ def _fleet(written: model.FleetFile, *, default_name: str, cpus: int) -> fleet.F
         broker=own_database.convert(written.broker) if written.broker else None,
         balancer=written.balancer.address if written.balancer else None,
         reporting=_reporting(written.reporting) if written.reporting else None,
+        allow_from=None if written.allow_from is None else tuple(dict.fromkeys(written.allow_from)),
+        vpn=vpn.convert(written.vpn) if written.vpn else None,
         access=access.convert(written.access) if written.access else None,
     )
 

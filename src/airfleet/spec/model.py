@@ -37,6 +37,7 @@ from airfleet.spec.sections.limits import TaskLimitSection
 from airfleet.spec.sections.logs import LogsSection
 from airfleet.spec.sections.machines import MachinesSection
 from airfleet.spec.sections.monitoring import MonitoringSection
+from airfleet.spec.sections.networks import Network
 from airfleet.spec.sections.notifications import NotificationsSection
 from airfleet.spec.sections.openlineage import OpenLineageSection
 from airfleet.spec.sections.own_database import BrokerSection, DatabaseSection
@@ -56,7 +57,9 @@ from airfleet.spec.sections.retries import RetrySection
 from airfleet.spec.sections.section import Section, is_secret_key, rule, shaped
 from airfleet.spec.sections.service_limits import ServiceLimitSection
 from airfleet.spec.sections.slas import SlaSection
+from airfleet.spec.sections.slot_pools import SlotPoolSection
 from airfleet.spec.sections.tracing import TracingSection
+from airfleet.spec.sections.vpn import VpnSection
 
 
 def _env_key(key: str) -> str:
@@ -181,14 +184,6 @@ class ConnectionSection(Section):
         description="The whole connection as one URI, without any other key. Use a reference if it has a password.",
         examples=[{"env": "CRM_URI"}],
     )
-
-
-class SlotPoolSection(Section):
-    """An Airflow pool of task slots."""
-
-    slots: int = Field(ge=-1, description="Tasks that may run at once; -1 means no limit.", examples=[2])
-    description: str = Field(default="", description="What the pool protects.", examples=["Writes to the CRM"])
-    include_deferred: bool = Field(default=False, description="Whether deferred tasks keep their slot.")
 
 
 class FleetFile(Section):
@@ -381,6 +376,15 @@ class FleetFile(Section):
         examples=[{"certificate": "tls/fleet.pem", "key": "tls/fleet.key"}],
     )
     retention: RetentionSection = Field(default=RetentionSection(), description="How long hosts keep their files.")
+    allow_from: list[Network] | None = Field(
+        default=None,
+        description="Who reaches SSH and the UI besides the tunnel of `vpn`: addresses and networks.",
+        examples=[["10.0.0.5", "10.0.9.0/24"]],
+        json_schema_extra={"x-default": "everybody"},
+    )
+    vpn: VpnSection | None = Field(
+        default=None, description="A tunnel of WireGuard, by which administrators enter.", examples=[{"host": "web1"}]
+    )
     firewall: bool = Field(
         default=True,
         description="Whether each host's firewall allows only SSH and the ports that its roles need, by sender.",

@@ -14,6 +14,7 @@ from airfleet.spec import reference as manual
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.sections.access import AccessSection
 from airfleet.spec.sections.references import Reference
+from airfleet.spec.sections.slot_pools import SlotPoolSection
 from airfleet.spec.sections.tracing import TracingSection
 
 
@@ -56,9 +57,7 @@ def test_every_example_of_the_reference_is_valid(but: str) -> None:
     assert whole.env["CRM_TOKEN"] == SecretRef(file="secrets/crm-token")
 
 
-@pytest.mark.parametrize(
-    "section", [model.FleetFile, model.PortsSection, model.ConnectionSection, model.SlotPoolSection]
-)
+@pytest.mark.parametrize("section", [model.FleetFile, model.PortsSection, model.ConnectionSection, SlotPoolSection])
 def test_schema_and_reference_explain_every_key(section: type[BaseModel]) -> None:
     reference = manual.reference()
     for name, field in section.model_fields.items():

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from airfleet.components.host_model import ETC, LIB, LOG, RUN, Folder, HostFile, OpenPort, Part, Place, Service, Stage
+from airfleet.components.hosts import entrances
+from airfleet.components.hosts.entrances import Tunnel
 from airfleet.template import render_template
 
 FIREWALL = "firewall"
@@ -26,10 +28,11 @@ def describe(place: Place) -> Part:
 
 
 def describe_firewall(place: Place, ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> Part:
-    """Describe the firewall: an nftables table that accepts SSH, replies, and the ports of the host's roles."""
+    """Describe the firewall: an nftables table that accepts replies, and the ports of SSH and of the host's roles."""
     if not place.fleet.firewall:
         return Part(name=FIREWALL)
-    rules = HostFile(ETC / "firewall.nft", render_firewall(ports, ssh_ports))
+    every = (*entrances.open_ssh(place, ssh_ports), *ports)
+    rules = HostFile(ETC / "firewall.nft", render_firewall(every, entrances.find_tunnel(place)))
     load = ("/usr/sbin/nft", "-f", str(rules.path))
     service = Service(
         name=FIREWALL,
@@ -46,17 +49,21 @@ def describe_firewall(place: Place, ports: Iterable[OpenPort], ssh_ports: Iterab
     return Part(name=FIREWALL, services=(service,))
 
 
-def render_firewall(ports: Iterable[OpenPort], ssh_ports: Iterable[int]) -> str:
-    """Return the text for `nft -f`. It replaces the table in one transaction."""
-    opened = sorted(set(ports), key=lambda port: (port.number, port.sources, port.why))
+def render_firewall(ports: Iterable[OpenPort], tunnel: Tunnel | None = None) -> str:
+    """Return the text for `nft -f`. It replaces the table in one transaction.
+
+    Nothing passes through the host between a tunnel and other interfaces.
+    """
+    opened = sorted(set(ports), key=lambda port: (port.number, port.sources, port.interface, port.why))
     return render_template(
         __package__,
         "firewall.nft",
-        ssh=_set(map(str, sorted(set(ssh_ports)))),
+        tunnel=tunnel,
         ports=[
             {
                 "number": port.number,
-                "is_tcp": port.is_tcp,
+                "match": "ip protocol" if port.protocol == "ip" else f"{port.protocol} dport",
+                "interface": port.interface,
                 "why": port.why,
                 "sources": _set(sorted(set(port.sources))),
             }

@@ -23,7 +23,7 @@ from airfleet.components.host_model import (
     Service,
     Stage,
 )
-from airfleet.components.hosts import log_servers, metrics, web_ports
+from airfleet.components.hosts import entrances, log_servers, metrics, web_ports
 from airfleet.spec.secrets import Secret
 from airfleet.template import render_template
 from airfleet_provider.contract import slot_rules
@@ -57,7 +57,7 @@ def describe_balancer(place: Place) -> Part:
     service = _service(
         "balancer", "spreads UI and API over the web hosts", (*files, _trust(place)), port, place.own_address
     )
-    ports = (OpenPort(port, (), "UI and API"), *metrics.open_port(place, metrics.BALANCER, "metrics of HAProxy"))
+    ports = (*entrances.open_ui(place), *metrics.open_port(place, metrics.BALANCER, "metrics of HAProxy"))
     return _part(tuple(files), service, ports)
 
 
@@ -68,8 +68,8 @@ def render_balancer(place: Place) -> str:
         "balancer.cfg",
         name="balancer",
         sockets=SOCKETS,
-        # A host that does not have the shared address now may have it in a moment.
-        listen=EVERY_ADDRESS if place.fleet.balancer else place.listen,
+        # A host that does not have the shared address or the tunnel's now may have it in a moment.
+        listen=EVERY_ADDRESS if place.fleet.balancer or entrances.ends_tunnel(place) else place.listen,
         state=f"{LOOPBACK}:{BALANCER_STATE}" if place.fleet.balancer else "",
         port=place.fleet.ports.api,
         certificate=FOLDER / "fleet.pem" if place.fleet.tls else None,

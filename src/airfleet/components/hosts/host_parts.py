@@ -18,6 +18,7 @@ from airfleet.components.hosts import (
     logs,
     metadata_jobs,
     monitor,
+    vpn,
     workers,
 )
 from airfleet.components.postgresql import backups, patroni, pgbouncer
@@ -50,6 +51,7 @@ def describe(place: Place, *, ssh_ports: tuple[int, ...]) -> tuple[Part, ...]:
     if "balancer" in roles:
         parts.append(haproxy.describe_balancer(place))
         parts.append(keepalived.describe(place))
+        parts.append(vpn.describe(place))
     if "monitor" in roles:
         parts += [monitor.describe_prometheus(place), monitor.describe_alertmanager(place)]
     if place.fleet.with_role("logs"):

@@ -71,7 +71,7 @@ def describe(place: Place) -> Part:
         folders=(Folder(FOLDER),),
         files=files,
         services=(service,),
-        ports=(OpenPort(VRRP, _list_peers(place), "VRRP of the other balancers", is_tcp=False),),
+        ports=(OpenPort(VRRP, _list_peers(place), "VRRP of the other balancers", "ip"),),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from airfleet.components.health import LOOPBACK
 from airfleet.components.host_model import API, API_TLS, EVERY_ADDRESS, EXECUTION, EXECUTION_TLS, OpenPort, Place
+from airfleet.components.hosts import entrances
 from airfleet.spec.topology import Host
 
 TLS_PORTS = {API: API_TLS, EXECUTION: EXECUTION_TLS}
@@ -73,7 +74,7 @@ def list_clients(place: Place, server: int) -> tuple[str, ...]:
 def list_clear(place: Place) -> tuple[OpenPort, ...]:
     """Return the ports without TLS that the firewall opens."""
     is_public = not place.fleet.with_role("balancer")
-    public = (OpenPort(place.fleet.ports.api, (), "UI and API"),) if is_public else ()
+    public = entrances.open_ui(place) if is_public else ()
     if place.credentials.encryption.api.is_required:
         return public
     hidden = OpenPort(EXECUTION, list_clients(place, EXECUTION), "tasks and schedulers, without encryption")

@@ -13,6 +13,7 @@ from pathlib import Path
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet import lease
 from airfleet.runners.fleet.plan.diff import CLOCK_HINT, WRONG_CLOCK_S
+from airfleet.runners.fleet.survey import administrator_tunnel
 from airfleet.runners.fleet.transport import client_config, known_hosts, sections
 from airfleet.runners.fleet.transport.connection import Output
 from airfleet.runners.fleet.transport.shell import HostShell
@@ -53,7 +54,10 @@ def examine(
     def look(host: Host) -> list[Diagnosis]:
         one = shell(host, project)
         try:
-            return list(_examine_host(host, one.run, clock, _running(folder)))
+            found = list(_examine_host(host, one.run, clock, _running(folder)))
+            if fleet.vpn and fleet.vpn.host == host.name:
+                found += administrator_tunnel.judge(fleet.vpn, administrator_tunnel.read_state(one.run))
+            return found
         except AirfleetError as error:
             return [Diagnosis("error", host.name, error.what, error.hint)]
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from airfleet.components.host_model import ERLANG, METRICS_TLS
 from airfleet.components.hosts import metrics
 from airfleet.errors import AirfleetError
+from airfleet.runners.fleet.survey import administrator_tunnel
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.shell import HostShell
 from airfleet.spec.fleet import Fleet
@@ -16,6 +17,7 @@ from airfleet.spec.topology import Host
 from airfleet.workspace import hardening
 from airfleet.workspace.diagnosis import Diagnosis
 from airfleet.workspace.state_folder import StateFolder
+from airfleet_provider.contract import wording
 
 MOST_AT_ONCE = 32
 # systemd gives 0 to a unit that can do nothing; each of airfleet's is at 2.0 or less when it is installed.
@@ -43,7 +45,7 @@ def examine(
     shell: Callable[[Host, Path], HostShell] = HostShell,
 ) -> list[Diagnosis]:
     """Make all checks: of this machine first, then host by host. Nothing is changed."""
-    found = [*hardening.examine(fleet, project, folder, now=now), _judge_tls(fleet)]
+    found = [*hardening.examine(fleet, project, folder, now=now), _judge_tls(fleet), _judge_entrances(fleet)]
 
     def look(host: Host) -> list[Diagnosis]:
         one = shell(host, project)
@@ -51,7 +53,9 @@ def examine(
             said = sections.split(
                 one.run(sections.render(__package__, "look_at_hardening", PORTS=WITH_TLS), timeout_s=120).out
             )
-            return list(judge_host(host, said))
+            tunnel = fleet.vpn if fleet.vpn and fleet.vpn.host == host.name else None
+            own = administrator_tunnel.judge(tunnel, administrator_tunnel.read_state(one.run)) if tunnel else ()
+            return [*judge_host(host, said), *own]
         except AirfleetError as error:
             return [Diagnosis("error", host.name, error.what, error.hint)]
         finally:
@@ -156,6 +160,16 @@ def _judge_sysctl(_: Host, subject: str, lines: list[str]) -> Iterator[Diagnosis
         if wanted and value.strip() not in SAFER.get(name, (wanted,)):
             hint = f"echo '{name} = {wanted}' > /etc/sysctl.d/60-{name.rpartition('.')[2]}.conf; sysctl --system"
             yield Diagnosis("warning", subject, f"{name} is {value.strip()}: {why}", hint)
+
+
+def _judge_entrances(fleet: Fleet) -> Diagnosis:
+    if fleet.allow_from is not None:
+        named = len(fleet.allow_from)
+        return Diagnosis("ok", "entrances", f"SSH and the UI answer {wording.count(named, 'network')} of fleet.yaml")
+    if not fleet.firewall:
+        return Diagnosis("warning", "entrances", "airfleet's firewall is off", "remove `firewall: false`")
+    hint = "name under `allow_from` in fleet.yaml who may, and give administrators a way in with `vpn`"
+    return Diagnosis("warning", "entrances", "SSH and the UI answer every address that reaches a host", hint)
 
 
 def _judge_tls(fleet: Fleet) -> Diagnosis:

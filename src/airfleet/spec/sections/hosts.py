@@ -94,7 +94,7 @@ class HostSection(Section):
     roles: list[Role] | None = Field(
         default=None,
         description="What the host does. Of several hosts with `database`, Patroni makes one the primary.",
-        examples=[["web", "scheduler", "worker", "database", "broker"]],
+        examples=[["web", "balancer", "scheduler", "worker", "database", "broker"]],
         json_schema_extra={"x-default": "worker if it has pools; everything if it is the only host"},
     )
     pools: list[Name] | None = Field(

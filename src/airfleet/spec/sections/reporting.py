@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from airfleet.spec import fleet
+from airfleet.spec.sections.networks import Network
 from airfleet.spec.sections.references import BY_REFERENCE, Reference
 from airfleet.spec.sections.section import Section, rule
-
-
-def _network(text: str) -> str:
-    try:
-        found = ipaddress.IPv4Network(text)
-    except ValueError:
-        hint = "write it as 10.0.9.5 or 10.0.9.0/24"
-        raise rule(f"expected an IPv4 address or the address of a network, found {text!r}", hint) from None
-    if found.prefixlen < fleet.WIDEST_READERS:
-        hint = "name the machines, or the network of the machines, that make reports"
-        raise rule(f"{text} lets in too many machines", hint)
-    return text
 
 
 def _reference(value: object) -> object:
@@ -37,7 +24,7 @@ class ReportingSection(Section):
         description="A reference to the password of the login: 16 characters or more.",
         examples=[{"env": "REPORTING_PASSWORD"}],
     )
-    readers: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(min_length=1)] = Field(
+    readers: Annotated[list[Network], Field(min_length=1)] = Field(
         description="The addresses or networks that may use the login, such as those of a BI tool.",
         examples=[["10.0.9.5", "10.0.10.0/24"]],
     )

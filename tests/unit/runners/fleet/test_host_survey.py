@@ -22,6 +22,7 @@ class BareHost:
     """A connection to a host with nothing on it."""
 
     ssh_port = 22
+    client = "10.0.0.99"
 
     def __init__(self, host: Host) -> None:
         self.host = host

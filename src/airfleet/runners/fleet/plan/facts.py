@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from airfleet.components.host_model import Folder, HostFile, Link
+from airfleet.components.hosts import entrances
 from airfleet.runners.fleet.transport import sections
 
 LARGEST_DIFF = 200_000
@@ -14,7 +15,7 @@ LARGEST_DIFF = 200_000
 
 def build_probe(address: str) -> str:
     """Return the script that reads the facts of a machine, and resolves its address of fleet.yaml there."""
-    return sections.render(__package__, "probe", ADDRESS=address)
+    return sections.render(__package__, "probe", ADDRESS=address, TUNNEL=entrances.TUNNEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class MachineFacts:
     lease: str = ""
     airflow: str = ""
     links: Mapping[str, Link] = field(default_factory=dict)
+    has_wireguard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def parse_probe(text: str) -> MachineFacts:
         addresses=tuple(dict.fromkeys(parts.get("addresses", []))),
         named=tuple(dict.fromkeys(parts.get("named", []))),
         links=dict(_links(parts.get("links", []))),
+        has_wireguard=_at(parts.get("wireguard", []), 0) == "yes",
         ssh_ports=tuple(int(port) for port in dict.fromkeys(parts.get("ssh", [])) if port.isdigit()),
         free={path: int(kib) * 1024 for path, kib in spaces if kib.isdigit()},
         packages=frozenset(parts.get("packages", [])),

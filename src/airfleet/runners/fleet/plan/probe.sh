@@ -35,6 +35,10 @@ section owner
 cat /etc/airfleet/owner 2>/dev/null
 section airflow
 cat /etc/airfleet/airflow 2>/dev/null
+section wireguard
+if [ -e /sys/module/wireguard ] || [ -e "/sys/class/net/$TUNNEL" ] || modprobe -nq wireguard 2>/dev/null; then
+  echo yes
+fi
 section lease
 head -n 3 /var/lib/airfleet/lease 2>/dev/null
 section named

@@ -13,7 +13,7 @@ from airfleet.components.hosts import host_parts
 from airfleet.components.hosts.systems import ARCHITECTURES, SYSTEMS, explain
 from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.packaging import airflow_archive
-from airfleet.runners.fleet.plan import diff, facts
+from airfleet.runners.fleet.plan import diff, facts, ways_in
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.facts import HostFacts, MachineFacts
 from airfleet.runners.fleet.plan.steps import Step
@@ -129,7 +129,8 @@ def inspect(spec: FleetSpec, connection: HostConnection) -> HostView:
     desired = DesiredHost(place, parts)
     question = facts.build_question((*desired.early, *desired.files), desired.folders, desired.users, desired.masks)
     answer = facts.parse_answer(connection.check(question, what="surveying the host"), probe.packages)
-    for obstacle in (*wrong_clock, *diff.find_obstacles(desired, probe, answer)):
+    shut = ways_in.find_obstacles(place, probe, connection.client)
+    for obstacle in (*wrong_clock, *shut, *diff.find_obstacles(desired, probe, answer)):
         raise HostError(obstacle.what, where=host.name, hint=obstacle.hint)
     return HostView(connection, desired, answer, diff.decide(desired, answer), recipe, probe.lease, patroni, logs)
 

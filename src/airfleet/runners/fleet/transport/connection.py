@@ -64,6 +64,7 @@ class HostConnection:
     ) -> None:
         self.host = host
         self.ssh_port: int | None = None  # where its SSH server was reached, as the host itself sees it
+        self.client = ""  # the address from which this machine reached it, as the host itself sees it
         self._project = project
         self._policy = HostKeyPolicy(welcome=welcome, config=config)
         self._login: HostLogin | None = None
@@ -83,6 +84,7 @@ class HostConnection:
         threading.Thread(target=_keep_asking, args=(self._login.transport,), daemon=True).start()
         said = self._execute("id -u; echo $SSH_CONNECTION", None, 30).out.split()
         self.ssh_port = int(said[4]) if len(said) == 5 and said[4].isdigit() else None
+        self.client = said[1] if self.ssh_port else ""
         self._become = "" if said[:1] == ["0"] else "sudo -n "
         if self._become:
             tried = self._execute("sudo -n true", None, 30)

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Prints the state of the tunnel of administrators. `wg show ... dump` would print the private key.
+section key
+wg show "$TUNNEL" public-key 2>/dev/null
+section allowed
+wg show "$TUNNEL" allowed-ips 2>/dev/null
+section handshakes
+wg show "$TUNNEL" latest-handshakes 2>/dev/null
+section endpoints
+wg show "$TUNNEL" endpoints 2>/dev/null
+section now
+date +%s
+true
