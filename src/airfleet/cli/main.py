@@ -6,15 +6,15 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 import airfleet
 from airfleet.cli.changes import CHANGES
-from airfleet.errors import AirfleetError
-from airfleet_provider.contract.text import many_lines
+from airfleet.errors import AirfleetError, UsageError
+from airfleet_provider.contract.text import is_plain, many_lines
 
 # In the order in which `--help` shows them; each is a module beside this one with a `command`.
 VERBS = (
@@ -77,9 +77,23 @@ def watch(command: click.Command, name: str) -> click.Command:
     return command
 
 
+def refuse_odd_text(options: Mapping[str, object]) -> None:
+    """Refuse a text that no database keeps, such as one whose bytes are not UTF-8, or that terminals obey.
+
+    Raises:
+        UsageError: One of the words that a user wrote is such a text.
+    """
+    for name, value in options.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, str) and not is_plain(one):
+                what = f"{name.replace('_', '-')}: the text has control characters or is not UTF-8"
+                raise UsageError(what, hint="write it again without them")
+
+
 def _record(callback: Callable[..., object], name: str) -> Callable[..., object]:
     @functools.wraps(callback)
     def run(*words: object, **options: object) -> object:
+        refuse_odd_text(options)
         if name not in CHANGES:
             return callback(*words, **options)
         from airfleet.operations import audited_commands  # noqa: PLC0415 - `--help` needs none of it

@@ -50,3 +50,11 @@ def test_a_command_that_takes_the_project_as_a_word_says_so(tmp_path: Path) -> N
 
 def test_a_command_that_takes_no_project_has_no_hint_about_it(tmp_path: Path) -> None:
     assert "hint" not in run("docs", "--project", str(tmp_path), cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("reason", ["half of a letter \udcc3", "\x1b]52;c;cm0gLXJmIH4K\x07"], ids=ascii)
+def test_a_text_that_no_database_keeps_is_refused_before_anything_happens(tmp_path: Path, reason: str) -> None:
+    done = run("breaker", "close", "crm", "--reason", reason, "--project", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "reason: the text has control characters or is not UTF-8" in done.stderr
+    assert "hint: " in done.stderr

@@ -29,6 +29,7 @@ from airfleet_provider.console.desk import (
     record,
     require,
     require_json,
+    require_plain_text,
 )
 from airfleet_provider.console.readings import ReleaseBoard
 from airfleet_provider.console.rights import Rights
@@ -235,7 +236,8 @@ def _judge_rollback(body: Rollback, rights: Rights, board: ReleaseBoard | None) 
 
 def make_app(desk: Desk) -> FastAPI:
     """Return the application, which works with `desk`."""
-    made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    checks = [Depends(require_plain_text)]
+    made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=checks)
     made.state.desk = desk
     made.include_router(router)
     made.include_router(inquiry.router)

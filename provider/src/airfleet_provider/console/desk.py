@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -15,6 +15,7 @@ from airfleet_provider.compat.calls import db_errors, logins, metadata_db
 from airfleet_provider.console.log_desk import LogDesk
 from airfleet_provider.console.readings import Readings, Snapshot
 from airfleet_provider.console.rights import KEPT_S, Rights, find_rights
+from airfleet_provider.contract.text import is_plain
 from airfleet_provider.processes.cache import Cache
 
 # How long what was read is shown to other pages and users. A page reads anew every 10 s.
@@ -37,6 +38,22 @@ def require_json(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method == "POST" and kind != "application/json":
         raise HTTPException(415, "a change is sent as application/json")
+
+
+async def require_plain_text(request: Request) -> None:
+    """Refuse control characters in whatever a client writes: no id has one, and PostgreSQL keeps no NUL."""
+    words: list[object] = [*request.path_params.values()]
+    words += [word for pair in request.query_params.multi_items() for word in pair]
+    with suppress(ValueError):
+        words.append(json.loads(await request.body() or b"null"))
+    while words:
+        match words.pop():
+            case str() as text if not is_plain(text):
+                raise HTTPException(422, "a text has control characters")
+            case dict() as found:
+                words += [*found.keys(), *found.values()]
+            case list() as found:
+                words += found
 
 
 User = Annotated[Any, Depends(logins.get_user)]

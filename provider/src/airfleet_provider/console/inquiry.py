@@ -97,9 +97,8 @@ def find_archived_runs(
     text: Annotated[str, Query(max_length=250)] = "",
 ) -> Response:
     """Return the archived runs of a Dag in a span of time, with the command that restores them."""
-    dag = dag.replace("\0", "")
     require(bool(dag) and rights.may_see(dag), ARCHIVED.format(dag=dag))
-    search = RunSearch(dag, _know_zone(since), _know_zone(until), text.replace("\0", ""))
+    search = RunSearch(dag, _know_zone(since), _know_zone(until), text)
     return answer(
         request, inquiry_views.show_archived_runs(search, expect(desk.readings.find_runs(search), "archive of runs"))
     )

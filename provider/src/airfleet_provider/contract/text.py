@@ -1,7 +1,8 @@
-"""Prints untrusted text in a log or on a terminal."""
+"""Prints untrusted text in a log or on a terminal, and tells text that nothing can keep."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -17,6 +18,14 @@ def one_line(text: object, limit: int = 300) -> str:
 def many_lines(text: object) -> str:
     """Return the text with unprintable characters escaped, but the ends of its lines and tabs."""
     return "".join(one if one in "\n\t" else _escape(one) for one in str(text))
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a text that a person wrote has no control characters and no halves of characters.
+
+    PostgreSQL keeps neither NUL nor halves of characters, and terminals obey the others. Tabs and ends of lines may be.
+    """
+    return not any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in text)
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
