@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 from deadline import COMMAND_S, PATIENCE_S, wait_until
 
 CLONE_NEWNET = 0x40000000
 _COMMANDS = ("unshare", "nsenter", "ip", "nft", "sysctl")
+# What a kernel may lack.
+_RULES = "add table inet t; add chain inet t c { type nat hook prerouting priority -100; }; add rule inet t c redirect"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,12 +31,13 @@ def why_not(*more: str) -> str:
         return f"not installed: {', '.join(missing)}"
     if not Path("/dev/net/tun").exists():
         return "there is no /dev/net/tun"
-    tried = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False)
-    return "" if tried.returncode == 0 else f"no network of its own can be made: {tried.stderr.decode().strip()}"
+    argv = ["unshare", "--net", "--mount", "sh", "-c", "ip tuntap add dev t0 mode tun && nft -f -"]
+    tried = subprocess.run(argv, input=_RULES, capture_output=True, text=True, check=False)
+    return "" if tried.returncode == 0 else f"no network of its own can be made: {tried.stderr.strip()}"
 
 
 class NetPlace:
-    """A network and a /run of its own. What `start` started ends with it."""
+    """A network and a /run of its own. Every process in it ends with it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,15 +46,21 @@ class NetPlace:
     def __enter__(self) -> Self:
         self._holder = subprocess.Popen(["unshare", "--net", "--mount", "sleep", "infinity"])
         wait_until(self._is_apart, f"the network of {self.name}", every_s=0.01)
+        self._network = _read_network(self.pid)
         self.run("mount", "-t", "tmpfs", "tmpfs", "/run")
         self.run("mkdir", "-p", "/run/sshd", "/run/wireguard")
         self.run("ip", "link", "set", "lo", "up")
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (*reversed(self._started), self._holder):
-            process.kill()
-            process.wait(PATIENCE_S)
+        # Some have left the process that started them, such as what `wg-quick` starts.
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid != self.pid and _read_network(process.pid) == self._network:
+                    process.kill()
+        for own in (*self._started, self._holder):
+            own.kill()
+            own.wait(PATIENCE_S)
 
     @property
     def pid(self) -> int:
@@ -92,10 +103,13 @@ class NetPlace:
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--"]
 
     def _is_apart(self) -> bool:
-        process = Path(f"/proc/{self.pid}")
-        apart = (process / "ns/net").readlink() != Path("/proc/self/ns/net").readlink()
         # Both networks and mounts are made before it becomes `sleep`.
-        return apart and (process / "comm").read_text().strip() == "sleep"
+        is_ready = Path(f"/proc/{self.pid}/comm").read_text().strip() == "sleep"
+        return is_ready and _read_network(self.pid) != _read_network(os.getpid())
+
+
+def _read_network(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")  # noqa: PTH115 - its text is no path
 
 
 def _set_network(descriptor: int) -> None:

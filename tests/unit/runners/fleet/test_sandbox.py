@@ -12,9 +12,10 @@ import pytest
 from airfleet.components.host_model import Service
 from airfleet.runners.fleet.plan import systemd_units
 from places import NINE, desired, parse, with_setting
+from ways_in import VPN
 
 EVERYTHING = with_setting(NINE, "[web, monitor]", "[web, monitor, database, balancer]")
-EVERYTHING += "balancer: {address: 10.0.0.9}\n"
+EVERYTHING += f"balancer: {{address: 10.0.0.9}}\n{VPN}"
 HOSTS = [host.name for host in parse().hosts]
 # `systemd-analyze security` gives 0 to what can do nothing and 10 to what can do all; 8.5 and more is EXPOSED.
 WORST = 2.5
@@ -53,6 +54,7 @@ def test_a_service_writes_to_the_folders_of_its_user_alone() -> None:
     )
     assert by_name["airfleet-rabbitmq.service"] == {"/var/lib/rabbitmq", "/var/log/rabbitmq"}
     assert by_name["airfleet-api-server.service"] == {"/var/lib/airfleet/server", "/var/log/airfleet/server"}
+    assert by_name["airfleet-vpn.service"] == {"/var/lib/airfleet/vpn"}
     assert by_name["airfleet-balancer.service"] == {"/var/lib/airfleet/haproxy"}
     for name, one in known.items():
         text = systemd_units.render(one)
