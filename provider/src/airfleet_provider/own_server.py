@@ -15,15 +15,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from airfleet_provider.contract import own_server
+from airfleet_provider.contract import database_claim, own_server
+from airfleet_provider.contract.database_claim import ClaimedError
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import MigratedDatabase, MigrationError, MigrationKind
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.liveness import wait_for_database
 
 CONNECT_S = 10
-OWNED_BY = "the platform "
-CLAIMED = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'airfleet'"
 RIGHTS = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
 
 
@@ -38,7 +37,7 @@ def main() -> None:
             show(wait_for_database.read_url(os.environ), sys.argv[2])
         else:
             prepare(json.load(sys.stdin))
-    except (psycopg.Error, MigrationError) as error:
+    except (psycopg.Error, MigrationError, ClaimedError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SystemExit(f"airfleet: {one_line(said)}") from None
 
@@ -76,12 +75,7 @@ def prepare(order: Mapping[str, Any]) -> None:
 
 def _claim(connection: psycopg.Connection, platform: str) -> None:
     """Note which platform works with the database, and let the login's sessions there speak UTC."""
-    claimed = _ask(connection, CLAIMED) or ""
-    if claimed.startswith(OWNED_BY) and claimed != f"{OWNED_BY}{platform}":
-        raise SystemExit("airfleet: another platform works with this database")
-    connection.execute("CREATE SCHEMA IF NOT EXISTS airfleet")
-    mark = sql.Literal(f"{OWNED_BY}{platform}")
-    connection.execute(sql.SQL("COMMENT ON SCHEMA airfleet IS {}").format(mark))
+    database_claim.claim(runner.execute_on(connection), platform)
     name = sql.Identifier(connection.info.dbname)
     # A role may do this for itself, on every server.
     connection.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET timezone TO 'UTC'").format(name))

@@ -38,10 +38,14 @@ def diagnose(fleet: Fleet, project: Path, state: Path | None) -> Iterator[Diagno
 
 
 def look(spec: FleetSpec, views: Iterable[HostView]) -> Iterator[HealthObservation]:
-    """Yield the health of each server that somebody else runs: all that is wrong with it in one line."""
+    """Yield the health of each server that somebody else runs: all that is wrong with it in one line.
+
+    Somebody may ask every few seconds, so it only reads.
+    """
     if spec.fleet.database is None and spec.fleet.broker is None:
         return
-    found = tuple(own_servers.examine(spec.fleet, spec.credentials, [view.connection for view in views]))
+    connections = [view.connection for view in views]
+    found = tuple(own_servers.examine(spec.fleet, spec.credentials, connections, tries_queue=False))
     wrong = [one for one in found if one.level == "error"]
     named = {name: bool(source) for name, source in (("database", spec.fleet.database), ("broker", spec.fleet.broker))}
     for name in (name for name, is_outside in named.items() if is_outside):

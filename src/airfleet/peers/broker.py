@@ -102,9 +102,14 @@ def _require_api(url: Secret) -> None:
         raise UsageError("this is no URL of a management API with a login", where=where, hint=form)
 
 
-def examine(broker: OwnBroker, queues: Iterable[str], *, way: int = 0, api_way: int = 0) -> list[Diagnosis]:
-    """Make all checks. `way` and `api_way` are ports of this machine that lead to the broker and to its API, or 0."""
-    found = [*_examine_connection(broker, tuple(queues), way)]
+def examine(
+    broker: OwnBroker, queues: Iterable[str], *, way: int = 0, api_way: int = 0, tries_queue: bool = True
+) -> list[Diagnosis]:
+    """Make all checks. `way` and `api_way` are ports of this machine that lead to the broker and to its API, or 0.
+
+    Without `tries_queue` they only read: what the login may do and whether messages arrive is not known then.
+    """
+    found = [*_examine_connection(broker, tuple(queues), way, tries_queue=tries_queue)]
     if broker.management:
         found += _examine_api(broker, api_way)
     return found
@@ -129,7 +134,9 @@ def _say(level: Level, what: str, hint: str = "") -> Diagnosis:
     return Diagnosis(level, SUBJECT, what, hint)
 
 
-def _examine_connection(broker: OwnBroker, queues: tuple[str, ...], way: int) -> Iterator[Diagnosis]:
+def _examine_connection(
+    broker: OwnBroker, queues: tuple[str, ...], way: int, *, tries_queue: bool
+) -> Iterator[Diagnosis]:
     place = f"{broker.host}:{broker.port}"
     try:
         connection = amqp.Connection(**broker.address.options(way))
@@ -156,7 +163,8 @@ def _examine_connection(broker: OwnBroker, queues: tuple[str, ...], way: int) ->
         return
     with connection:
         yield from _judge_server(broker, connection)
-        yield from _judge_rights(broker, connection)
+        if tries_queue:
+            yield from _judge_rights(broker, connection)
         yield from _judge_queues(connection, queues)
         if not way:
             yield _judge_latency(connection)

@@ -24,6 +24,7 @@ from airfleet.peers.connection import SUBJECT, ask, connect, say
 from airfleet.peers.findings import judge_round_trip, refuse
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.diagnosis import Diagnosis
+from airfleet_provider.contract import database_claim
 
 WHERE = "fleet.yaml: database.url"
 # Airflow 3.3 works with this version and later ones.
@@ -147,14 +148,6 @@ def examine(
         return [say("error", f"{database.host}:{database.port} {what}: {first}", hint)]
 
 
-def claim(connection: psycopg.Connection, instance: str) -> None:
-    """Note that the database belongs to a platform. The schema `airfleet` must be there."""
-    connection.execute(sql.SQL("COMMENT ON SCHEMA airfleet IS {}").format(sql.Literal(f"{_OWNED_BY}{instance}")))
-
-
-_OWNED_BY = "the platform "
-
-
 def _judge_version(version: int) -> Diagnosis:
     major = version // 10_000
     if major < LEAST_VERSION:
@@ -198,11 +191,8 @@ def _judge_rights(connection: psycopg.Connection) -> Iterator[Diagnosis]:
 
 
 def _judge_owner(connection: psycopg.Connection, instance: str) -> Iterator[Diagnosis]:
-    [said] = ask(
-        connection,
-        "SELECT coalesce(max(obj_description(oid, 'pg_namespace')), '') FROM pg_namespace WHERE nspname = 'airfleet'",
-    )
-    if said.startswith(_OWNED_BY) and said != f"{_OWNED_BY}{instance}":
+    [said] = ask(connection, database_claim.READ)
+    if database_claim.is_foreign(said, instance):
         hint = "use another database; or stop that platform for good, and then run: COMMENT ON SCHEMA airfleet IS NULL"
         yield say("error", "another platform works with this database, from another state folder", hint)
 

@@ -92,6 +92,14 @@ def test_what_keeps_everybody_out_is_told_with_what_its_owner_can_do(
     assert PASSWORD not in wrong
 
 
+def test_a_check_that_only_reads_makes_no_queue(server: Broker, broker: OwnBroker) -> None:
+    server.control("set_permissions", "-p", "platform", TEAM, "^$", "^$", "^$")
+    assert "may not make queues" in str(list_wrong(peer.examine(broker, ["io"])))
+    found = peer.examine(broker, ["io"], tries_queue=False)
+    assert list_wrong(found) == [], "what is not tried cannot be refused"
+    assert any(one.what.startswith("RabbitMQ ") for one in found)
+
+
 def test_a_login_with_too_few_rights_and_a_queue_of_another_kind_are_told_together(
     server: Broker, broker: OwnBroker
 ) -> None:

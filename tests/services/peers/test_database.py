@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from airfleet.peers.connection import connect
 from airfleet.runners.local import own_tables
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.diagnosis import Diagnosis
+from airfleet_provider.contract import database_claim
+from airfleet_provider.contract.database_claim import ClaimedError
+from airfleet_provider.contract.migrations import runner
+from deadline import wait_until
 from servers import Server, serve
 
 PASSWORD = "p@ss/w:rd%"
@@ -109,6 +114,49 @@ def test_airfleet_makes_its_tables_and_notes_whose_they_are(
         assert connection.execute("SELECT count(*) FROM airfleet.seat").fetchone() == (0,)
     assert "another platform" not in str(examine(database))
     assert "another platform works with this database" in str(list_wrong(examine(database, instance="b")))
+
+
+def test_another_platform_is_refused_before_anything_is_made(
+    database: OwnDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect(database) as connection:
+        database_claim.claim(runner.execute_on(connection), "it's b")
+        database_claim.claim(runner.execute_on(connection), "it's b")
+        monkeypatch.setenv("AIRFLEET_OWN_DATABASE", database.dsn().reveal())
+        monkeypatch.setenv("AIRFLEET_OWN_INSTANCE", "a")
+        with pytest.raises(SystemExit, match="another platform works with this database"):
+            own_tables.main()
+        assert connection.execute("SELECT to_regclass('airfleet.seat')").fetchone() == (None,)
+    assert "another platform" not in str(examine(database, instance="it's b"))
+
+
+def test_of_two_first_applies_at_once_one_claims_the_database(server: Server, database: OwnDatabase) -> None:
+    """The second one begins while the first one has not committed yet."""
+    refused: list[BaseException] = []
+
+    def claim_second(second: psycopg.Connection) -> None:
+        try:
+            database_claim.claim(runner.execute_on(second), "b")
+        except ClaimedError as error:
+            refused.append(error)
+
+    with connect(database) as first, connect(database) as second:
+        execute = runner.execute_on(first)
+        thread = threading.Thread(target=claim_second, args=(second,))
+
+        def wait_for_second(statement: str) -> Sequence[Sequence[object]]:
+            if statement.startswith("CREATE"):
+                thread.start()
+                waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = {}"
+                asked = waiting.format(second.info.backend_pid)
+                wait_until(lambda: server.query(asked)[0][0], "the second platform waits for the first one")
+            return execute(statement)
+
+        database_claim.claim(wait_for_second, "a")
+        thread.join()
+        assert [str(one) for one in refused] == ["another platform works with this database"]
+        assert execute(database_claim.READ)[0][0] == "the platform a"
+        assert second.execute("SELECT 1").fetchone() == (1,), "the refused one is in no transaction any more"
 
 
 def test_a_pool_of_transactions_is_noticed_by_the_notice_that_it_loses(

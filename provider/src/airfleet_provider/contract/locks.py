@@ -16,3 +16,5 @@ ARCHIVE_LOCK = 4_707_005
 ACCESS_LOCK = 4_707_006
 # Held by the transaction that notes from where a user has logged in.
 PLACE_LOCK = 4_707_007
+# Held by the transaction in which a platform claims a database that somebody else runs.
+CLAIM_LOCK = 4_707_008

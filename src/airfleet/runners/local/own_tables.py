@@ -7,30 +7,32 @@ import os
 import psycopg
 from psycopg import sql
 
-from airfleet.peers import database as own_database
+from airfleet_provider.contract import database_claim
+from airfleet_provider.contract.database_claim import ClaimedError
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import MigratedDatabase, MigrationError, MigrationKind
 
 
 def main() -> None:
-    """Migrate the tables, let this login's sessions speak UTC there, and note which platform works with the database.
+    """Note which platform works with the database, let this login's sessions speak UTC there, and migrate the tables.
 
     Raises:
-        SystemExit: A migration is refused; its reason is printed.
+        SystemExit: Another platform works there, or a migration is refused; the reason is printed.
     """
     with psycopg.connect(os.environ["AIRFLEET_OWN_DATABASE"], autocommit=True) as connection:
-        name = sql.Identifier(connection.info.dbname)
-        # A role may do this for itself, on every server.
-        connection.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET timezone TO 'UTC'").format(name))
+        execute = runner.execute_on(connection)
         try:
+            database_claim.claim(execute, os.environ["AIRFLEET_OWN_INSTANCE"])
+            name = sql.Identifier(connection.info.dbname)
+            # A role may do this for itself, on every server.
+            connection.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET timezone TO 'UTC'").format(name))
             runner.migrate(
-                runner.execute_on(connection),
+                execute,
                 runner.read_own(MigratedDatabase.METADATA),
                 kinds=(MigrationKind.PRE, MigrationKind.POST),
             )
-        except MigrationError as refusal:
+        except (ClaimedError, MigrationError) as refusal:
             raise SystemExit(f"airfleet: {refusal}") from None
-        own_database.claim(connection, os.environ["AIRFLEET_OWN_INSTANCE"])
 
 
 if __name__ == "__main__":

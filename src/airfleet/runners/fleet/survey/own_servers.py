@@ -32,8 +32,13 @@ def count_connections(fleet: Fleet) -> int:
     return WEB_CONNECTIONS * webs + SCHEDULER_CONNECTIONS * schedulers + slots + COMMANDS
 
 
-def examine(fleet: Fleet, credentials: FleetCredentials, shells: Iterable[HostConnection]) -> Iterator[Diagnosis]:
-    """Yield what is wrong with the servers that somebody else runs, as the hosts of `shells` see them."""
+def examine(
+    fleet: Fleet, credentials: FleetCredentials, shells: Iterable[HostConnection], *, tries_queue: bool = True
+) -> Iterator[Diagnosis]:
+    """Yield what is wrong with the servers that somebody else runs, as the hosts of `shells` see them.
+
+    With `tries_queue` a message goes through a queue that is made for it and removed.
+    """
     if not (credentials.database or credentials.broker):
         return
     listed = tuple(one for one in shells if {"web", "scheduler", "worker"} & set(one.host.roles))
@@ -42,7 +47,9 @@ def examine(fleet: Fleet, credentials: FleetCredentials, shells: Iterable[HostCo
         yield from _examine_each("database", listed, own.host, own.port, lambda: _ask_database(fleet, credentials, way))
     if broker := credentials.broker:
         users = tuple(one for one in listed if {"scheduler", "worker"} & set(one.host.roles))
-        yield from _examine_each("broker", users, broker.host, broker.port, lambda: _ask_broker(fleet, broker, way))
+        yield from _examine_each(
+            "broker", users, broker.host, broker.port, lambda: _ask_broker(fleet, broker, way, tries_queue=tries_queue)
+        )
 
 
 def _examine_each(
@@ -72,7 +79,7 @@ def _ask_database(fleet: Fleet, credentials: FleetCredentials, way: HostConnecti
         )
 
 
-def _ask_broker(fleet: Fleet, own: OwnBroker, way: HostConnection | None) -> Iterator[Diagnosis]:
+def _ask_broker(fleet: Fleet, own: OwnBroker, way: HostConnection | None, *, tries_queue: bool) -> Iterator[Diagnosis]:
     if way is None:
         yield Diagnosis("error", "broker", *NO_WAY)
         return
@@ -82,7 +89,11 @@ def _ask_broker(fleet: Fleet, own: OwnBroker, way: HostConnection | None) -> Ite
         port = stack.enter_context(way.forward(own.host, own.port))
         api = own.find_api()
         yield from broker.examine(
-            own, fleet.queues, way=port, api_way=stack.enter_context(way.forward(*api)) if api else 0
+            own,
+            fleet.queues,
+            way=port,
+            api_way=stack.enter_context(way.forward(*api)) if api else 0,
+            tries_queue=tries_queue,
         )
 
 
