@@ -17,7 +17,10 @@ On each database host a writer inserts row after row, and prints a row's number 
 that takes writes for itself is found, although no client would look for it there. `lost`: rows that were confirmed, and
 that the primary does not have after the trial. `two_primaries`: trials in which a host confirmed a write that began
 after another host had confirmed one. `failover_gap_s` and `switchover_gap_s`: the longest time without a task start in
-any trial without power, and in any switch-over; the load starts 1.3 tasks a second. `trials`: all but the switch-overs.
+any trial without power, and in any switch-over; the load starts 1.3 tasks a second. They are null until such a trial
+has run with tasks: `start_gap_s` of a trial is null where `has_tasks` is false, as with --no-tasks, and nowhere else.
+`trials`: all but the switch-overs. `failed`: trials after which the hosts did not become healthy in time; each has its
+`error`, and the call ends there.
 """
 
 from __future__ import annotations
@@ -72,7 +75,10 @@ SEED = "airfleet"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial. Gaps are in seconds; `healed_s` is from the fault until every host follows the primary again."""
+    """One trial. Gaps are in seconds; `healed_s` is from the fault until every host follows the primary again.
+
+    With an `error` the hosts did not become healthy, so that nobody could count what was lost: `lost` is None.
+    """
 
     number: int
     fault: str
@@ -80,12 +86,14 @@ class Trial:
     after: str
     start_gap_s: float | None
     write_gap_s: float
-    healed_s: float
+    healed_s: float | None
     confirmed: int
-    lost: int
+    lost: int | None
     is_doubled: bool
     when: str
     machine_load: float
+    has_tasks: bool = False
+    error: str = ""
 
 
 def main() -> None:
@@ -144,7 +152,9 @@ def choose_fault(number: int) -> str:
 
 def read_trials() -> list[Trial]:
     """Return the trials of this and earlier calls."""
-    return [Trial(**one) for one in drills.read().get("database_trials", [])]
+    known = drills.read().get("database_trials", [])
+    # Earlier versions did not record whether tasks ran.
+    return [Trial(**{"has_tasks": one["start_gap_s"] is not None, **one}) for one in known]
 
 
 def record(trials: Sequence[Trial]) -> None:
@@ -162,8 +172,10 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
         "trials": len(losses),
         "switchovers": len(trials) - len(losses),
         "confirmed": sum(one.confirmed for one in trials),
-        "lost": sum(one.lost for one in trials),
+        "lost": sum(one.lost or 0 for one in trials),
         "two_primaries": sum(one.is_doubled for one in trials),
+        "failed": sum(bool(one.error) for one in trials),
+        "trials_with_tasks": sum(one.has_tasks for one in losses),
     }
 
 
@@ -227,6 +239,8 @@ class Trials:
             trials.append(self._try(len(trials), fault))
             record(trials)
             drills.say(json.dumps(asdict(trials[-1])))
+            if trials[-1].error:
+                sys.exit(f"drill-database: trial {trials[-1].number} failed: {trials[-1].error}")
 
     def _begin_load(self, trials: int, stack: ExitStack) -> None:
         runner = prepare(stack, self._fleet, self._project, None, "drills", drills.say)
@@ -240,13 +254,18 @@ class Trials:
     def _try(self, number: int, fault: str) -> Trial:
         before = self._await_health()
         drills.say(f"{number}: {fault}: {before}")
+        after, error, healed_s = "", "", None
         with Writer.everywhere(self._hosts.values(), number) as writer:
             time.sleep(BEFORE_S)
             struck = time.time()
-            self._inject(fault, before, writer, struck)
-            after = self._await_health()
-            healed_s = time.time() - struck
-            time.sleep(AFTER_S)
+            try:
+                self._inject(fault, before, writer, struck)
+                after = self._await_health()
+                healed_s = round(time.time() - struck, 1)
+                time.sleep(AFTER_S)
+            except (AssertionError, MachineError) as caught:
+                # What does not heal is the worst result of all, and belongs into the results.
+                error = str(caught)
             ended = time.time()
         lines = writer.read()
         return Trial(
@@ -256,12 +275,14 @@ class Trials:
             after=after,
             start_gap_s=find_gap(self._read_starts(), struck - BEFORE_S, ended) if self._read_starts else None,
             write_gap_s=find_gap((one.ended for one in lines), struck - BEFORE_S, ended),
-            healed_s=round(healed_s, 1),
+            healed_s=healed_s,
             confirmed=len(lines),
-            lost=len(find_lost(lines, self._hosts[after])),
+            lost=len(find_lost(lines, self._hosts[after])) if after else None,
             is_doubled=wrote_at_once(lines),
             when=time.strftime("%Y-%m-%d %H:%M"),
             machine_load=round(os.getloadavg()[1], 1),
+            has_tasks=self._read_starts is not None,
+            error=error,
         )
 
     def _inject(self, fault: str, host: str, writer: Writer, struck: float) -> None:
