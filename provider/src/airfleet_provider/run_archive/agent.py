@@ -182,7 +182,8 @@ def archive(
                 first_left, _ = chunk[0]
                 totals = replace(totals, is_stopped=True, left=len(found) - found.index(first_left))
                 break
-            submitted = exporter.submit(_write_batch, store, reader, schema, chunk, logs, notice)
+            writers = 1 if pause else export.WRITERS
+            submitted = exporter.submit(_write_batch, store, reader, schema, chunk, logs, notice, writers)
             if pause:
                 # One core of the database's host at most, and not two: tasks start on the others.
                 begun = time.monotonic()
@@ -208,6 +209,7 @@ def _write_batch(
     chunk: Sequence[tuple[Candidate, int]],
     logs: LogPlaces | None,
     notice: Notice,
+    writers: int,
 ) -> _Batch:
     """A batch whose files are complete; and of each run the versions of its rows."""
     now = datetime.now(UTC)
@@ -222,7 +224,8 @@ def _write_batch(
     announce(())
     runs = [(number, run_id, after, count) for (number, _, run_id, after), count in chunk]
     read = export.export(reader, schema, runs, batch=batch, dag_id=dag_id, month=month, now=now)
-    made = replace(read.manifest, files=export.write_files(store, read.manifest, read.tables, schema.sources, notice))
+    files = export.write_files(store, read.manifest, read.tables, schema.sources, notice, writers)
+    made = replace(read.manifest, files=files)
     if logs:
         made = replace(made, logs=task_logs.write(store, made, read.tables, logs, announce, notice))
     notice("manifest")

@@ -105,23 +105,24 @@ class _Guard:
     versions: Mapping[int, Summary] | None
     logs: Mapping[int, Sequence[int]]
 
-    def find_same(self, cursor: Any, runs: Sequence[ArchivedRun]) -> dict[int, Summary]:  # noqa: ANN401 - psycopg2's cursor
-        """Lock some runs with their task instances, and return those whose rows are the archived ones."""
-        ids = rows.write_ids(one.id for one in runs)
-        cursor.execute(rows.SQL["lock_runs"].format(ids=ids))
-        locked = sorted(row[0] for row in cursor.fetchall())
-        if not locked:
-            return {}
+    def lock(self, cursor: Any, runs: Sequence[ArchivedRun]) -> list[int]:  # noqa: ANN401 - psycopg2's cursor
+        """Lock those of some runs that are there and finished, and return their ids."""
+        cursor.execute(rows.SQL["lock_runs"].format(ids=rows.write_ids(one.id for one in runs)))
+        return sorted(row[0] for row in cursor.fetchall())
+
+    def delete(self, cursor: Any, ids: Sequence[int], ends: float) -> dict[int, Summary]:  # noqa: ANN401 - as above
+        """Delete the rows of locked runs, and return which rows these were."""
         digested = [one for one in self.schema.owned if one.is_digested]
-        cursor.execute(f"{rows.SQL['lock_tasks'].format(ids=ids)}; {rows.select_filled(digested)}")
+        cursor.execute(rows.select_filled(digested))
         filled = {row[0] for row in cursor.fetchall()}
         mark = RowsMark.DIGEST if self.versions is None else RowsMark.VERSION
-        filled_sources = [one for one in digested if one.table in filled]
-        cursor.execute(rows.select_marks(filled_sources, locked, self.dag_id, mark))
-        found = rows.summarize(cursor.fetchall())
-        return {one.id: found[one.id] for one in runs if one.id in found and self._is_same(one, found[one.id])}
+        deletion = rows.delete_rows([one for one in digested if one.table in filled], ids, self.dag_id, mark)
+        logs = [log for one in ids for log in self.logs.get(one, ())]
+        cursor.execute("; ".join((_limit(ends), *rows.delete_others(ids, logs), deletion)))
+        return rows.summarize(cursor.fetchall())
 
-    def _is_same(self, run: ArchivedRun, found: Summary) -> bool:
+    def is_same(self, run: ArchivedRun, found: Summary) -> bool:
+        """Return whether the rows of a run are the archived ones."""
         return found.digest == run.digest if self.versions is None else found == self.versions[run.id]
 
     def count_deleted(self) -> str:
@@ -164,16 +165,12 @@ def _delete_slice(connection: Any, runs: Sequence[ArchivedRun], guard: _Guard) -
     ends = time.monotonic() + (LONGEST_OF_ONE_S if len(runs) == 1 else LONGEST_S)
     with connection.cursor() as cursor:
         try:
-            # Several statements at once, as each way to the server and back holds the locks for longer.
-            cursor.execute(f"BEGIN; SET LOCAL lock_timeout = '{LOCK_WAIT}'; {_limit(ends)}; {guard.count_deleted()}")
-            before = dict(cursor.fetchall())
-            same = guard.find_same(cursor, runs)
-            if same:
-                logs = [log for one in same for log in guard.logs.get(one, ())]
-                deletions = rows.list_deletions(guard.schema, list(same), logs)
-                cursor.execute("; ".join((_limit(ends), *deletions, guard.count_deleted())))
-                guard.check(before, dict(cursor.fetchall()), same)
-            cursor.execute("COMMIT")
+            # Few runs have changed since. So the rows are deleted first and compared then, which reads them once.
+            while runs:
+                same = _try_deletion(cursor, runs, guard, ends)
+                if len(same) == len(runs):
+                    break
+                runs = same
         except (psycopg2.errors.QueryCanceled, psycopg2.errors.LockNotAvailable) as error:
             cursor.execute("ROLLBACK")
             raise _TooLongError from error
@@ -181,7 +178,33 @@ def _delete_slice(connection: Any, runs: Sequence[ArchivedRun], guard: _Guard) -
             if not connection.closed:
                 cursor.execute("ROLLBACK")
             raise
-    return len(same)
+    return len(runs)
+
+
+def _try_deletion(
+    cursor: Any,  # noqa: ANN401 - psycopg2's cursor
+    runs: Sequence[ArchivedRun],
+    guard: _Guard,
+    ends: float,
+) -> list[ArchivedRun]:
+    """Delete runs if all of them are as they were archived; otherwise delete none, and return those that are."""
+    # Several statements at once, as each way to the server and back holds the locks for longer.
+    cursor.execute(f"BEGIN; SET LOCAL lock_timeout = '{LOCK_WAIT}'; {_limit(ends)}; {guard.count_deleted()}")
+    before = dict(cursor.fetchall())
+    locked = set(guard.lock(cursor, runs))
+    present = [one for one in runs if one.id in locked]
+    if len(present) < len(runs):
+        cursor.execute("ROLLBACK")
+        return present
+    found = guard.delete(cursor, [one.id for one in runs], ends)
+    same = [one for one in runs if one.id in found and guard.is_same(one, found[one.id])]
+    if len(same) < len(runs):
+        cursor.execute("ROLLBACK")
+        return same
+    cursor.execute(guard.count_deleted())
+    guard.check(before, dict(cursor.fetchall()), found)
+    cursor.execute("COMMIT")
+    return same
 
 
 def _limit(ends: float) -> str:

@@ -22,8 +22,8 @@ from airfleet_provider.run_archive.rows import RowsMark, Summary
 from airfleet_provider.run_archive.store import DamagedError, RunStore, name_data
 from airfleet_provider.run_archive.tables import RUN_COLUMN, Schema, TableSource
 
-# A higher level takes twice the time for a few per cent.
-COMPRESSION, LEVEL = "zstd", 3
+# Level 3 takes twice the time, and makes files of task instances larger.
+COMPRESSION, LEVEL = "zstd", 1
 # Files of one batch that are written at a time: one commit of the file system serves several `fsync`s.
 WRITERS = 12
 # Called with the name of each step that is about to be done; tests end the process there.
@@ -93,11 +93,13 @@ def export(
 
 def _sum_marks(found: pyarrow.Table, table: str, mark: RowsMark) -> list[tuple[int, str, int, int]]:
     """What `rows.select_marks` gives for a table, from its rows; a sum of 64-bit integers would overflow."""
-    column = pyarrow.compute.cast(found[mark], pyarrow.decimal128(38, 0))
-    grouped = pyarrow.table([found[RUN_COLUMN], column], names=["run", "mark"]).group_by("run")
-    sums = grouped.aggregate([("mark", "count"), ("mark", "sum")]).to_pydict()
-    listed = zip(sums["run"], sums["mark_count"], sums["mark_sum"], strict=True)
-    return [(run, table, number, int(hashed)) for run, number, hashed in listed]
+    high, low = pyarrow.compute.shift_right(found[mark], 32), pyarrow.compute.bit_wise_and(found[mark], 0xFFFF_FFFF)
+    grouped = pyarrow.table([found[RUN_COLUMN], high, low], names=["run", "high", "low"]).group_by(
+        "run", use_threads=False
+    )
+    sums = grouped.aggregate([("high", "count"), ("high", "sum"), ("low", "sum")]).to_pydict()
+    listed = zip(sums["run"], sums["high_count"], sums["high_sum"], sums["low_sum"], strict=True)
+    return [(run, table, number, (of_high << 32) + of_low) for run, number, of_high, of_low in listed]
 
 
 def write_files(
@@ -106,8 +108,9 @@ def write_files(
     tables: Mapping[str, pyarrow.Table],
     sources: Sequence[TableSource],
     notice: Notice,
+    writers: int = WRITERS,
 ) -> dict[str, DataFile]:
-    """Write each table, read it back from the store and compare it.
+    """Write each table, read it back from the store and compare it; so many of them at a time.
 
     Raises DamagedError if a file is not what was written, or holds other rows than the database gave.
     """
@@ -118,7 +121,7 @@ def write_files(
         return write_file(store, path, tables[name], columns[name], notice)
 
     # Most of the time goes by in waiting for the disk or the object store.
-    with ThreadPoolExecutor(WRITERS) as pool:
+    with ThreadPoolExecutor(writers) as pool:
         return dict(zip(tables, pool.map(write, tables), strict=True))
 
 
@@ -141,8 +144,9 @@ def write_file(
 
 
 def _parse_file(content: bytes) -> pyarrow.Table:
-    # Threads for the columns of such small files cost more than they save.
-    return pyarrow.parquet.read_table(io.BytesIO(content), use_threads=False)
+    # For such small files, threads for the columns cost more than they save. `read_table` could also read folders, and
+    # takes twice the time.
+    return pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).read(use_threads=False)
 
 
 def read_file(store: RunStore, file: DataFile) -> pyarrow.Table:

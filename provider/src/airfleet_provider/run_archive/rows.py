@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from airfleet_provider.contract.statements import Statements
-from airfleet_provider.run_archive.tables import RUN_COLUMN, Column, Schema, TableKind, TableSource
+from airfleet_provider.run_archive.tables import RUN_COLUMN, Column, TableKind, TableSource
 
 SQL = Statements(__package__, "rows")
 
@@ -124,21 +124,31 @@ def select_marks(sources: Iterable[TableSource], ids: Iterable[int], dag_id: str
     )
 
 
-def list_deletions(schema: Schema, ids: Sequence[int], logs: Sequence[int]) -> list[str]:
-    """Delete the rows of some runs. Most go by the foreign keys' CASCADE; the others must go before the run does."""
-    listed = write_ids(ids)
-    names = {one.table for one in schema.owned}
-    found = []
-    if "partitioned_asset_key_log" in names:
-        found.append(
-            "DELETE FROM partitioned_asset_key_log WHERE asset_partition_dag_run_id IN"
-            f" (SELECT id FROM asset_partition_dag_run WHERE created_dag_run_id = ANY({listed}))"
-        )
-    if "callback" in names:
-        found.append(
-            f"DELETE FROM callback WHERE id IN (SELECT callback_id FROM deadline WHERE dagrun_id = ANY({listed}))"
-        )
-    if logs:
-        found.append(f"DELETE FROM log WHERE id = ANY({write_ids(logs)})")
-    found.append(SQL["delete_usage"].format(ids=listed))
-    return [*found, f"DELETE FROM dag_run WHERE id = ANY({listed})"]
+def delete_rows(sources: Sequence[TableSource], ids: Iterable[int], dag_id: str, mark: RowsMark) -> str:
+    """Delete the rows of some runs of a Dag from some tables, and return what `select_marks` does of the deleted ones.
+
+    All tables are in one statement and so in one snapshot: a table that leads another one to its run may go before it.
+    """
+    chosen = _choose_runs(write_ids(ids), dag_id)
+    gone = ", ".join(f"gone_{number} AS ({_delete(one, chosen, mark)})" for number, one in enumerate(sources))
+    counted = " UNION ALL ".join(
+        f"SELECT run, '{one.table}', count(*), sum(mark) FROM gone_{number} GROUP BY run"
+        for number, one in enumerate(sources)
+    )
+    return f"WITH {gone} {counted}"
+
+
+def _delete(source: TableSource, chosen: str, mark: RowsMark) -> str:
+    table, joined = source.path.split(" JOIN ", 1)
+    first, *further = joined.split(" JOIN ", 1)
+    using, condition = first.split(" ON ", 1)
+    return (
+        f"DELETE FROM {table} USING {' JOIN '.join((using, *further))} WHERE {condition} AND {chosen}"
+        f" RETURNING run.id::bigint AS run, {mark.hash(source)} AS mark"
+    )
+
+
+def delete_others(ids: Iterable[int], logs: Sequence[int]) -> list[str]:
+    """Delete what belongs to some runs and has no hashes. It must go before the task instances do."""
+    usage = SQL["delete_usage"].format(ids=write_ids(ids))
+    return [usage, *([f"DELETE FROM log WHERE id = ANY({write_ids(logs)})"] if logs else ())]

@@ -23,10 +23,6 @@ HAVING count(t.id) FILTER (WHERE t.state NOT IN ('success', 'failed', 'skipped',
 -- name: lock_runs
 SELECT id FROM dag_run WHERE id = ANY({ids}) AND state IN ('success', 'failed') ORDER BY id FOR UPDATE
 
--- name: lock_tasks
-SELECT count(*) FROM (SELECT t.id FROM task_instance t JOIN dag_run r ON r.dag_id = t.dag_id AND r.run_id = t.run_id
-    WHERE r.id = ANY({ids}) FOR UPDATE OF t) AS locked
-
 -- name: revision
 SELECT version_num FROM alembic_version
 
