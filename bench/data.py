@@ -268,6 +268,7 @@ def measure(dsn: str, server: psutil.Process, store: str) -> dict[str, Any]:
     return {
         "archive_1m_s": round(archive_s * million, 1),
         "archive_1m_with_rests_s": round(rested_s * 1_000_000 / rested, 1),
+        "pause": Archive().pause,
         "archive_cpu_1m_s": round((own + served) * million, 1),
         "archive_cpu_of_postgresql_1m_s": round(served * million, 1),
         "load": round(load, 1),

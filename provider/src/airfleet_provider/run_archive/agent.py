@@ -11,9 +11,12 @@ counts for nothing, whenever it is written.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,6 +47,8 @@ from airfleet_provider.run_archive.task_logs import LogPlaces
 
 # A batch is one snapshot and one file of each table: small enough for a transaction of a second, and for memory.
 TASKS_PER_BATCH, RUNS_PER_BATCH = 20_000, 2_000
+# By how much the niceness of the thread that exports is higher, where the archive rests.
+LESS_URGENT = 10
 
 Candidate = tuple[int, str, str, datetime]
 
@@ -130,10 +135,10 @@ def archive(
 ) -> ArchiveTotals:
     """Archive the finished runs that ended before a moment, and delete their rows from the database.
 
-    After each export and each transaction that deletes, it rests for `pause` times as long as that took. Without a
-    pause it exports a batch while it deletes the one before. Logs of tasks go into the archive too if it is said where
-    they are. Raises BusyError, StoreError, tables.SchemaError, and what the database raises. What was begun is finished
-    by the next call.
+    After each export and each transaction that deletes, it rests for `pause` times as long as that took, and what else
+    runs on this host goes before its exports. Without a pause it exports a batch while it deletes the one before. Logs
+    of tasks go into the archive too if it is said where they are. Raises BusyError, StoreError, tables.SchemaError, and
+    what the database raises. What was begun is finished by the next call.
     """
     store, ends = RunStore(location), None if budget_s is None else time.monotonic() + budget_s
     totals, slice_size = ArchiveTotals(), deletion.FIRST_SLICE
@@ -141,7 +146,7 @@ def archive(
         closing(lock(database)) as connection,
         closing(database.connect()) as planner,
         export.open_reader(database.conninfo) as reader,
-        ThreadPoolExecutor(1) as exporter,
+        ThreadPoolExecutor(1, initializer=_give_way if pause else None) as exporter,
     ):
         query = metadata_db.query_with(planner)
         schema = tables.read_schema(query)
@@ -197,6 +202,13 @@ def archive(
         if coming:
             finish(*coming.result())
     return totals
+
+
+def _give_way() -> None:
+    """Let everything else on this host go before this thread and those that it starts: an export holds no lock."""
+    thread = threading.get_native_id()
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + LESS_URGENT)
 
 
 _Batch = tuple[BatchManifest, Mapping[int, rows.Summary]]

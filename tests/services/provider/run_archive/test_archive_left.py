@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -111,3 +112,16 @@ def test_an_archive_with_rests_does_one_thing_at_a_time(server: servers.Server, 
     assert steps.count("intent") == DAGS
     begun = [before for before, step in itertools.pairwise(steps) if step == "intent"]
     assert set(begun) == {"end"}, "no batch is exported while the rows of another are deleted"
+
+
+def test_an_export_of_an_archive_with_rests_lets_others_go_first(server: servers.Server, tmp_path: Path) -> None:
+    nice: dict[str, int] = {}
+
+    def read_nice(step: str) -> None:
+        nice[step.split(maxsplit=1)[0]] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    database = agent.ArchivedDatabase(functools.partial(connect, server.dsn), server.dsn)
+    agent.archive(database, str(tmp_path), BEFORE, pause=0.01, notice=read_nice)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice["intent"] == nice["write"] == min(19, own + agent.LESS_URGENT)
+    assert nice["delete"] == own, "what holds locks does not wait for the CPU"
