@@ -15,9 +15,12 @@ each task to the next worker that has a free slot. Both sides run the same tasks
   with `pack: false`;
 - *packed*: the same without that one slot, and a task goes to the first worker that has a free slot, as with `pack`;
 - *calm*: packed, with crons that `jitter` lets begin up to half an hour later, on 24 hosts of 8 slots, off after two
-  minutes: what settings can do for `utilisation`.
+  minutes: what settings can do for `utilisation`;
+- *booting*: calm, and a host that was off takes tasks 90 s after it is needed;
+- *ahead*: booting, with `scale: {ahead: 90s}`, so that hosts are needed before the crons of Dags come.
 
-A host costs while it has a task, and for `OFF_AFTER_S` after that: then it could be off.
+A host costs while it has a task, and for `OFF_AFTER_S` after that: then it could be off. In *booting* and *ahead* it
+costs from the moment at which it is needed.
 
 The second part (`hosts_replay.py`) plays twelve hours of a day like that, 180 times as fast, with real Celery workers
 at a real RabbitMQ node: six hosts of eight slots, spread and packed in turns, twice each. Its figures are those of the
@@ -27,6 +30,7 @@ keys without `simulated`; all times are those of the day. `wait_p95_s` and `util
 from __future__ import annotations
 
 import argparse
+import bisect
 import heapq
 import json
 import math
@@ -35,12 +39,12 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import hosts_replay
-from airfleet_provider.contract.slot_rules import Demand, Peak, SlotInputs, WorkerReport, decide
+from airfleet_provider.contract.slot_rules import Demand, Peak, SlotInputs, WorkerReport, count_hosts, decide
 
 RESULTS = Path(__file__).parent / "results"
 DAY_S, STEP_S, CALM_S = 24 * 3600, 5, 60.0
@@ -49,6 +53,8 @@ HOSTS, PER_HOST = 12, 16
 OFF_AFTER_S = 600
 # The way *calm*: smaller hosts, which are off sooner, and crons that come one after the other.
 CALM_HOSTS, CALM_PER_HOST, CALM_OFF_AFTER_S, JITTER_S = 24, 8, 120, 1800
+BOOT_S = 90
+WAYS_OF_CALM = ("calm", "booting", "ahead")
 # Keys that this bench does not write any more.
 FORMER = ("host_hours_ratio_first", "host_wait_p95_s", "host_hours_kind")
 
@@ -59,6 +65,8 @@ class DayTask:
 
     ready: float
     takes: float
+    # Whether a cron has begun its run, so that it is known before.
+    is_known: bool = False
 
 
 @dataclass(slots=True)
@@ -76,10 +84,17 @@ class SimulatedHosts:
     on_s: float = 0.0
     turn: int = 0
     is_packed: bool = False
+    # The seconds until a host that is needed takes tasks, and whether that is known `boot_s` before.
+    boot_s: int = 0
+    looks_ahead: bool = False
+    # When each host takes tasks, None while it is off.
+    on_at: list[float | None] = field(default_factory=list)
+    begun_at: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.slots, self.held = [self.per_host] * self.hosts, [0] * self.hosts
         self.busy_at = [-math.inf] * self.hosts
+        self.on_at = [None if self.boot_s else -math.inf] * self.hosts
 
     def finish(self, now: float) -> None:
         """End the tasks that are over."""
@@ -94,6 +109,7 @@ class SimulatedHosts:
             self.held[host] += 1
             self.waits.append(now - task.ready)
             heapq.heappush(self.ends, (now + task.takes, host))
+            self.begun_at.append((now, now + task.takes))
 
     def _find_next(self) -> int | None:
         for step in range(self.hosts):
@@ -108,20 +124,33 @@ class SimulatedHosts:
         for host, held in enumerate(self.held):
             if held:
                 self.busy_at[host] = now
-            if now - self.busy_at[host] < self.off_after_s:
-                self.on_s += STEP_S
+            is_needed = now - self.busy_at[host] < self.off_after_s
+            self.on_s += STEP_S * is_needed
+            if self.boot_s and not is_needed:
+                self.on_at[host] = None
 
-    def scale(self, waiting: int, peak: Peak, now: float) -> None:
-        """Set the slots as the platform would."""
+    def scale(self, waiting: int, peak: Peak, now: float, known: Sequence[float] = ()) -> None:
+        """Set the slots as the platform would. `known` is when tasks of crons will be ready."""
         demand = Demand(running=sum(self.held), admissible=waiting)
+        if self.looks_ahead:
+            self.begun_at = [(begun, ends) for begun, ends in self.begun_at if ends > now]
+            lasting = sum(1 for begun, _ in self.begun_at if begun < now - self.boot_s)
+            due = bisect.bisect(known, now + self.boot_s) - bisect.bisect(known, now)
+            demand = replace(demand, lasting=lasting, due=due)
         workers = tuple(
-            WorkerReport(f"{one:02}", self.slots[one], self.held[one], True, 0.0, one) for one in range(self.hosts)
+            WorkerReport(f"{one:02}", self.slots[one], self.held[one], True, 0.0, one)
+            for one, at in enumerate(self.on_at)
+            if at is not None and at <= now
         )
         least, most = 1 if self.is_packed else self.hosts, self.hosts * self.per_host
         highest = peak.add(now, demand.tasks)
         inputs = SlotInputs(least, most, self.per_host, demand, workers, highest, pack=self.is_packed)
         found: Mapping[str, int] = decide(inputs).slots
-        self.slots = [found[f"{one:02}"] for one in range(self.hosts)]
+        self.slots = [found.get(f"{one:02}", 0) for one in range(self.hosts)]
+        for host in range(min(self.hosts, count_hosts(inputs)) if self.boot_s else 0):
+            self.busy_at[host] = max(self.busy_at[host], now)
+            if self.on_at[host] is None:
+                self.on_at[host] = now + self.boot_s
 
 
 def make_day(chance: random.Random, count: int = TASKS) -> list[DayTask]:
@@ -138,7 +167,8 @@ def make_day(chance: random.Random, count: int = TASKS) -> list[DayTask]:
 def delay(day: Sequence[DayTask], chance: random.Random) -> list[DayTask]:
     """Return the tasks of a day whose crons begin up to half an hour later."""
     moved = [
-        DayTask(one.ready + chance.random() * JITTER_S, one.takes) if one.ready % 3600 == 0 else one for one in day
+        DayTask(one.ready + chance.random() * JITTER_S, one.takes, is_known=True) if one.ready % 3600 == 0 else one
+        for one in day
     ]
     return sorted(moved, key=lambda one: one.ready)
 
@@ -146,8 +176,12 @@ def delay(day: Sequence[DayTask], chance: random.Random) -> list[DayTask]:
 def play(day: Sequence[DayTask], way: str) -> SimulatedHosts:
     """Run the tasks of a day, and return the hosts after it."""
     hosts = SimulatedHosts(is_packed=way == "packed")
-    if way == "calm":
-        hosts = SimulatedHosts(CALM_HOSTS, CALM_PER_HOST, CALM_OFF_AFTER_S, is_packed=True)
+    if way in WAYS_OF_CALM:
+        boot_s = 0 if way == "calm" else BOOT_S
+        hosts = SimulatedHosts(
+            CALM_HOSTS, CALM_PER_HOST, CALM_OFF_AFTER_S, is_packed=True, boot_s=boot_s, looks_ahead=way == "ahead"
+        )
+    known = [one.ready for one in day if one.is_known]
     peak = Peak(CALM_S, 0.0, hosts.hosts)
     queue: deque[DayTask] = deque()
     left = deque(day)
@@ -156,7 +190,7 @@ def play(day: Sequence[DayTask], way: str) -> SimulatedHosts:
         while left and left[0].ready <= now:
             queue.append(left.popleft())
         if way != "spread":
-            hosts.scale(len(queue), peak, now)
+            hosts.scale(len(queue), peak, now, known)
         hosts.deliver(queue, now)
         hosts.count(now)
         if not (left or queue or hosts.ends):
@@ -168,7 +202,8 @@ def measure(seed: int) -> dict[str, Any]:
     """Return the figures of a day."""
     day = make_day(random.Random(seed))  # noqa: S311 - no secret
     played = {way: play(day, way) for way in ("spread", "slots", "packed")}
-    played["calm"] = play(delay(day, random.Random(seed + 1)), "calm")  # noqa: S311 - no secret
+    calm = delay(day, random.Random(seed + 1))  # noqa: S311 - no secret
+    played |= {way: play(calm, way) for way in WAYS_OF_CALM}
     cost = {way: one.on_s / 3600 / (TASKS / 1000) for way, one in played.items()}
     busy_hours = sum(one.takes for one in day) / 3600
     return {

@@ -23,6 +23,7 @@ the time. At the full hour, 2,600 tasks are ready at once, and the wait is how l
 `times_real_time` is the greatest factor that held with crons that come evenly over the hour, and `p99_s` and
 `utilisation` are its figures: the share of the slots' time in which tasks ran. `spread_min` says over how many minutes
 the crons came: the longest spread of the file. `climbs` has the same for each spread, `0 min` being the full hour.
+A climb that is not `finished` has steps left, and its greatest factor may be higher: the same command goes on with it.
 Steps that are in the file already are not
 run again, so a run that was interrupted goes on; `--fresh` forgets them. `load` is that of the machine before the step.
 """
@@ -93,6 +94,11 @@ def plan_step(shape: Shape, factor: float, hour: int = 0) -> list[tuple[float, s
     return [(place * gap_s, dag) for place, dag in enumerate(dags) if place * gap_s < shape.seconds]
 
 
+def is_found(low: float, high: float) -> bool:
+    """Return whether a climb is over. `low` is the greatest factor that holds, `high` the least that does not."""
+    return bool(low and high / low <= CLOSE_ENOUGH) or high <= LEAST
+
+
 def climb(
     first: float, most_steps: int, run_step: Callable[[float], Step], is_over: Callable[[], bool] = lambda: False
 ) -> list[Step]:
@@ -103,7 +109,7 @@ def climb(
         step = run_step(factor)
         steps.append(step)
         low, high = (max(low, factor), high) if step["held"] else (low, min(high, factor))
-        if (low and high / low <= CLOSE_ENOUGH) or high <= LEAST:
+        if is_found(low, high):
             break
         factor = math.sqrt(low * high) if low and high < math.inf else high / 2 if not low else low * 2
     return steps
@@ -188,9 +194,18 @@ class LoadResults:
         self._steps.append(step)
         best = {one: self._find_best(one) for one in sorted({step["spread_min"] for step in self._steps})}
         spread = max(best)
-        climbs = {f"{spread:g} min": one for spread, one in best.items()}
-        found = {**best[spread], "spread_min": spread, "climbs": climbs, "about": self._about, "steps": self._steps}
+        climbs = {f"{spread:g} min": {**one, "finished": self.is_finished(spread)} for spread, one in best.items()}
+        top = {**climbs[f"{spread:g} min"], "spread_min": spread}
+        found = {**top, "climbs": climbs, "about": self._about, "steps": self._steps}
         self._path.write_text(json.dumps(found, indent=1) + "\n")
+
+    def is_finished(self, spread_min: float) -> bool:
+        """Return whether the steps of a climb leave nothing to find out."""
+        own = [one for one in self._steps if one["spread_min"] == spread_min]
+        return is_found(
+            max((one["times_real_time"] for one in own if one["held"]), default=0.0),
+            min((one["times_real_time"] for one in own if not one["held"]), default=math.inf),
+        )
 
     def _find_best(self, spread_min: float) -> Step:
         own = [one for one in self._steps if one["spread_min"] == spread_min]

@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import json
 import os
+import select
 import signal
 import tempfile
 import time
@@ -28,14 +29,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from airfleet_provider.contract.task_limits import TaskLimits
+from airfleet_provider.processes.cpu_share import INTERVAL_S, CpuShares
 from airfleet_provider.processes.task_group import Groups, TaskGroup, find_groups
 from support import RESULTS, say, wait
 
-LIMITS = TaskLimits(memory=256 << 20, pids=64, cpu_weight=100)
+LIMITS = TaskLimits(memory=256 << 20, pids=64, cpus_high=1, disk_rate=20 << 20)
 BAR_ROUNDS, TURNS = 200, 3
 TOUCHED, PAGE, WRITTEN = 8 << 20, 4096, 256 << 10
 # The greedy one has reached its limits by then.
-SETTLE_S = 1.0
+SETTLE_S = 3.0
 
 
 def work(folder: Path) -> None:
@@ -121,8 +123,13 @@ def run_greedy(groups: Groups, eat: Callable[[Path], None], folder: Path) -> Ite
     keeper = os.fork()
     if keeper == 0:
         os.setpgid(0, 0)
+        # As a warm process does with the tasks that it has forked.
+        shares = watch(group)
         while True:
-            os.waitpid(fork_into(group, lambda: eat(folder)), 0)
+            pid = fork_into(group, lambda: eat(folder))
+            while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                shares.look(time.monotonic())
+                time.sleep(INTERVAL_S / 10)
     with contextlib.suppress(OSError):
         os.setpgid(keeper, keeper)
     time.sleep(SETTLE_S)
@@ -131,6 +138,14 @@ def run_greedy(groups: Groups, eat: Callable[[Path], None], folder: Path) -> Ite
     finally:
         end(keeper)
         wait(group.remove, "the end of the greedy task")
+
+
+def watch(group: TaskGroup) -> CpuShares:
+    """Return what lets a task yield that uses more CPUs than it may."""
+    shares = CpuShares()
+    if group.cpu is not None and LIMITS.cpus_high is not None:
+        shares.add(group.cpu, LIMITS.cpus_high, time.monotonic())
+    return shares
 
 
 def end(keeper: int) -> None:
@@ -162,6 +177,9 @@ def time_work(groups: Groups, folder: Path, rounds: int) -> list[float]:
 
     pid = fork_into(group, deed)
     os.close(writer)
+    shares = watch(group)
+    while not select.select([reader], [], [], INTERVAL_S)[0]:
+        shares.look(time.monotonic())
     with os.fdopen(reader) as answer:
         found: list[float] = json.loads(answer.read())
     os.waitpid(pid, 0)

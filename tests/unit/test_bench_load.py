@@ -63,3 +63,8 @@ def test_the_headline_is_that_of_crons_that_come_evenly_whichever_climb_ran_last
     found = json.loads((tmp_path / "load.json").read_text())
     assert (found["times_real_time"], found["spread_min"]) == (16, 60)
     assert {spread: one["times_real_time"] for spread, one in found["climbs"].items()} == {"0 min": 0, "60 min": 16}
+    assert [found["finished"], found["climbs"]["0 min"]["finished"]] == [False, False], "both have steps left"
+    for step in (make(60, 22.63, held=True), make(60, 26.91, held=True), make(0, 0.25, held=False)):
+        results.add(step)
+    found = json.loads((tmp_path / "load.json").read_text())
+    assert [found["finished"], found["climbs"]["0 min"]["finished"]] == [True, True]

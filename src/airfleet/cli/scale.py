@@ -112,6 +112,8 @@ def _show_decision(past: PastDecision) -> None:
         f"{'':<21}{demand.running} run, {demand.queued} are queued, {demand.admissible} could be;"
         f" limits {inputs.least} to {inputs.most}, peak {inputs.peak}"
     )
+    if demand.lasting or demand.due:
+        click.echo(f"{'':<21}hosts for {demand.lasting} that go on and {demand.due} of crons that come soon")
     if (again := decide(inputs)) != past.decision:
         click.echo(f"{'':<21}by the present rules: {again.wanted} slots")
 

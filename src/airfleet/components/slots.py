@@ -63,6 +63,7 @@ def make_rule(
         hours=scale.hours,
         # With one host there is no other one to be empty.
         pack=scale.pack and len(hosts) > 1,
+        ahead_s=scale.ahead_s,
     )
 
 

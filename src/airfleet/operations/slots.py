@@ -143,9 +143,12 @@ class Slots:
         def count(wanted: int) -> int:
             return min(len(rule.hosts), -(-max(1, wanted) // rule.per_host))
 
-        return HostNeed(
-            pool, len(rule.hosts), count(last[0].decision.wanted if last else 0), count(most["wanted"]), empty
-        )
+        needed = count(last[0].decision.wanted if last else 0)
+        if last:
+            # Crons that come soon need hosts already, and no slots yet.
+            inputs = last[0].inputs
+            needed = max(needed, min(len(rule.hosts), count_hosts(inputs, inputs.least, inputs.most)))
+        return HostNeed(pool, len(rule.hosts), needed, max(needed, count(most["wanted"])), empty)
 
     def find_demand(self, pool: str, *, calm_s: float) -> tuple[int, int]:
         """Return how many hosts the tasks of a pool need, also more than it has: now, and at most in `calm_s` seconds.

@@ -76,6 +76,7 @@ class Scale:
     zone: str = "UTC"
     hours: tuple[Hours, ...] = ()
     pack: bool = True
+    ahead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

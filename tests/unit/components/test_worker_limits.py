@@ -36,7 +36,7 @@ def test_reports_reach_a_web_host_from_a_worker_host() -> None:
 
 def test_a_unit_is_delegated_only_where_tasks_have_limits() -> None:
     limited, free = read_unit("memory", "memory1", LIMITED), read_unit("memory", "memory1", NINE)
-    for line in ("Delegate=cpu memory pids", "ProtectControlGroups=no"):
+    for line in ("Delegate=cpu io memory pids", "ProtectControlGroups=no"):
         assert line in limited.splitlines()
         assert line not in free.splitlines()
     assert environment.DELEGATED in limited

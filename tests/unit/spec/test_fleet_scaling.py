@@ -32,6 +32,7 @@ pools:
       min: 4
       max: 12
       calm: 5m
+      ahead: 90s
       timezone: Europe/Berlin
       hours:
         - {between: "22:00-06:00", days: [fri, sat], min: 1, max: 2}
@@ -42,8 +43,10 @@ pools:
     assert (rule.least, rule.most, rule.calm_s, rule.zone) == (4, 12, 300.0, "Europe/Berlin")
     assert rule.hours == (Hours("22:00", "06:00", ("fri", "sat"), 1, 2), Hours("12:00", "13:00", DAYS))
     assert rule.pack
+    assert rule.ahead_s == 90.0
     [spread] = slots.list_rules(parse("pools: {default: {}, cpu: {scale: {pack: false}}}" + HOSTS))
     assert not spread.pack
+    assert spread.ahead_s == 0.0
 
 
 def test_one_machine_scales_its_one_worker_within_its_parallelism() -> None:

@@ -74,6 +74,8 @@ class SlotRule:
     hours: tuple[Hours, ...] = ()
     # Tasks go to as few hosts as can run them, and the others have no slots (ADR 92).
     pack: bool = False
+    # So many seconds pass until a host that is made or switched on takes tasks. Hosts are needed so long before.
+    ahead_s: float = 0.0
 
     @property
     def fewest(self) -> int:
@@ -132,13 +134,19 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The tasks of a pool's queues that run, that were sent to a worker, and that could be sent at once."""
+    """The tasks of a pool's queues that run, that were sent to a worker, and that could be sent at once.
+
+    `lasting` and `due` are what to expect after `SlotRule.ahead_s`: tasks that have run for so long will go on for as
+    long, as far as anybody knows, and `due` are those of Dags whose crons come until then. Only hosts depend on them.
+    """
 
     running: int = 0
     queued: int = 0
     admissible: int = 0
     # The seconds since the first of the queued ones was sent.
     queued_s: float = 0.0
+    lasting: int = 0
+    due: int = 0
 
     @property
     def tasks(self) -> int:
@@ -215,7 +223,8 @@ def decide(inputs: SlotInputs) -> SlotDecision:
 
 def count_hosts(inputs: SlotInputs, least: int = 1, most: int | None = None) -> int:
     """Return how many hosts the tasks of a pool need, also more than it has. `least` and `most` count slots."""
-    needed = max(inputs.demand.tasks, inputs.peak) if inputs.fixed is None else inputs.fixed
+    expected = inputs.demand.lasting + inputs.demand.due
+    needed = max(inputs.demand.tasks, expected, inputs.peak) if inputs.fixed is None else inputs.fixed
     needed = max(1, least, needed)
     return -(-(needed if most is None else max(1, min(needed, most))) // inputs.per_host)
 

@@ -35,8 +35,9 @@ def start_keeper(**_: object) -> None:
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - the descriptor, for good
     if environment.DELEGATED in os.environ:
         rules = task_limits.parse(config.read_setting(task_limits.SECTION, task_limits.KEY))
-        weighs_cpu = any(rule.limits.cpu_weight is not None for rule in rules)
-        if not task_group.prepare(weighs_cpu=weighs_cpu):
+        weighs_cpu = any(rule.limits.weighs_cpu for rule in rules)
+        limits_disk = any(rule.limits.disk_rate is not None for rule in rules)
+        if not task_group.prepare(weighs_cpu=weighs_cpu, limits_disk=limits_disk):
             log.warning("systemd has delegated no cgroup with a memory controller: tasks get no cgroups of their own")
     guard = Guard.start(ZygoteLimits())
     # Processes of Celery's pool, and their cold tasks. Many are forked when the worker has tokens already.

@@ -9,18 +9,25 @@ from __future__ import annotations
 import itertools
 import os
 import resource
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from airfleet_provider.contract.task_limits import TaskLimits
+from airfleet_provider.processes.cpu_share import CpuFiles
+from airfleet_provider.processes.kernel_file import write
 from airfleet_provider.processes.memory_group import LEAF, OWN, ROOT
 
 # The beginning of the names of tasks' groups.
 PREFIX = "airfleet-task-"
-CONTROLLERS = ("memory", "pids", "cpu")
+# The controllers of version 2, and those of version 1.
+CONTROLLERS = ("memory", "pids", "cpu", "io")
+FORMER_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct", "blkio")
+DISKS = Path("/sys/block")
+# The weight of a task without one.
+WEIGHT = 100
 # What the worker and all tasks without a group of their own weigh together, against 100 of a task that has one.
 LEAF_WEIGHT = 1000
 # In version 1, a share of 1024 is that of a weight of 100.
@@ -64,6 +71,8 @@ class TaskGroup:
     peak_file: str
     # The limits for which the kernel has no controller here.
     missing: tuple[str, ...] = ()
+    # Where it has `cpus_high`.
+    cpu: CpuFiles | None = None
 
     def join(self) -> None:
         """Move this process into the group, and limit it.
@@ -72,7 +81,7 @@ class TaskGroup:
             OSError: The kernel refuses.
         """
         for folder in self.folders:
-            _write(folder / "cgroup.procs", 0)
+            write(folder / "cgroup.procs", 0)
 
     def count(self) -> Counted:
         """Return what the kernel has counted, 0 for what it does not count."""
@@ -88,9 +97,11 @@ class TaskGroup:
                     is_own = is_own and int(line.split()[1]) > 0
         with suppress(OSError, ValueError):
             peak = int((self.folders[0] / self.peak_file).read_text())
-        # Version 2 counts this in every group; version 1 has no such file.
+        # Version 2 counts this in every group; version 1 in groups of another controller.
         with suppress(OSError, ValueError, IndexError):
             cpu_s = int((self.folders[0] / "cpu.stat").read_text().split(maxsplit=2)[1]) / 1e6
+        if self.cpu is not None:
+            cpu_s = max(cpu_s, self.cpu.read_used_s())
         return Counted(kills, peak, is_own, cpu_s)
 
     def remove(self) -> bool:
@@ -111,6 +122,7 @@ class VersionTwo:
     unit: Path
     names: Iterator[str]
     controllers: frozenset[str]
+    disks: tuple[str, ...] = ()
     kind: str = "cgroup v2"
 
     def make(self, limits: TaskLimits) -> TaskGroup:
@@ -128,17 +140,29 @@ class VersionTwo:
                 if value is None:
                     continue
                 if name.partition(".")[0] in self.controllers:
-                    _write(folder / name, value)
+                    write(folder / name, value)
                 else:
                     group.missing = (*group.missing, name)
             if limits.memory is not None:
                 # Without these, the task swaps, and only one of its processes is killed.
                 for name, value in (("memory.swap.max", 0), ("memory.oom.group", 1)):
                     with suppress(OSError):
-                        _write(folder / name, value)
+                        write(folder / name, value)
         except OSError:
             group.remove()
             raise
+        if limits.disk_rate is not None:
+            lines = [f"{disk} rbps={limits.disk_rate} wbps={limits.disk_rate}" for disk in self.disks]
+            if "io" not in self.controllers or not _write_any((folder / "io.max", line) for line in lines):
+                group.missing = (*group.missing, "disk_rate")
+        if limits.cpus_high is not None:
+            weight = WEIGHT if limits.cpu_weight is None else limits.cpu_weight
+            if "cpu" in self.controllers:
+                group.cpu = CpuFiles(
+                    folder, "cpu.weight", weight, 1, time=folder / "cpu.stat", refusals=folder / "pids.events"
+                )
+            else:
+                group.missing = (*group.missing, "cpus_high")
         return group
 
 
@@ -148,34 +172,58 @@ class VersionOne:
 
     parents: Mapping[str, Path]
     names: Iterator[str]
+    disks: tuple[str, ...] = ()
     kind: str = "cgroup v1"
 
     def make(self, limits: TaskLimits) -> TaskGroup:
         """Make the groups."""
-        weight = limits.cpu_weight
+        group = TaskGroup(limits, (), "memory.oom_control", "memory.max_usage_in_bytes")
+        try:
+            self._fill(group, limits)
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+    def _fill(self, group: TaskGroup, limits: TaskLimits) -> None:
+        weight = limits.cpu_weight if limits.cpu_weight is not None or limits.cpus_high is None else WEIGHT
+        shares = None if weight is None else max(2, round(weight * SHARES_PER_WEIGHT))
         values: Mapping[str, Mapping[str, int | None]] = {
             "memory": {"memory.limit_in_bytes": limits.memory, "memory.soft_limit_in_bytes": limits.memory_high},
             "pids": {"pids.max": limits.pids},
-            "cpu": {"cpu.shares": None if weight is None else max(2, round(weight * SHARES_PER_WEIGHT))},
+            "cpu": {"cpu.shares": shares},
         }
-        folders: list[Path] = []
-        group = TaskGroup(limits, (), "memory.oom_control", "memory.max_usage_in_bytes")
-        try:
-            for controller, files in values.items():
-                wanted = {name: value for name, value in files.items() if value is not None}
-                # The first counts, so it is always made.
-                if controller != "memory" and not (wanted and controller in self.parents):
-                    group.missing = (*group.missing, *wanted)
-                    continue
-                folders.append(_make_folder(self.parents[controller], self.names))
-                for name, value in wanted.items():
-                    _write(folders[-1] / name, value)
-        except OSError:
-            group.folders = tuple(folders)
-            group.remove()
-            raise
-        group.folders = tuple(folders)
-        return group
+        made: dict[str, Path] = {}
+        for controller, files in values.items():
+            wanted = {name: value for name, value in files.items() if value is not None}
+            # The first counts, so it is always made.
+            if controller != "memory" and not (wanted and controller in self.parents):
+                group.missing = (*group.missing, *wanted)
+                continue
+            made[controller] = self._add(group, controller)
+            for name, value in wanted.items():
+                write(made[controller] / name, value)
+        if limits.disk_rate is not None:
+            files_of = ("blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device")
+            lines = [(name, f"{disk} {limits.disk_rate}") for disk in self.disks for name in files_of]
+            folder = self._add(group, "blkio") if "blkio" in self.parents else None
+            if folder is None or not _write_any((folder / name, line) for name, line in lines):
+                group.missing = (*group.missing, "disk_rate")
+        if limits.cpus_high is not None:
+            cpu, used = made.get("cpu"), made.get("cpu")
+            # Most hosts have both in one tree.
+            if cpu is not None and "cpuacct" in self.parents and not (cpu / "cpuacct.usage").exists():
+                used = self._add(group, "cpuacct")
+            if cpu is None or used is None or shares is None:
+                group.missing = (*group.missing, "cpus_high")
+                return
+            refusals = made.get("pids", cpu) / "pids.events"
+            group.cpu = CpuFiles(cpu, "cpu.shares", shares, 2, time=used / "cpuacct.usage", refusals=refusals)
+
+    def _add(self, group: TaskGroup, controller: str) -> Path:
+        folder = _make_folder(self.parents[controller], self.names)
+        group.folders = (*group.folders, folder)
+        return folder
 
 
 def limit_data(limits: TaskLimits) -> None:
@@ -197,13 +245,26 @@ def name_groups(pid: int) -> Iterator[str]:
     return (f"{PREFIX}{pid}-{number}" for number in itertools.count(1))
 
 
-def _write(file: Path, value: int) -> None:
-    """Write to a file of the kernel's. Python's own files cost a task ten times as much."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        os.write(descriptor, str(value).encode())
-    finally:
-        os.close(descriptor)
+def _write_any(lines: Iterable[tuple[Path, str]]) -> bool:
+    """Write each line to its file, and return whether the kernel took any: a host may have a disk without limits."""
+    is_any = False
+    for file, line in lines:
+        with suppress(OSError):
+            write(file, line)
+            is_any = True
+    return is_any
+
+
+def list_disks(root: Path = DISKS) -> tuple[str, ...]:
+    """Return the numbers of this host's disks, such as `8:0`. What lies on a disk, such as LVM, is counted there."""
+    found = []
+    with suppress(OSError):
+        for disk in sorted(root.iterdir()):
+            with suppress(OSError):
+                # Loops and memory that looks like a disk are no devices.
+                if (disk / "device").exists():
+                    found.append((disk / "dev").read_text().strip())
+    return tuple(found)
 
 
 def _make_folder(parent: Path, names: Iterator[str]) -> Path:
@@ -216,10 +277,11 @@ def _make_folder(parent: Path, names: Iterator[str]) -> Path:
     raise AssertionError("names never end")
 
 
-def prepare(own: Path = OWN, root: Path = ROOT, *, weighs_cpu: bool = False) -> bool:
+def prepare(own: Path = OWN, root: Path = ROOT, *, weighs_cpu: bool = False, limits_disk: bool = False) -> bool:
     """Make the unit's group of version 2 ready for groups of tasks, and return whether it is.
 
-    With `weighs_cpu`, tasks may have a weight. Without it, all of them compete for CPUs as they did.
+    With `weighs_cpu`, tasks may have a weight. Without it, all of them compete for CPUs as they did. With
+    `limits_disk`, tasks may have a limit on what they read and write.
     Must be called by the unit's main process before it forks. A group that gives its controllers to others may hold no
     process, so this process moves into a leaf. Without a delegated group, nothing is changed.
     """
@@ -235,17 +297,18 @@ def prepare(own: Path = OWN, root: Path = ROOT, *, weighs_cpu: bool = False) -> 
             unit = parent / LEAF
             unit.mkdir(exist_ok=True)
             for pid in (parent / "cgroup.procs").read_text().split():
-                _write(unit / "cgroup.procs", int(pid))
+                write(unit / "cgroup.procs", int(pid))
+        left_out = {name for name, is_wanted in (("cpu", weighs_cpu), ("io", limits_disk)) if not is_wanted}
         for controller in CONTROLLERS:
-            if controller in there and (weighs_cpu or controller != "cpu"):
+            if controller in there and controller not in left_out:
                 (parent / "cgroup.subtree_control").write_text(f"+{controller}")
         if weighs_cpu and "cpu" in there:
-            _write(unit / "cpu.weight", LEAF_WEIGHT)
+            write(unit / "cpu.weight", LEAF_WEIGHT)
         return True
     return False
 
 
-def find_groups(own: Path = OWN, root: Path = ROOT, pid: int | None = None) -> Groups | None:
+def find_groups(own: Path = OWN, root: Path = ROOT, pid: int | None = None, disks: Path = DISKS) -> Groups | None:
     """Return how this process makes groups of tasks, or None if it cannot. Removes what ended processes left."""
     names = name_groups(os.getpid() if pid is None else pid)
     unit = _find_unit(own, root)
@@ -254,12 +317,12 @@ def find_groups(own: Path = OWN, root: Path = ROOT, pid: int | None = None) -> G
             controllers = frozenset((unit.parent / "cgroup.subtree_control").read_text().split())
             if "memory" in controllers:
                 sweep(unit.parent)
-                return VersionTwo(unit.parent, names, controllers)
+                return VersionTwo(unit.parent, names, controllers, list_disks(disks))
     parents = {name: path for name, path in _list_version_one(own, root) if os.access(path, os.W_OK)}
     if (parents.get("memory", root) / "memory.limit_in_bytes").is_file():
         for parent in parents.values():
             sweep(parent)
-        return VersionOne(parents, names)
+        return VersionOne(parents, names, list_disks(disks))
     return None
 
 
@@ -290,7 +353,7 @@ def _list_version_one(own: Path, root: Path) -> Iterator[tuple[str, Path]]:
         for line in own.read_text().splitlines():
             _, names, path = line.split(":", 2)
             for name in names.split(","):
-                if name in CONTROLLERS:
+                if name in FORMER_CONTROLLERS:
                     yield name, root / name / path.lstrip("/")
 
 

@@ -45,6 +45,8 @@ IDLE_EVERY_S = 60.0
 # Slots that do not change are confirmed so often, so that the workers keep them.
 CONFIRM_EVERY_S = STALE_S / 6
 PRUNE_EVERY_S = 3600.0
+# What is to come is counted so often: it decides about hosts only, and they take longer.
+AHEAD_EVERY_S = 10.0
 # So many decisions of each pool are kept, and none for longer than 30 days.
 KEPT = 10_000
 
@@ -67,6 +69,8 @@ class SlotLoop:
         self._stalls: defaultdict[tuple[str, str], Stall] = defaultdict(Stall)
         # How many hosts each pool needed by the last decision that was recorded.
         self._hosts: dict[str, int] = {}
+        # What is to come in each pool, and when it was counted.
+        self._ahead: dict[str, tuple[float, Row]] = {}
         self._epoch: int | None = None
         self._pruned_at = self._turned_at = float("-inf")
         # Whether the rules are others than in the last turn.
@@ -86,7 +90,7 @@ class SlotLoop:
             LeaseLostError: Another process is active. Nothing was changed.
         """
         if context.epoch != self._epoch:
-            self._epoch, self._peaks, self._hosts = context.epoch, {}, {}
+            self._epoch, self._peaks, self._hosts, self._ahead = context.epoch, {}, {}, {}
             self._is_new = True
             self._stalls.clear()
         now = self._clock()
@@ -94,7 +98,10 @@ class SlotLoop:
             return
         with context.read() as connection:
             rows = connection.execute(SQL["list_workers"]).fetchall()
-            decided = [self._decide(rule, rows, *_read(connection, rule)) for rule in self._rules]
+            decided = [
+                self._decide(rule, rows, self._look_ahead(connection, rule), *_read(connection, rule))
+                for rule in self._rules
+            ]
         known = {(rule.pool, host) for rule in self._rules for host in rule.hosts}
         known |= {(pool.pool, host) for pool in self._fixed for host in pool.hosts}
         writes = [one for rule, _, decision in decided for one in _list_writes(rule, rows, decision)]
@@ -112,6 +119,7 @@ class SlotLoop:
         self,
         rule: SlotRule,
         rows: Sequence[Row],
+        ahead: Row,
         demand: Demand,
         active: Sequence[Row],
         fixed: int | None,
@@ -126,10 +134,22 @@ class SlotLoop:
         now, present = self._clock(), sum(one.slots or 0 for one in workers if one.counts)
         peak = self._peaks.setdefault(rule.pool, Peak(rule.calm_s, now, present)).add(now, demand.tasks)
         is_stuck = rule.pack and self._is_stuck(rule, now, active, has_free=demand.running < present)
+        demand = replace(demand, **ahead)
         inputs = SlotInputs(
             *limits, rule.per_host, demand, workers, peak=peak, fixed=fixed, pack=rule.pack, is_stuck=is_stuck
         )
         return rule, inputs, decide(inputs)
+
+    def _look_ahead(self, connection: Connection[Row], rule: SlotRule) -> Row:
+        """Return the tasks that a pool will have when a host that is made now is there."""
+        if not rule.ahead_s:
+            return {}
+        at, found = self._ahead.get(rule.pool, (float("-inf"), {}))
+        if self._clock() - at >= AHEAD_EVERY_S:
+            values = {"queues": list(rule.queues), "ahead_s": rule.ahead_s}
+            [found] = connection.execute(SQL["look_ahead"], values).fetchall()
+            self._ahead[rule.pool] = (self._clock(), found)
+        return found
 
     def _is_stuck(self, rule: SlotRule, now: float, active: Sequence[Row], *, has_free: bool) -> bool:
         """Return whether tasks of some queue are stuck, as when the packed worker does not serve a new queue yet."""

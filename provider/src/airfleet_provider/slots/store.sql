@@ -34,6 +34,33 @@ SELECT one ->> 0, one ->> 1
 FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS one
 WHERE l.waiting > 0 AND l.held_until > clock_timestamp() - interval '1 minute'
 
+-- name: look_ahead
+-- A Dag that is due soon will need as many slots at once as its last run would have had, if none of its tasks had waited.
+WITH due AS (
+    SELECT dag_id FROM dag WHERE NOT is_paused AND NOT is_stale
+        AND next_dagrun_create_after BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => %(ahead_s)s)
+), last_runs AS (
+    SELECT r.dag_id, r.run_id, r.start_date FROM due CROSS JOIN LATERAL (
+        SELECT dag_id, run_id, start_date FROM dag_run
+        WHERE dag_id = due.dag_id AND logical_date IS NOT NULL AND run_type = 'scheduled' AND state = 'success'
+        ORDER BY logical_date DESC LIMIT 1
+    ) AS r
+), steps AS (
+    SELECT r.dag_id, edge.at, edge.step FROM last_runs r
+    JOIN task_instance t ON t.dag_id = r.dag_id AND t.run_id = r.run_id AND t.queue = ANY(%(queues)s)
+    CROSS JOIN LATERAL (
+        VALUES (t.scheduled_dttm, 1), (t.scheduled_dttm + (t.end_date - t.start_date), -1)
+    ) AS edge (at, step)
+    WHERE t.scheduled_dttm <= r.start_date + make_interval(secs => %(ahead_s)s) AND t.end_date > t.start_date
+), levels AS (
+    SELECT dag_id, sum(step) OVER (PARTITION BY dag_id ORDER BY at, step) AS slots FROM steps
+)
+SELECT (SELECT coalesce(sum(slots), 0) FROM (SELECT max(slots) AS slots FROM levels GROUP BY dag_id) AS dags)::int AS due,
+    count(*)::int AS lasting
+FROM task_instance
+WHERE state IN ('running', 'restarting') AND queue = ANY(%(queues)s)
+    AND start_date < clock_timestamp() - make_interval(secs => %(ahead_s)s)
+
 -- name: list_workers
 SELECT pool, host, slots, otherwise, held, takes, rank,
     extract(epoch FROM clock_timestamp() - seen_at)::float8 AS age_s,

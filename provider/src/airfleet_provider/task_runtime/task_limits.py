@@ -13,6 +13,7 @@ from airfleet_provider.compat.calls import config
 from airfleet_provider.contract import environment
 from airfleet_provider.contract.task_limits import HINT, KEY, SECTION, LimitRule, TaskLimits, find_limits, parse
 from airfleet_provider.processes import task_group
+from airfleet_provider.processes.cpu_share import CpuShares
 from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.task_group import Counted, Groups, Leftovers, TaskGroup
 
@@ -41,12 +42,14 @@ class Confinement:
             task_group.limit_data(self.limits)
         except (OSError, ValueError, IndexError) as error:
             return f"airfleet: the limits of this task are not in force: {error}"
-        others = [name for name in ("memory_high", "cpu_weight", "pids") if getattr(self.limits, name) is not None]
+        others = [name for name in OF_GROUPS if getattr(self.limits, name) is not None]
         if not others:
             return None
         return f"airfleet: no cgroup can be made here. Limits of this task that are not in force: {', '.join(others)}"
 
 
+# The limits that only a cgroup can put into force.
+OF_GROUPS = ("memory_high", "cpu_weight", "pids", "cpus_high", "disk_rate")
 NONE = Confinement(TaskLimits())
 
 
@@ -58,6 +61,7 @@ class TaskLimiter:
     pool: str
     find_groups: Callable[[], Groups | None] = task_group.find_groups
     leftovers: Leftovers = field(default_factory=Leftovers)
+    shares: CpuShares = field(default_factory=CpuShares)
     _groups: Groups | None = None
     _is_ready: bool = False
 
@@ -82,10 +86,18 @@ class TaskLimiter:
                 log.warning("No cgroup for %s: %s; a limit on data takes its place", task, error)
         return Confinement(limits)
 
+    def begin(self, confinement: Confinement, now: float) -> None:
+        """Watch the CPUs of a task that has begun, if it has `cpus_high`."""
+        group, cpus = confinement.group, confinement.limits.cpus_high
+        if group is not None and group.cpu is not None and cpus is not None:
+            self.shares.add(group.cpu, cpus, now)
+
     def end(self, confinement: Confinement) -> Counted | None:
         """Remove the group of a task that has ended, and return what the kernel counted in it; None without a group."""
         if confinement.group is None:
             return None
+        if confinement.group.cpu is not None:
+            self.shares.remove(confinement.group.cpu)
         counted = confinement.group.count()
         self.leftovers.remove(confinement.group)
         return counted

@@ -179,9 +179,10 @@ class Zygote:
         """Fork tasks; return when the pool has closed the channel or died, and the last task has ended."""
         self.selector.register(self.control, selectors.EVENT_READ, self._hear_keeper)
         while self.is_kept or self.tasks:
-            for key, _ in self.selector.select(self._next_kill()):
+            for key, _ in self.selector.select(self._find_rest()):
                 key.data()
             self._kill_late()
+            self.limiter.shares.look(self.clock())
 
     def _hear_keeper(self) -> None:
         try:
@@ -210,6 +211,7 @@ class Zygote:
         status = socket.socket(fileno=channel)
         task = ForkedTask(pid, os.pidfd_open(pid), status, memory_kills=kills, confinement=confinement)
         self.tasks[pid] = task
+        self.limiter.begin(confinement, self.clock())
         self.selector.register(task.handle, selectors.EVENT_READ, lambda: self._reap(task))
         self.selector.register(status, selectors.EVENT_READ, lambda: self._lose_supervisor(task))
         with contextlib.suppress(OSError):  # the supervisor has gone: `_lose_supervisor` handles the end of the channel
@@ -278,8 +280,10 @@ class Zygote:
             task.status.close()
             task.status = None
 
-    def _next_kill(self) -> float | None:
+    def _find_rest(self) -> float | None:
+        """Return the seconds until something must be done that nobody asks for; None if there is nothing."""
         due = [task.kill_at for task in self.tasks.values() if task.kill_at is not None]
+        due += [] if self.limiter.shares.due is None else [self.limiter.shares.due]
         return max(0.0, min(due) - self.clock()) if due else None
 
     def _kill_late(self) -> None:

@@ -44,7 +44,7 @@ TASKS = {
     "UMask": "0022",
 }
 # A worker makes a cgroup for each task, below the one of its unit and nowhere else.
-DELEGATED = {"Delegate": "cpu memory pids", "ProtectControlGroups": "no"}
+DELEGATED = {"Delegate": "cpu io memory pids", "ProtectControlGroups": "no"}
 # The settings that a task needs. None of them opens the metadata database or holds a key that signs.
 SECTIONS = frozenset({"sdk", "workers", "usage_data_collection", "logging"})
 KEYS = frozenset(

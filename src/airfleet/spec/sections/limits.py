@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from airfleet.spec.sections.hosts import Name, Size, bytes_of
 from airfleet.spec.sections.section import Pattern, Section, rule
-from airfleet_provider.contract.task_limits import LEAST_MEMORY, LimitRule, TaskLimits
+from airfleet_provider.contract.task_limits import LEAST_CPUS, LEAST_MEMORY, MOST_CPUS, LimitRule, TaskLimits
 
 
 class TaskLimitSection(Section):
@@ -39,10 +39,23 @@ class TaskLimitSection(Section):
         examples=[50],
         json_schema_extra={"x-default": "100"},
     )
+    cpus_high: Annotated[float, Field(ge=LEAST_CPUS, le=MOST_CPUS)] | None = Field(
+        default=None,
+        description="CPUs. A task that uses more for over a second gets only the CPU time that nobody else wants.",
+        examples=[1],
+        json_schema_extra={"x-default": "without limit of its own"},
+    )
     pids: Annotated[int, Field(ge=8, le=1 << 22)] | None = Field(
         default=None,
         description="Processes and threads of the task.",
         examples=[200],
+        json_schema_extra={"x-default": "without limit of its own"},
+    )
+
+    disk_rate: Size | None = Field(
+        default=None,
+        description="Bytes a second that the task reads, and that it writes, at most, for each disk of the host.",
+        examples=["50M"],
         json_schema_extra={"x-default": "without limit of its own"},
     )
 
@@ -54,7 +67,7 @@ class TaskLimitSection(Section):
         if self.memory and self.memory_high and bytes_of(self.memory_high) > bytes_of(self.memory):
             raise rule("`memory_high` is above `memory`", "write a lower `memory_high`")
         if not convert("", self).limits.is_any:
-            raise rule("this entry limits nothing", "add `memory`, `memory_high`, `cpu_weight` or `pids`")
+            raise rule("this entry limits nothing", "add `memory`, `cpus_high`, `disk_rate`, `pids` or another limit")
         return self
 
 
@@ -65,5 +78,7 @@ def convert(name: str, written: TaskLimitSection) -> LimitRule:
         bytes_of(written.memory_high) if written.memory_high else None,
         written.cpu_weight,
         written.pids,
+        written.cpus_high,
+        bytes_of(written.disk_rate) if written.disk_rate else None,
     )
     return LimitRule(name, written.pool, written.dag, written.task, limits)

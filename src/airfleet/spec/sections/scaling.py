@@ -73,6 +73,14 @@ class ScaleSection(Section):
         " hosts get tasks in turn, and each keeps a slot.",
     )
 
+    ahead: Duration | None = Field(
+        default=None,
+        description="The time until a host that is made or switched on takes tasks. Hosts are needed so long before the"
+        " crons of Dags come, by what their last runs needed.",
+        examples=["90s"],
+        json_schema_extra={"x-default": "when the tasks are there"},
+    )
+
     @model_validator(mode="after")
     def _check(self) -> ScaleSection:
         _check_limits(self.min, self.max)
@@ -88,7 +96,13 @@ def convert(written: ScaleSection) -> topology.Scale:
     """Return the frozen value of the section."""
     hours = tuple(_convert_hours(one) for one in written.hours)
     return topology.Scale(
-        written.min, written.max, float(seconds_of(written.calm)), written.timezone, hours, written.pack
+        written.min,
+        written.max,
+        float(seconds_of(written.calm)),
+        written.timezone,
+        hours,
+        written.pack,
+        float(seconds_of(written.ahead)) if written.ahead else 0.0,
     )
 
 

@@ -293,6 +293,41 @@ def test_hosts_that_the_pool_does_not_have_are_seen_to_be_needed_while_no_slot_c
             slots.find_demand("cpu", calm_s=900)
 
 
+def test_hosts_are_needed_before_the_crons_come_by_what_the_last_runs_needed_at_once(platform: Platform) -> None:
+    platform.loop = SlotLoop((replace(RULE, ahead_s=90.0),), clock=lambda: platform.now)
+    platform.server.query("UPDATE dag SET next_dagrun_create_after = now() + interval '1 hour'")
+    platform.add(20, "success")
+    # Ten at once, and ten after them, in the last run that a cron began; a run by hand says nothing of it.
+    platform.server.query("UPDATE dag_run SET run_type = 'scheduled', state = 'success', start_date = now()")
+    times = "start_date = now() + interval '40 s', end_date = now() + interval '50 s'"
+    for few, ready in (("> 10", "now()"), ("<= 10", "now() + interval '10 s'")):
+        platform.server.query(f"UPDATE task_instance SET scheduled_dttm = {ready}, {times} WHERE map_index {few}")  # noqa: S608
+    platform.server.query(RUN.replace("'r'", "'by-hand'").replace("now(), now(), now()", "now(), NULL, now()", 1))
+    platform.turn()
+    with platform.person() as slots:
+        assert slots.find_demand("cpu", calm_s=900) == (1, 1), "it comes in an hour"
+        platform.server.query("UPDATE dag SET next_dagrun_create_after = now() + interval '1 minute'")
+        platform.turn(1)
+        assert slots.find_demand("cpu", calm_s=900) == (1, 1), "it is counted every ten seconds"
+        slots_before = platform.turn(60)
+        [last, *_] = slots.list_decisions("cpu", limit=1)
+        assert (last.inputs.demand.due, last.inputs.demand.lasting) == (10, 0)
+        platform.add(20, "running")
+        platform.server.query(
+            "UPDATE task_instance SET start_date = now() - interval '2 minutes' WHERE state = 'running'"
+        )
+        platform.turn(10)
+        [last, *_] = slots.list_decisions("cpu", limit=1)
+        assert (last.inputs.demand.tasks, last.inputs.demand.lasting) == (20, 20)
+        assert slots.find_demand("cpu", calm_s=900)[0] == 4, "those that go on, and those that come"
+        platform.server.query("UPDATE dag SET is_paused = true")
+        platform.server.query("UPDATE task_instance SET state = 'success'")
+        platform.turn(61)
+        [last, *_] = slots.list_decisions("cpu", limit=1)
+        assert (last.inputs.demand.due, last.inputs.demand.lasting) == (0, 0)
+    assert slots_before == {"a": 1, "b": 1}, "a slot is needed when the task is there"
+
+
 def test_a_new_agents_process_records_what_is_needed_then(platform: Platform) -> None:
     platform.add(16)
     platform.turn()

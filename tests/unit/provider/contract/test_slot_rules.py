@@ -23,6 +23,7 @@ from airfleet_provider.contract.slot_rules import (
     Waiting,
     WorkerReport,
     count_admissible,
+    count_hosts,
     decide,
     find_absent_slots,
     rank_hosts,
@@ -282,3 +283,14 @@ def test_a_simulation_says_what_scaling_saves_and_what_it_costs() -> None:
     assert narrow.wait_p95_s > 100
     assert narrow.utilisation > scaled.utilisation > fixed.utilisation
     assert simulate(RULE, []).tasks == 0
+
+
+def test_hosts_are_those_of_the_tasks_now_or_of_those_that_are_expected_whichever_are_more() -> None:
+    inputs = SlotInputs(1, 64, 8, Demand(running=17, lasting=5, due=3), (), peak=17)
+    assert count_hosts(inputs) == 3
+    assert count_hosts(replace(inputs, demand=Demand(running=17, lasting=5, due=30))) == 5
+    assert count_hosts(replace(inputs, demand=Demand(running=17, lasting=5, due=300), fixed=8)) == 1, "a person said so"
+    assert decide(inputs) == decide(replace(inputs, demand=Demand(running=17))), "slots follow the tasks that are there"
+    old = inputs.to_json()
+    del old["demand"]["lasting"], old["demand"]["due"]
+    assert SlotInputs.from_json(old).demand == Demand(running=17), "a decision of an earlier version is read"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,13 @@ def test_a_delegated_unit_of_version_two_moves_its_processes_into_a_leaf_and_mak
     )
 
     assert (unit / LEAF / "cpu.weight").read_text() == "1000"
+    write(unit / "cgroup.controllers", "io\n")
+    assert not task_group.prepare(own, tmp_path / "tree", limits_disk=True), "it has no memory controller any more"
+    write(unit / "cgroup.controllers", "memory io\n")
+    assert task_group.prepare(own, tmp_path / "tree")
+    assert (unit / "cgroup.subtree_control").read_text() == "+memory", "no task has a limit on the disk"
+    assert task_group.prepare(own, tmp_path / "tree", limits_disk=True)
+    assert (unit / "cgroup.subtree_control").read_text() == "+io"
     write(own, f"0::/{UNIT}/{LEAF}\n")
     write(unit / "cgroup.subtree_control", "cpu memory pids\n")
     groups = find_groups(own, tmp_path / "tree", pid=41)
@@ -90,6 +98,63 @@ def test_version_one_makes_a_group_for_each_controller_that_is_needed(tmp_path: 
     assert (group.folders[2] / "cpu.shares").read_text() == "512"
     [alone] = groups.make(TaskLimits(memory=64 << 20)).folders
     assert alone.parent == tree / "memory" / "a"
+
+
+def test_limits_on_cpus_and_disks_have_their_controllers_or_are_said_to_be_missing(tmp_path: Path) -> None:
+    own, tree, disks = tmp_path / "own", tmp_path / "tree", tmp_path / "disks"
+    write(disks / "loop0" / "dev", "7:0\n")
+    write(disks / "vda" / "dev", "254:0\n")
+    (disks / "vda" / "device").mkdir()
+    wanted = TaskLimits(cpus_high=1.5, disk_rate=20 << 20, pids=20)
+    unit = tree / UNIT
+    write(own, f"0::/{UNIT}/{LEAF}\n")
+    write(unit / LEAF / "cgroup.procs", "41\n")
+    write(unit / "cgroup.subtree_control", "cpu io memory pids\n")
+    group = find_groups(own, tree, 41, disks).make(wanted)  # type: ignore[union-attr]
+    assert (group.folders[0] / "io.max").read_text() == f"254:0 rbps={20 << 20} wbps={20 << 20}"
+    assert group.cpu
+    assert (group.cpu.folder, group.cpu.weight, group.missing) == (group.folders[0], 100, ())
+    write(unit / "cgroup.subtree_control", "memory pids\n")
+    assert find_groups(own, tree, 42, disks).make(wanted).missing == ("disk_rate", "cpus_high")  # type: ignore[union-attr]
+    write(unit / "cgroup.subtree_control", "cpu io memory pids\n")
+    none = find_groups(own, tree, 43, tmp_path / "nothing")
+    assert none
+    assert none.make(wanted).missing == ("disk_rate",), "a host without disks of its own"
+
+
+@pytest.mark.parametrize("is_joint", [True, False])
+def test_version_one_counts_cpus_in_the_tree_that_has_the_counter(tmp_path: Path, is_joint: bool) -> None:
+    own, tree, disks = tmp_path / "own", tmp_path / "tree", tmp_path / "disks"
+    write(own, "4:memory:/\n8:pids:/\n1:cpu,cpuacct:/\n7:blkio:/\n")
+    write(tree / "memory" / "memory.limit_in_bytes", "1\n")
+    write(disks / "sda" / "dev", "8:0\n")
+    (disks / "sda" / "device").mkdir()
+    for name in ("pids", "cpu", "cpuacct", "blkio"):
+        (tree / name).mkdir()
+    groups = find_groups(own, tree, 41, disks)
+    assert groups
+    made = Path.mkdir
+
+    # A kernel fills each new folder of the tree.
+    def make_folder(self: Path, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - those of Path
+        if self.parent == tree / "cpu" and is_joint:
+            made(self)
+            (self / "cpuacct.usage").write_text("2500000000\n")
+        else:
+            made(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "mkdir", make_folder)
+        group = groups.make(TaskLimits(cpus_high=1, disk_rate=1 << 20))
+    kinds = [folder.parent.name for folder in group.folders]
+    assert kinds == ["memory", "cpu", "blkio", *([] if is_joint else ["cpuacct"])]
+    assert (group.folders[1] / "cpu.shares").read_text() == "1024"
+    assert (group.folders[2] / "blkio.throttle.write_bps_device").read_text() == f"8:0 {1 << 20}"
+    assert group.missing == ()
+    assert group.cpu
+    assert group.cpu.time.parent == group.folders[1 if is_joint else 3]
+    if is_joint:
+        assert group.count().cpu_s == 2.5
 
 
 def test_groups_that_a_dead_process_left_are_swept_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:

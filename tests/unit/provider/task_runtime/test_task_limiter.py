@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter, describe_kills
 from airfleet_provider.task_runtime.zygote import Loaded, Zygote
+from deadline import PATIENCE_S
 
 SMALL = LimitRule("small", dag="sales", limits=TaskLimits(memory=64 << 20, pids=100))
 
@@ -107,6 +109,39 @@ def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monke
     said = task_start.describe_memory_kill(told["memory"])
     assert "The limit of the task is 64 MiB, and it had 64 MiB at its peak" in said
     assert (told["used"]["memory"], told["used"]["kills"], told["used"]["is_group"]) == (64 << 20, 1, True)
+    assert not [folder for one in made for folder in one.folders if folder.exists()], "nothing is left"
+
+
+def test_a_task_that_uses_more_cpus_than_it_may_yields_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = task_group.find_groups()
+    if groups is None:
+        pytest.skip("no cgroup can be made here")
+    made: list[task_group.TaskGroup] = []
+    real = groups.make
+
+    def make(_: object, limits: TaskLimits) -> task_group.TaskGroup:
+        made.append(real(limits))
+        return made[-1]
+
+    def compute(*_: object) -> None:
+        cpu = made[-1].cpu
+        assert cpu
+        end = time.monotonic() + PATIENCE_S
+        while not (cpu.folder / "cpu.idle").read_text().startswith("1"):
+            if time.monotonic() > end:
+                os._exit(3)
+        os._exit(0)
+
+    monkeypatch.setattr(type(groups), "make", make)
+    greedy = LimitRule("greedy", limits=TaskLimits(cpus_high=0.1))
+    if not (probe := real(greedy.limits)).cpu or not (probe.cpu.folder / "cpu.idle").exists():
+        probe.remove()
+        pytest.skip("the kernel has no idle groups here: Linux 5.15 and the controller of CPUs")
+    probe.remove()
+    limiter = TaskLimiter((greedy,), "cpu", find_groups=lambda: groups)
+    told, _ = run(limiter, monkeypatch, compute)
+    assert told["exit"] == 0
+    assert limiter.shares.due is None, "nothing is watched after its end"
     assert not [folder for one in made for folder in one.folders if folder.exists()], "nothing is left"
 
 
