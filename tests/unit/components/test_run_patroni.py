@@ -73,19 +73,56 @@ def test_a_pause_is_patroni_s_again_after_an_error(slept: list[float]) -> None:
     assert slept == [2]
 
 
-def test_a_patroni_that_is_built_in_another_way_runs_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+class Etcd:
+    """`patroni.dcs.etcd3`, as far as the guard of the leader's key looks at it."""
+
+    class Etcd3:
+        cluster = leader_path = sync_path = history_path = None
+
+    class PatroniEtcd3Client:
+        def call_rpc(self, method: str, fields: dict[str, Any]) -> dict[str, Any]:
+            return fields
+
+    base64_encode = staticmethod(str)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, etcd: object) -> tuple[list[str], SimpleNamespace]:
     ran: list[str] = []
     ha = SimpleNamespace(time=time)
     for name, module in (
         ("patroni", SimpleNamespace()),
         ("patroni.postgresql", SimpleNamespace(Postgresql=Server)),
         ("patroni.ha", ha),
+        ("patroni.dcs.etcd3", etcd),
         ("patroni.__main__", SimpleNamespace(main=lambda: ran.append("patroni"))),
     ):
         monkeypatch.setitem(sys.modules, name, module)
     run_patroni.main()
+    return ran, ha
+
+
+def test_a_patroni_whose_pauses_are_built_in_another_way_runs_with_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran, ha = run(monkeypatch, Etcd)
     assert ran == ["patroni"]
     assert ha.time is time
     assert "takes longer" in capsys.readouterr().err
+
+
+def test_a_patroni_whose_leader_s_key_cannot_be_guarded_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="may lose confirmed data"):
+        run(monkeypatch, SimpleNamespace(PatroniEtcd3Client=Etcd.PatroniEtcd3Client, base64_encode=str))
+
+
+def test_other_transactions_are_patroni_s() -> None:
+    class Client(Etcd.PatroniEtcd3Client):
+        _etcd3 = SimpleNamespace(leader_path="leader")
+
+    run_patroni.guard_leader(SimpleNamespace(PatroniEtcd3Client=Client, Etcd3=Etcd.Etcd3, base64_encode=str))
+    for fields in (
+        {"compare": [{"key": "leader", "target": "VALUE", "value": "a"}], "success": [{"request_delete_range": {}}]},
+        {"compare": [{"key": "sync", "target": "CREATE", "create_revision": "0"}], "success": []},
+    ):
+        assert Client().call_rpc("/kv/txn", fields) == fields
+    assert Client().call_rpc("/kv/put", {"key": "leader"}) == {"key": "leader"}

@@ -1,4 +1,13 @@
-"""Run Patroni, and let a switch-over take as long as PostgreSQL needs. Patroni's own Python runs this text.
+"""Run Patroni, with two changes (ADR 42). Patroni's own Python runs this text.
+
+*The leader's key.* A primary that was frozen wakes with the view of then, and believes that it leads. Where the key of
+its successor is away for a moment, Patroni makes the key anew for whoever asks first. etcd 3.4.23 takes that key away
+itself: an etcd leader that was frozen too wakes, finds all leases expired, and has the new leader end them. Then the
+former primary leads again, and what its successor has confirmed is lost. Here a host makes the key only if nobody has
+been promoted since the view that it goes by: a promotion writes the key of synchronous replication before, and the
+history of timelines after.
+
+*Pauses.* A switch-over takes as long as PostgreSQL needs.
 
 Patroni looks once a second whether the server that it stops has stopped, and then waits another second before it lets
 the replica take over. Nobody takes writes meanwhile. Here it looks ten times a second. It does not rely on the second:
@@ -13,6 +22,7 @@ import importlib
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 POLL_S = 0.1
@@ -65,13 +75,80 @@ def shorten_stops(server: Any, ha: Any) -> None:  # noqa: ANN401 - the modules p
     server.Postgresql.stop = stop_soon
 
 
+def guard_leader(etcd3: Any) -> None:  # noqa: ANN401 - the module patroni.dcs.etcd3
+    """Let the client of etcd make the leader's key only if nobody was promoted since the view of its host.
+
+    Raises:
+        AttributeError: This version does it in another way, and is left alone.
+    """
+    client, encode = etcd3.PatroniEtcd3Client, etcd3.base64_encode
+    ask = client.call_rpc
+    if not all(hasattr(etcd3.Etcd3, name) for name in ("cluster", "leader_path", "sync_path", "history_path")):
+        raise AttributeError("it names its keys in another way")
+
+    @functools.wraps(ask)
+    def ask_with_care(self: Any, method: str, fields: Mapping[str, Any], *words: Any, **options: Any) -> Any:  # noqa: ANN401
+        if method == "/kv/txn":
+            fields = _add_conditions(
+                fields, encode(self._etcd3.leader_path), lambda: _list_conditions(self._etcd3, encode)
+            )
+        return ask(self, method, fields, *words, **options)
+
+    client.call_rpc = ask_with_care
+
+
+def _add_conditions(fields: Mapping[str, Any], leader: str, conditions: Any) -> dict[str, Any]:  # noqa: ANN401 - a function
+    """Return a transaction of etcd with more conditions where it makes the key `leader`, also in its second attempt."""
+    compared, failure = list(fields["compare"]), list(fields.get("failure", ()))
+    if any(one["key"] == leader and one["target"] == "CREATE" for one in compared):
+        compared += conditions()
+    failure = [
+        {**one, "request_txn": _add_conditions(one["request_txn"], leader, conditions)} if "request_txn" in one else one
+        for one in failure
+    ]
+    return {**fields, "compare": compared, **({"failure": failure} if failure else {})}
+
+
+def _list_conditions(dcs: Any, encode: Any) -> list[dict[str, str]]:  # noqa: ANN401 - Patroni's own
+    """Return the conditions of etcd that say that nobody was promoted since the host's view of the cluster."""
+    view = dcs.cluster
+    # A view of None is older than `ttl`.
+    if view is None or _is_superseded(view, dcs._name):
+        # Nothing is made in a revision below zero.
+        return [{"key": encode(dcs.leader_path), "target": "CREATE", "create_revision": "-1"}]
+    found = []
+    for path, version in (
+        (dcs.sync_path, view.sync.version if view.sync else None),
+        (dcs.history_path, view.history.version if view.history else None),
+    ):
+        same = (
+            {"target": "MOD", "mod_revision": str(version)} if version else {"target": "CREATE", "create_revision": "0"}
+        )
+        found.append({"key": encode(path), **same})
+    return found
+
+
+def _is_superseded(view: Any, name: str) -> bool:  # noqa: ANN401 - Patroni's own
+    """Return whether another host was promoted with synchronous replication, and nobody asks for a certain host."""
+    is_synchronous = bool(view.config and view.config.data.get("synchronous_mode"))
+    return is_synchronous and bool(view.sync.leader) and not view.sync.matches(name, True) and not view.failover
+
+
 def main() -> None:
-    """Run Patroni with the arguments of this process."""
+    """Run Patroni with the arguments of this process.
+
+    Raises:
+        SystemExit: This Patroni would let a former primary lead again: better none than that one.
+    """
     # Patroni's modules import each other, and only in this order.
     try:
         shorten_stops(importlib.import_module("patroni.postgresql"), importlib.import_module("patroni.ha"))
     except (ImportError, AttributeError) as error:
         print(f"airfleet: this is another Patroni, so a switch-over takes longer: {error}", file=sys.stderr)
+    try:
+        guard_leader(importlib.import_module("patroni.dcs.etcd3"))
+    except (ImportError, AttributeError) as error:
+        raise SystemExit(f"airfleet: this is another Patroni, whose primary may lose confirmed data: {error}") from None
     importlib.import_module("patroni.__main__").main()
 
 
