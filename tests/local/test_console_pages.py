@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import invented_fleet
+import invented_inquiries
+import invented_pages
 from airfleet_provider.console import inquiry_views, views
 from airfleet_provider.contract.run_trace import spans
 from airflow_pages import AXE, CHROMIUM, Answer, Site, open_site, start_browser
@@ -85,7 +87,7 @@ def find_violations(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
-    look_at(site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    look_at(site, name, {key: Answer(body) for key, body in invented_pages.make_pages().items()})
     expect(site.page.get_by_text(PAGES[name][0]).first).to_be_visible()
     ARTIFACTS.mkdir(exist_ok=True)
     site.page.screenshot(path=ARTIFACTS / f"fleet-{name}.png")
@@ -94,14 +96,14 @@ def test_a_page_shows_what_it_has(site: Site, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["overview", "pools", "alerts", "trace", "incident", "logs"])
 def test_a_page_is_readable_in_the_dark(dark_site: Site, name: str) -> None:
-    look_at(dark_site, name, {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    look_at(dark_site, name, {key: Answer(body) for key, body in invented_pages.make_pages().items()})
     expect(dark_site.page.get_by_text(PAGES[name][0]).first).to_be_visible()
     assert find_violations(dark_site.page) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_says_that_there_is_nothing(site: Site, name: str) -> None:
-    look_at(site, name, {key: Answer(body) for key, body in invented_fleet.make_empty_pages().items()})
+    look_at(site, name, {key: Answer(body) for key, body in invented_pages.make_empty_pages().items()})
     expect(site.page.get_by_text(PAGES[name][1]).first).to_be_visible()
     assert find_violations(site.page) == []
 
@@ -124,7 +126,7 @@ def test_a_page_of_500_dags_and_50_hosts_is_readable(site: Site) -> None:
 
 
 def test_a_run_of_500_tasks_is_readable(site: Site) -> None:
-    large = inquiry_views.show_trace(spans.build(invented_fleet.make_trace(500)))
+    large = inquiry_views.show_trace(spans.build(invented_inquiries.make_trace(500)))
     look_at(site, "trace", {"trace": Answer(large)})
     expect(site.page.get_by_text("305 more tries")).to_be_visible()
     assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -132,7 +134,7 @@ def test_a_run_of_500_tasks_is_readable(site: Site) -> None:
 
 
 def test_a_time_line_of_an_earlier_day_is_asked_for(site: Site) -> None:
-    look_at(site, "incident", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    look_at(site, "incident", {key: Answer(body) for key, body in invented_pages.make_pages().items()})
     page = site.page
     expect(page.get_by_text("twice as many tasks fail")).to_be_visible()
     page.get_by_label("kind").select_option("alert")
@@ -147,7 +149,7 @@ def test_logs_are_searched_by_keyboard_and_not_again_and_again(browser: Browser)
     with open_site(browser) as site:
         page = site.page
         page.clock.install()
-        look_at(site, "logs", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+        look_at(site, "logs", {key: Answer(body) for key, body in invented_pages.make_pages().items()})
         expect(page.get_by_text("ConnectionRefusedError").first).to_be_visible()
         page.get_by_label("Words").fill('"no price"')
         page.get_by_role("textbox", name="Dag").fill("sales")
@@ -160,7 +162,7 @@ def test_logs_are_searched_by_keyboard_and_not_again_and_again(browser: Browser)
 
 
 def test_an_alert_is_acknowledged_by_keyboard(site: Site) -> None:
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     look_at(site, "alerts", {**answers, "alerts/17/acknowledge": Answer({"acknowledged": 17})})
     page = site.page
     page.get_by_role("button", name="Acknowledge alert 17").focus()
@@ -181,7 +183,7 @@ def test_an_alert_is_acknowledged_by_keyboard(site: Site) -> None:
 
 
 def test_an_alert_is_silenced_with_a_reason_and_a_silence_ended(site: Site) -> None:
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     done = {"alerts/17/silence": Answer({"silence": 4}), "silences/3/end": Answer({"ended": 3})}
     look_at(site, "alerts", {**answers, **done})
     page = site.page
@@ -203,7 +205,7 @@ def test_an_alert_is_silenced_with_a_reason_and_a_silence_ended(site: Site) -> N
 
 
 def test_a_refused_acknowledgement_says_why(site: Site) -> None:
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     refusal = Answer({"detail": "you need the right Pools (edit)"}, 403)
     look_at(site, "alerts", {**answers, "alerts/17/acknowledge": refusal})
     site.page.get_by_role("button", name="Acknowledge alert 17").click()
@@ -212,7 +214,7 @@ def test_a_refused_acknowledgement_says_why(site: Site) -> None:
 
 
 def test_a_release_is_rolled_back_with_a_reason(site: Site) -> None:
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     look_at(site, "releases", {**answers, "releases/rollback": Answer({"deployment": 10})})
     page = site.page
     page.get_by_role("button", name="Roll back").click()
@@ -228,7 +230,7 @@ def test_a_release_is_rolled_back_with_a_reason(site: Site) -> None:
 
 
 def test_a_pool_is_scaled_with_a_reason(site: Site) -> None:
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     look_at(site, "pools", {**answers, "pools/cpu/scale": Answer({"pool": "cpu"}), "pools/memory/scale": Answer({})})
     page = site.page
     page.get_by_role("button", name="Scale cpu").click()
@@ -251,7 +253,7 @@ def test_a_pool_is_scaled_with_a_reason(site: Site) -> None:
 
 
 def test_workers_are_drained_and_resumed_with_a_reason(site: Site) -> None:
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     look_at(site, "pools", {**answers, "workers/drain": Answer({}), "workers/resume": Answer({})})
     page = site.page
     page.get_by_role("button", name="Drain cpu@w1").click()
@@ -282,14 +284,14 @@ def test_workers_are_drained_and_resumed_with_a_reason(site: Site) -> None:
 
 
 def test_who_may_not_operate_drains_nothing(site: Site) -> None:
-    own = invented_fleet.make_pages(invented_fleet.VIEWER)
+    own = invented_pages.make_pages(invented_fleet.VIEWER)
     look_at(site, "pools", {key: Answer(body) for key, body in own.items()})
     expect(site.page.get_by_text("by grace")).to_be_visible()
     expect(site.page.get_by_role("button", name="Drain")).to_have_count(0)
 
 
 def test_who_may_not_operate_gets_no_button(site: Site) -> None:
-    own = invented_fleet.make_pages(invented_fleet.VIEWER)
+    own = invented_pages.make_pages(invented_fleet.VIEWER)
     look_at(site, "alerts", {key: Answer(body) for key, body in own.items()})
     expect(site.page.get_by_text("Acknowledging and silencing need the right")).to_be_visible()
     expect(site.page.get_by_role("button", name="Acknowledge")).to_have_count(0)
@@ -299,7 +301,7 @@ def test_an_open_page_asks_now_and_then_and_a_hidden_one_never(browser: Browser)
     with open_site(browser) as site:
         page = site.page
         page.clock.install()
-        look_at(site, "alerts", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+        look_at(site, "alerts", {key: Answer(body) for key, body in invented_pages.make_pages().items()})
         expect(page.get_by_text("DiskFull").first).to_be_visible()
         asked = len(site.requests)
         with page.expect_request("**/airfleet/api/alerts"):
@@ -317,7 +319,7 @@ def test_an_open_page_asks_now_and_then_and_a_hidden_one_never(browser: Browser)
 
 
 def test_old_figures_stay_and_say_their_age(site: Site) -> None:
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     look_at(site, "alerts", answers)
     expect(site.page.get_by_text("DiskFull").first).to_be_visible()
     site.answers = {"alerts": Answer({"detail": "the metadata database does not answer"}, 503)}
@@ -327,7 +329,7 @@ def test_old_figures_stay_and_say_their_age(site: Site) -> None:
 
 
 def test_archived_runs_are_found_by_dag_and_time(site: Site) -> None:
-    look_at(site, "backups", {key: Answer(body) for key, body in invented_fleet.make_pages().items()})
+    look_at(site, "backups", {key: Answer(body) for key, body in invented_pages.make_pages().items()})
     page = site.page
     page.get_by_role("button", name="Show sales").click()
     expect(page.get_by_text("manual__of_the_auditor")).to_be_visible()
@@ -344,15 +346,15 @@ def test_archived_runs_are_found_by_dag_and_time(site: Site) -> None:
 
 
 def test_an_archive_of_500_dags_is_readable(site: Site) -> None:
-    large = inquiry_views.show_archive(invented_fleet.ADMIN, invented_fleet.make_archive(500))
-    answers = {key: Answer(body) for key, body in invented_fleet.make_pages().items()}
+    large = inquiry_views.show_archive(invented_fleet.ADMIN, invented_inquiries.make_archive(500))
+    answers = {key: Answer(body) for key, body in invented_pages.make_pages().items()}
     look_at(site, "backups", {**answers, "archive": Answer(large)})
     expect(site.page.get_by_text("400 more Dags")).to_be_visible()
     assert site.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_who_may_read_a_dag_finds_its_archived_runs_without_the_backups(site: Site) -> None:
-    own = {key: Answer(body) for key, body in invented_fleet.make_pages(invented_fleet.TEAM).items()}
+    own = {key: Answer(body) for key, body in invented_pages.make_pages(invented_fleet.TEAM).items()}
     forbidden = Answer({"detail": "you need the right Cluster Activity (read)"}, 403)
     look_at(site, "backups", {**own, "backups": forbidden})
     expect(site.page.get_by_text("You may not see this page")).to_be_visible()

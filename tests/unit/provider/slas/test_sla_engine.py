@@ -3,87 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import time
 
-import pytest
-
-from airfleet_provider.contract.sla_rules import Calendar, PromiseKind, PromiseState, SlaRule
-from airfleet_provider.slas.engine import evaluate
-from airfleet_provider.slas.instances import Instance, InstanceKey, PromiseSubject
-from airfleet_provider.slas.observations import Asset, Observations, ObservedDag, ObservedRun, Task
+from airfleet_provider.contract.sla_rules import PromiseKind, PromiseState, SlaRule
+from airfleet_provider.slas.instances import InstanceKey, PromiseSubject
+from airfleet_provider.slas.observations import Asset, Task
 from airfleet_provider.slas.prediction import Profile, TaskProfile
-
-DAY = datetime(2026, 3, 3, tzinfo=UTC)
-BY_SIX = SlaRule("marts", PromiseKind.FINISHED_BY, dag="marts", at=time(6))
-MARTS = ObservedDag("marts", tasks=frozenset({"load", "publish"}), next_run=DAY + timedelta(days=1, hours=3))
-
-
-def at(hours: float, minutes: float = 0, seconds: float = 0) -> datetime:
-    return DAY + timedelta(hours=hours, minutes=minutes, seconds=seconds)
-
-
-class Platform:
-    """Observations that a test changes, and the instances that the engine has made of them."""
-
-    def __init__(self, *rules: SlaRule, dags: tuple[ObservedDag, ...] = (MARTS,)) -> None:
-        self.rules = rules
-        self.seen = Observations(
-            dags={dag.dag_id: dag for dag in dags}, rules_since={(one.name, one.kind): DAY for one in rules}
-        )
-        self.instances: dict[InstanceKey, Instance] = {}
-        self.log: list[tuple[str, str]] = []
-
-    def have(self, *runs: ObservedRun) -> None:
-        self.seen = replace(self.seen, runs={(run.dag_id, run.run_id): run for run in runs})
-
-    def change(self, dag: ObservedDag) -> None:
-        self.seen = replace(self.seen, dags={**self.seen.dags, dag.dag_id: dag})
-
-    def evaluate(self, now: datetime) -> None:
-        for one in evaluate(self.rules, self.seen, self.instances.values(), now):
-            if one.after is None:
-                del self.instances[one.key]
-            else:
-                self.instances[one.key] = one.after
-            before, after = (side.state.value if side else "-" for side in (one.before, one.after))
-            if before != after:
-                self.log.append((before, after))
-        assert evaluate(self.rules, self.seen, self.instances.values(), now) == ()
-        self.seen = replace(self.seen, evaluated_at=now)
-
-    @property
-    def only(self) -> Instance:
-        (instance,) = self.instances.values()
-        return instance
-
-
-def make_run(
-    name: str = "r1",
-    *,
-    due: datetime = DAY + timedelta(hours=3),
-    start: datetime | None = None,
-    end: datetime | None = None,
-    state: str = "",
-    kind: str = "scheduled",
-    **tasks: Task,
-) -> ObservedRun:
-    state = state or ("success" if end else "running" if start else "queued")
-    return ObservedRun("marts", name, kind, due, state, start, end, tasks)
-
-
-def working(start: datetime) -> Task:
-    return Task({"running": 1}, start, start)
-
-
-def done(start: datetime, end: datetime) -> Task:
-    return Task({"success": 1}, start, start, end)
-
-
-WAITING = Task({"null": 1})
+from promised_runs import BY_SIX, MARTS, MUST, PROFILE, WAITING, PromisedPlatform, at, done, make_run, working
 
 
 def test_a_run_in_time_meets_the_promise() -> None:
-    platform = Platform(BY_SIX)
+    platform = PromisedPlatform(BY_SIX)
     platform.evaluate(at(1))
     assert (platform.only.state, platform.only.due_at) == (PromiseState.DUE, at(6))
     platform.have(make_run(start=at(3), end=at(4)))
@@ -96,7 +26,7 @@ def test_a_run_in_time_meets_the_promise() -> None:
 
 
 def test_a_late_run_is_late_while_it_runs_and_missed_when_it_ends() -> None:
-    platform = Platform(BY_SIX)
+    platform = PromisedPlatform(BY_SIX)
     platform.evaluate(at(1))
     platform.have(make_run(start=at(3)))
     platform.evaluate(at(5, 59))
@@ -115,7 +45,7 @@ def test_a_late_run_is_late_while_it_runs_and_missed_when_it_ends() -> None:
 
 
 def test_nobody_ran_it() -> None:
-    platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=None, is_paused=True),))
+    platform = PromisedPlatform(BY_SIX, dags=(replace(MARTS, next_run=None, is_paused=True),))
     platform.evaluate(at(1))
     platform.evaluate(at(6, 1))
     key = InstanceKey("marts", PromiseKind.FINISHED_BY, PromiseSubject("marts"), "2026-03-03")
@@ -130,7 +60,7 @@ def test_nobody_ran_it() -> None:
 
 
 def test_an_earlier_run_of_the_day_does_not_stand_for_the_last_one() -> None:
-    platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=at(5)),))
+    platform = PromisedPlatform(BY_SIX, dags=(replace(MARTS, next_run=at(5)),))
     platform.have(make_run("r4", due=at(4), start=at(4), end=at(4, 10)))
     platform.evaluate(at(4, 30))
     assert platform.only.state is PromiseState.DUE
@@ -146,17 +76,14 @@ def test_an_earlier_run_of_the_day_does_not_stand_for_the_last_one() -> None:
 
 
 def test_a_backfill_keeps_no_promise() -> None:
-    platform = Platform(BY_SIX)
+    platform = PromisedPlatform(BY_SIX)
     platform.have(make_run(start=at(3), end=at(4), kind="backfill"))
     platform.evaluate(at(4, 1))
     assert platform.only.state is PromiseState.DUE
 
 
-PROFILE = Profile(3600, 9, {"load": TaskProfile(2400, 1200, 2400), "publish": TaskProfile(1200, 0, 3600)})
-
-
 def test_lateness_is_predicted_with_the_task_that_causes_it() -> None:
-    platform = Platform(BY_SIX)
+    platform = PromisedPlatform(BY_SIX)
     platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
     platform.have(make_run(due=at(4), start=at(5, 30), load=working(at(5, 30)), publish=WAITING))
     platform.evaluate(at(5, 31))
@@ -166,7 +93,7 @@ def test_lateness_is_predicted_with_the_task_that_causes_it() -> None:
 
 
 def test_without_a_run_it_is_at_risk_when_a_run_would_end_too_late() -> None:
-    platform = Platform(BY_SIX, dags=(replace(MARTS, next_run=None),))
+    platform = PromisedPlatform(BY_SIX, dags=(replace(MARTS, next_run=None),))
     platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
     platform.evaluate(at(4, 59))
     assert platform.only.state is PromiseState.DUE
@@ -175,7 +102,7 @@ def test_without_a_run_it_is_at_risk_when_a_run_would_end_too_late() -> None:
 
 
 def test_a_prediction_that_wavers_changes_nothing() -> None:
-    platform = Platform(BY_SIX)
+    platform = PromisedPlatform(BY_SIX)
     for minute in range(40):
         wavering = 1 if minute % 2 else -1
         tasks = {"load": TaskProfile(3600 + wavering, 0, 0)}
@@ -186,7 +113,7 @@ def test_a_prediction_that_wavers_changes_nothing() -> None:
 
 
 def test_a_run_that_catches_up_heals_the_warning() -> None:
-    platform = Platform(BY_SIX)
+    platform = PromisedPlatform(BY_SIX)
     platform.seen = replace(platform.seen, profiles={"marts": PROFILE})
     platform.have(make_run(start=at(5, 10), load=working(at(5, 10)), publish=WAITING))
     platform.evaluate(at(5, 11))
@@ -199,14 +126,14 @@ def test_a_run_that_catches_up_heals_the_warning() -> None:
 
 
 def test_a_task_by_a_time() -> None:
-    platform = Platform(replace(BY_SIX, task="load"))
+    platform = PromisedPlatform(replace(BY_SIX, task="load"))
     platform.have(make_run(start=at(3), load=done(at(3), at(4)), publish=working(at(4))))
     platform.evaluate(at(5))
     assert (platform.only.key.subject, platform.only.state) == (PromiseSubject("marts", "load"), PromiseState.MET)
 
 
 def test_a_run_longer_than_promised() -> None:
-    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform = PromisedPlatform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
     platform.have(make_run(start=at(3)))
     platform.evaluate(at(3, 1))
     platform.evaluate(at(4, 1))
@@ -217,7 +144,7 @@ def test_a_run_longer_than_promised() -> None:
 
 
 def test_a_short_run_that_nobody_saw_running_counts_too() -> None:
-    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform = PromisedPlatform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
     platform.evaluate(at(3))
     platform.have(make_run(start=at(3), end=at(3, 0, 2)))
     platform.evaluate(at(3, 0, 10))
@@ -227,7 +154,7 @@ def test_a_short_run_that_nobody_saw_running_counts_too() -> None:
 
 
 def test_a_run_that_is_deleted_owes_nothing() -> None:
-    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform = PromisedPlatform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
     platform.have(make_run(start=at(3)))
     platform.evaluate(at(3, 1))
     platform.have()
@@ -236,7 +163,7 @@ def test_a_run_that_is_deleted_owes_nothing() -> None:
 
 
 def test_a_cleared_run_does_not_begin_its_ended_promise_again() -> None:
-    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
+    platform = PromisedPlatform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", limit_s=3600))
     key = InstanceKey("short", PromiseKind.NO_LONGER_THAN, PromiseSubject("marts"), "r1")
     platform.seen = replace(platform.seen, closed=frozenset({key}))
     platform.have(make_run(start=at(3)))
@@ -245,7 +172,7 @@ def test_a_cleared_run_does_not_begin_its_ended_promise_again() -> None:
 
 
 def test_a_mapped_task_is_as_long_as_all_its_instances() -> None:
-    platform = Platform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", task="load", limit_s=600))
+    platform = PromisedPlatform(SlaRule("short", PromiseKind.NO_LONGER_THAN, dag="marts", task="load", limit_s=600))
     some = Task({"success": 3, "running": 1}, at(3), at(3), at(3, 5))
     platform.have(make_run(start=at(3), load=some))
     platform.evaluate(at(3, 6))
@@ -259,7 +186,7 @@ STARTS = SlaRule("prompt", PromiseKind.STARTS_WITHIN, dag="marts", limit_s=300)
 
 
 def test_a_run_that_should_have_been_made_and_was_not_is_late() -> None:
-    platform = Platform(STARTS, dags=(replace(MARTS, next_run=at(3)),))
+    platform = PromisedPlatform(STARTS, dags=(replace(MARTS, next_run=at(3)),))
     platform.evaluate(at(2))
     assert platform.instances == {}
     platform.evaluate(at(3, 1))
@@ -276,7 +203,7 @@ def test_a_run_that_should_have_been_made_and_was_not_is_late() -> None:
 
 
 def test_a_period_before_the_next_run_says_when_it_comes() -> None:
-    platform = Platform(
+    platform = PromisedPlatform(
         SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=3600), dags=(replace(MARTS, next_run=at(4)),)
     )
     platform.evaluate(at(3))
@@ -285,13 +212,13 @@ def test_a_period_before_the_next_run_says_when_it_comes() -> None:
 
 
 def test_a_paused_dag_starts_no_new_promise_to_start() -> None:
-    platform = Platform(STARTS, dags=(replace(MARTS, next_run=at(3), is_paused=True),))
+    platform = PromisedPlatform(STARTS, dags=(replace(MARTS, next_run=at(3), is_paused=True),))
     platform.evaluate(at(3, 10))
     assert platform.instances == {}
 
 
 def test_a_task_starts_within_a_time_of_being_ready() -> None:
-    platform = Platform(replace(STARTS, task="load"))
+    platform = PromisedPlatform(replace(STARTS, task="load"))
     platform.have(make_run(start=at(3), load=Task({"queued": 1}, at(3))))
     platform.evaluate(at(3, 1))
     platform.evaluate(at(3, 6))
@@ -300,7 +227,7 @@ def test_a_task_starts_within_a_time_of_being_ready() -> None:
 
 def test_an_asset_that_is_not_fresh() -> None:
     rule = SlaRule("fresh", PromiseKind.FRESH_BY, asset="sales", at=time(7))
-    platform = Platform(rule)
+    platform = PromisedPlatform(rule)
     # The run of yesterday made its update after yesterday's deadline: it is none of today's.
     yesterday = (at(-16.5), at(-20))
     platform.seen = replace(platform.seen, assets={"sales": Asset("sales", "s3://sales", updates=(yesterday,))})
@@ -315,11 +242,8 @@ def test_an_asset_that_is_not_fresh() -> None:
     assert platform.instances[late.key].fulfilled_at == at(7, 30)
 
 
-MUST = SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=3600)
-
-
 def test_each_period_without_a_success_is_missed_once_and_a_success_begins_a_new_one() -> None:
-    platform = Platform(MUST)
+    platform = PromisedPlatform(MUST)
     platform.evaluate(at(3))
     platform.evaluate(at(4, 1))
     assert platform.only.state is PromiseState.LATE
@@ -330,126 +254,3 @@ def test_each_period_without_a_success_is_missed_once_and_a_success_begins_a_new
     states = {one.starts_at: one.state for one in platform.instances.values()}
     assert states == {at(3): PromiseState.MISSED, at(4): PromiseState.MISSED, at(5, 30): PromiseState.DUE}
     assert not any(one.is_alerting for one in platform.instances.values())
-
-
-def test_successes_while_no_engine_ran_are_counted_one_by_one() -> None:
-    platform = Platform(MUST)
-    platform.evaluate(at(3))
-    platform.seen = replace(platform.seen, successes={("marts", ""): tuple(at(3, 50 * n) for n in range(1, 5))})
-    platform.evaluate(at(3, 205))
-    assert [one.state for one in platform.instances.values()].count(PromiseState.MET) == 4
-
-
-def test_a_rule_that_is_removed_withdraws_its_promises() -> None:
-    platform = Platform(BY_SIX, MUST)
-    platform.evaluate(at(3))
-    platform.evaluate(at(6, 1))
-    platform.rules = ()
-    platform.evaluate(at(6, 2))
-    assert all(one.ended_at and not one.is_alerting for one in platform.instances.values())
-    assert PromiseState.DUE not in {one.state for one in platform.instances.values()}
-
-
-def test_a_new_rule_and_a_new_dag_have_missed_nothing() -> None:
-    platform = Platform(BY_SIX)
-    platform.seen = replace(platform.seen, rules_since={("marts", PromiseKind.FINISHED_BY): at(10)})
-    platform.evaluate(at(10))
-    assert platform.only.due_at == at(30)
-    new = Platform(BY_SIX, dags=(replace(MARTS, known_since=at(5)),))
-    new.evaluate(at(5, 30))
-    assert new.instances == {}, "it could not keep today's promise"
-
-
-def test_deadlines_that_passed_while_no_engine_ran_are_evaluated() -> None:
-    platform = Platform(BY_SIX)
-    platform.evaluate(at(-4))
-    platform.have(make_run(start=at(3), end=at(5, 55)))
-    platform.evaluate(at(9))
-    states = {key.occasion: one.state for key, one in platform.instances.items()}
-    assert states == {"2026-03-03": PromiseState.MET, "2026-03-04": PromiseState.DUE}
-
-
-def test_the_deadline_is_local_on_the_day_when_clocks_change() -> None:
-    rule = replace(BY_SIX, calendar=Calendar("Europe/Berlin"))
-    platform = Platform(rule)
-    sunday = datetime(2026, 3, 29, tzinfo=UTC)
-    platform.seen = replace(platform.seen, rules_since={("marts", PromiseKind.FINISHED_BY): sunday - timedelta(days=1)})
-    platform.evaluate(sunday)
-    assert platform.only.due_at == datetime(2026, 3, 29, 4, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "due"),
-    [
-        (BY_SIX, replace(BY_SIX, at=time(8)), at(8)),
-        (BY_SIX, replace(BY_SIX, dag="another"), None),
-        (MUST, replace(MUST, limit_s=86_400), at(24, 30)),
-    ],
-    ids=["deadline", "selector", "period"],
-)
-def test_a_rule_that_was_changed_owes_nothing_of_what_it_promised_before(
-    before: SlaRule, after: SlaRule, due: datetime | None
-) -> None:
-    platform = Platform(before)
-    platform.evaluate(at(0))
-    platform.rules = (after,)
-    platform.seen = replace(platform.seen, rules_since={(after.name, after.kind): at(0, 30)})
-    platform.evaluate(at(0, 30))
-    platform.evaluate(at(6, 1))
-    assert [(one.state, one.due_at) for one in platform.instances.values()] == (
-        [(PromiseState.DUE, due)] if due else []
-    )
-
-
-def test_a_late_instance_of_a_rule_that_was_changed_is_missed_and_alerts_no_more() -> None:
-    platform = Platform(BY_SIX)
-    platform.evaluate(at(1))
-    platform.evaluate(at(6, 1))
-    platform.rules = (replace(BY_SIX, at=time(8)),)
-    platform.seen = replace(platform.seen, rules_since={(BY_SIX.name, BY_SIX.kind): at(7)})
-    platform.evaluate(at(7))
-    today = platform.instances[InstanceKey("marts", PromiseKind.FINISHED_BY, PromiseSubject("marts"), "2026-03-03")]
-    assert (today.state, today.is_alerting) == (PromiseState.MISSED, False)
-
-
-def test_of_many_missed_periods_only_the_last_alerts() -> None:
-    paused = replace(MARTS, is_paused=True)
-    platform = Platform(MUST, dags=(paused,))
-    for hour in range(50):
-        platform.evaluate(at(hour, 1))
-    missed = sorted(
-        (one for one in platform.instances.values() if one.state is PromiseState.MISSED), key=lambda one: one.due_at
-    )
-    assert [one.is_alerting for one in missed] == [*[False] * (len(missed) - 1), True]
-    platform.change(MARTS)
-    platform.seen = replace(platform.seen, successes={("marts", ""): (at(50, 2),)})
-    platform.evaluate(at(50, 3))
-    assert not any(one.is_alerting for one in platform.instances.values())
-
-
-def test_a_dag_that_left_the_release_is_told_of_for_one_period_and_then_no_more() -> None:
-    """A Dag may leave by accident, so the promise that is open counts. Nothing could ever heal a later one."""
-    rule = SlaRule("alive", PromiseKind.MUST_RUN, dag="marts", limit_s=3600)
-    platform = Platform(rule)
-    platform.evaluate(at(0))
-    platform.change(replace(MARTS, is_stale=True))
-    platform.evaluate(at(1, 1))
-    assert (platform.only.state, platform.only.is_alerting) == (PromiseState.LATE, True)
-    platform.evaluate(at(2, 1))
-    assert (platform.only.state, platform.only.is_alerting) == (PromiseState.MISSED, False)
-    platform.evaluate(at(20))
-    assert platform.only.state is PromiseState.MISSED, "no period follows"
-    platform.change(MARTS)
-    platform.evaluate(at(21))
-    assert sorted(one.state for one in platform.instances.values()) == [PromiseState.DUE, PromiseState.MISSED]
-
-
-def test_a_missed_day_alerts_no_more_once_its_dag_left_the_release() -> None:
-    platform = Platform(BY_SIX)
-    platform.evaluate(at(1))
-    platform.evaluate(at(30, 1))
-    key = InstanceKey("marts", PromiseKind.FINISHED_BY, PromiseSubject("marts"), "2026-03-03")
-    assert (platform.instances[key].state, platform.instances[key].is_alerting) == (PromiseState.MISSED, True)
-    platform.change(replace(MARTS, is_stale=True))
-    platform.evaluate(at(30, 2))
-    assert not platform.instances[key].is_alerting
