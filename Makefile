@@ -115,6 +115,10 @@ check-provider:
 check-runners:
 	$(UNIT) tests/unit/runners $(SOME)
 
+.PHONY: check-times
+check-times: dev-env  ## Run the unit tests on other days, around midnight and in other time zones; needs faketime
+	tools/check-times $(ARGS)
+
 docs: dev-env  ## Build the documentation as web pages that need no network: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "make docs: $(CURDIR)/site/index.html"

@@ -77,7 +77,7 @@ def old(place: Path) -> Iterator[str]:
             connection.execute(OLD)
             connection.execute(
                 "INSERT INTO dag_run VALUES"
-                " ('sales', %s, 'scheduled', 'success', '2026-11-02', '2026-11-02', '2026-11-03', %s)",
+                " ('sales', %s, 'scheduled', 'success', '2026-11-02Z', '2026-11-02Z', '2026-11-03Z', %s)",
                 (RUN, pickle.dumps({"shop": "north"})),
             )
             tasks = {("count", -1): {"rows": 3}, ("double", 0): 2, ("double", 1): 5, ("publish", -1): None}
