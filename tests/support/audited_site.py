@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from typing import Any
+
+from airflow_site import make_site
 
 POOL = {"name": "p1", "slots": 1, "description": "secret words", "include_deferred": False}
 # A login that failed more often than an address may.
@@ -60,26 +61,17 @@ def run_task(client: Any, models: Any) -> list[int]:  # noqa: ANN401 - as above,
 
 def main() -> None:
     """Print the routes, the statuses, and the rows of the audit log."""
-    os.environ["AIRFLOW__CORE__AUTH_MANAGER"] = "airfleet_provider.access.manager.FabAuthManager"
-    from airflow.utils import db  # noqa: PLC0415
-
-    db.initdb()
+    connection = make_site("admin", password="right")
     from airflow.api_fastapi.app import create_app  # noqa: PLC0415
     from airflow.api_fastapi.execution_api.routes import execution_api_router  # noqa: PLC0415
     from airflow.models import Connection  # noqa: PLC0415
     from starlette.testclient import TestClient  # noqa: PLC0415
 
-    from airfleet_provider.compat.calls import execution_api, metadata_db, users  # noqa: PLC0415
+    from airfleet_provider.compat.calls import execution_api, metadata_db  # noqa: PLC0415
     from airfleet_provider.contract import audit_store  # noqa: PLC0415
-    from airfleet_provider.contract.migrations import runner  # noqa: PLC0415
     from airfleet_provider.execution_api import command  # noqa: PLC0415
 
-    connection = metadata_db.connect()
-    runner.migrate(runner.execute_on(connection), runner.read_own())
     core, tasks = create_app(apps="core"), create_app(apps="execution")
-    with users.open_users() as found:
-        found._manager.sync_roles()
-        found.create_admin("admin", "right")
     with metadata_db.open_session() as session:
         session.add(Connection(conn_id="crm", conn_type="http", password="secret words"))
     statuses = visit(TestClient(core))

@@ -15,23 +15,13 @@ from airfleet_provider.breakers.loop import BreakerLoop
 from airfleet_provider.breakers.messages import Failed, GateAnswer
 from airfleet_provider.breakers.reports import Reports
 from airfleet_provider.contract.breaker_rules import BreakerRule
+from running_dags import replace_dags
 
 RULE = BreakerRule("crm", dag="sales", probe_after_s=0.0)
 USED = BreakerRule("dwh", connection="dwh_.*", workers=1)
 NARROWED = BreakerRule("lake", connection="lake_.*", dag="sales", tag="lake", workers=1)
 CODE = BreakerRule("code")
 RULES = {rule.name: rule for rule in (RULE, USED, NARROWED, CODE)}
-DAG = """
-INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
-    timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
-    has_task_concurrency_limits, fail_fast, has_import_errors)
-SELECT n, false, false, false, 'b', '', false, true, '{}', 16, 0, false, false, false FROM unnest(%s::text[]) n
-"""
-RUN = """
-INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, logical_date, created_at, updated_at, clear_number,
-    context_carrier, span_status)
-SELECT n, 'r', 'running', 'manual', now(), now(), now(), now(), 0, '{}', 'ended' FROM unnest(%s::text[]) n
-"""
 TASK = """
 INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
     queue, priority_weight, hostname, span_status, executor_config)
@@ -45,12 +35,8 @@ class BreakerPlatform:
 
     def __init__(self, server: servers.Server) -> None:
         self.server = server
-        server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
-        tables = "breaker, breaker_event, breaker_failure, breaker_task, breaker_probe"
-        own = ", ".join(f"airfleet.{name}" for name in tables.split(", "))
-        server.query(f"TRUNCATE task_instance, dag_run, dag_tag, dag, {own} CASCADE")
-        server.query(DAG, ["sales", "other"])
-        server.query(RUN, ["sales", "other"])
+        tables = ("breaker", "breaker_event", "breaker_failure", "breaker_task", "breaker_probe")
+        replace_dags(server, "sales", "other", and_empty=", ".join(f"airfleet.{name}" for name in tables))
         self.tasks = [self._add("sales", number) for number in range(20)]
         self.others = [self._add("other", number) for number in range(20)]
         self.reports = Reports(RULES, self.connect)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from airflow_site import make_site
 from deadline import COMMAND_S, wait_until
 from slapd_node import GROUPS, SlapdNode
 
@@ -43,7 +44,6 @@ def configure(folder: Path, node: SlapdNode) -> None:
     (folder / "webserver_config.py").write_text(CONFIG)
     os.environ["AIRFLEET_DIRECTORY"] = str(folder / "directory.json")
     os.environ["AIRFLOW__FAB__CONFIG_FILE"] = str(folder / "webserver_config.py")
-    os.environ["AIRFLOW__CORE__AUTH_MANAGER"] = "airfleet_provider.access.manager.FabAuthManager"
 
 
 class Visitor:
@@ -99,24 +99,14 @@ def visit(folder: Path, node: SlapdNode) -> dict[str, Any]:
     node.add_group("analysts", "ann", "dave", "bob", "zoe", "admin")
     node.add_group("operators", "dave", "ann")
     configure(folder, node)
-    from airflow.utils import db
-
-    db.initdb()
+    connection = make_site("admin", "bob", password="local")
     from airflow.api_fastapi.app import create_app
 
     from airfleet_provider.access import command, directory_file, directory_sweep
     from airfleet_provider.access.directory_store import DirectoryStore
     from airfleet_provider.access.ldap_client import LdapClient
-    from airfleet_provider.compat.calls import metadata_db, users
+    from airfleet_provider.compat.calls import users
     from airfleet_provider.contract import audit_store
-    from airfleet_provider.contract.migrations import runner
-
-    connection = metadata_db.connect()
-    runner.migrate(runner.execute_on(connection), runner.read_own())
-    with users.open_users() as found:
-        found._manager.sync_roles()
-        found.create_admin("admin", "local")
-        found.create_admin("bob", "local")
 
     directory = directory_file.read_directory()
     assert directory

@@ -15,23 +15,13 @@ from airfleet_provider.compat.patches.held_tasks import Held
 from airfleet_provider.contract import limit_list
 from airfleet_provider.contract.breaker_rules import BreakerRule
 from airfleet_provider.contract.service_limits import ServiceLimit
+from running_dags import replace_dags
 
 # A limit of one start a minute lets nothing more start while a test runs on a slow machine.
 RATE = ServiceLimit(BreakerRule("crm", dag="sales|one"), starts_per_minute=60)
 SLOW = ServiceLimit(BreakerRule("crm", dag="sales|one"), starts_per_minute=1)
 SOME = ServiceLimit(BreakerRule("dwh", dag="sales|one"), at_once=3)
 USED = ServiceLimit(BreakerRule("api", connection="api_.*"), starts_per_minute=1)
-DAG = """
-INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
-    timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
-    has_task_concurrency_limits, fail_fast, has_import_errors)
-SELECT n, false, false, false, 'b', '', false, true, '{}', 1000, 0, false, false, false FROM unnest(%s::text[]) n
-"""
-RUN = """
-INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, logical_date, created_at, updated_at, clear_number,
-    context_carrier, span_status)
-SELECT n, 'r', 'running', 'manual', now(), now(), now(), now(), 0, '{}', 'ended' FROM unnest(%s::text[]) n
-"""
 TASKS = """
 INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
     queue, priority_weight, hostname, span_status, executor_config)
@@ -56,13 +46,9 @@ class LimitedService:
     gate: LimitGate = field(init=False)
 
     def __post_init__(self) -> None:
-        self.server.query("ALTER ROLE postgres SET session_replication_role = replica")
-        tables = "task_instance, dag_run, dag_tag, dag, slot_pool"
         own = "airfleet.service_limit, airfleet.service_grant, airfleet.breaker, airfleet.breaker_task"
-        self.server.query(f"TRUNCATE {tables}, {own} CASCADE")
+        replace_dags(self.server, "sales", "one", at_once=1000, and_empty=f"slot_pool, {own}")
         self.server.query(POOL)
-        self.server.query(DAG, ["sales", "one"])
-        self.server.query(RUN, ["sales", "one"])
         self.sales = [one for (one,) in self.server.query(TASKS, "sales", self.many)]
         self.one = [one for (one,) in self.server.query(TASKS, "one", 3)]
         self.gate = self.make_gate()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airflow_site import make_site
 from directory_site import CONFIG
 from oidc_node import CLIENT, SECRET, OidcNode
 
@@ -38,22 +39,12 @@ def visit(folder: Path, node: OidcNode) -> dict[str, Any]:
     (folder / "webserver_config.py").write_text(CONFIG)
     os.environ["AIRFLEET_DIRECTORY"] = str(folder / "directory.json")
     os.environ["AIRFLOW__FAB__CONFIG_FILE"] = str(folder / "webserver_config.py")
-    os.environ["AIRFLOW__CORE__AUTH_MANAGER"] = "airfleet_provider.access.manager.FabAuthManager"
-    from airflow.utils import db
-
-    db.initdb()
+    connection = make_site("admin", password="local")
     from airflow.api_fastapi.app import create_app
     from starlette.testclient import TestClient
 
-    from airfleet_provider.compat.calls import metadata_db, users
     from airfleet_provider.contract import audit_store
-    from airfleet_provider.contract.migrations import runner
 
-    connection = metadata_db.connect()
-    runner.migrate(runner.execute_on(connection), runner.read_own())
-    with users.open_users() as found:
-        found._manager.sync_roles()
-        found.create_admin("admin", "local")
     core = create_app(apps="core")
     ann = {"preferred_username": "Ann", "given_name": "Ann", "family_name": "Person", "email": "ann@example.com"}
     node.write_users(

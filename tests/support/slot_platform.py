@@ -24,6 +24,7 @@ from airfleet_provider.contract.slot_list import ScalingWorker
 from airfleet_provider.contract.slot_rules import SlotRule
 from airfleet_provider.slots.loop import SlotLoop
 from airfleet_provider.slots.reports import note
+from running_dags import replace_dags
 
 RULE = SlotRule("cpu", ("cpu",), ("a", "b"), per_host=8, calm_s=60.0)
 FLEET = """
@@ -32,17 +33,6 @@ hosts:
   c: {address: 10.0.0.1, roles: [database, scheduler, web, broker]}
   a: {address: 10.0.0.2, roles: [worker]}
   b: {address: 10.0.0.3, roles: [worker]}
-"""
-DAG = """
-INSERT INTO dag (dag_id, is_paused, is_stale, exceeds_max_non_backfill, bundle_name, timetable_type,
-    timetable_partitioned, timetable_periodic, partition_mapper_info, max_active_tasks, max_consecutive_failed_dag_runs,
-    has_task_concurrency_limits, fail_fast, has_import_errors)
-VALUES ('sales', false, false, false, 'b', '', false, true, '{}', 100, 0, false, false, false)
-"""
-RUN = """
-INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, logical_date, created_at, updated_at, clear_number,
-    context_carrier, span_status)
-VALUES ('sales', 'r', 'running', 'manual', now(), now(), now(), now(), 0, '{}', 'ended')
 """
 TASK = """
 INSERT INTO task_instance (id, dag_id, run_id, task_id, map_index, state, try_number, max_tries, pool, pool_slots,
@@ -59,14 +49,11 @@ class SlotPlatform:
     def __init__(self, server: servers.Server) -> None:
         self.server = server
         self.now = 1000.0
-        server.query("ALTER ROLE postgres SET session_replication_role = replica")  # rows without all their parents
         names = ("worker_slots", "worker_drain", "slot_override", "slot_decision", "breaker")
         own = ", ".join(f"airfleet.{name}" for name in names)
-        server.query(f"TRUNCATE task_instance, dag_run, dag, slot_pool, {own} CASCADE")
+        replace_dags(server, "sales", at_once=100, and_empty=f"slot_pool, {own}")
         server.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('default_pool', -1, false)")
         server.query("INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('crm', 3, false)")
-        server.query(DAG)
-        server.query(RUN)
         self.lease = AgentsLease("host:1")
         database = {"conninfo": server.dsn}
         self.context = Context("slots", {}, self.lease, threading.Event(), lambda own: connect(database, own))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from typing import Any
 
+from airflow_site import make_site
 from deadline import wait_until
 
 POOL = {"name": "p1", "slots": 1, "description": "", "include_deferred": False}
@@ -21,24 +21,14 @@ DELETED_IN_THE_UI = (
 
 def main() -> None:  # noqa: PLR0915 - one story
     """Print the statuses of the answers by name, what was refused to the command, and the rows of the audit log."""
-    os.environ["AIRFLOW__CORE__AUTH_MANAGER"] = "airfleet_provider.access.manager.FabAuthManager"
-    from airflow.utils import db  # noqa: PLC0415
-
-    db.initdb()
+    connection = make_site("admin", password="right")
     from airflow.api_fastapi.app import create_app  # noqa: PLC0415
     from starlette.testclient import TestClient  # noqa: PLC0415
 
     from airfleet_provider.access import service_accounts  # noqa: PLC0415
-    from airfleet_provider.compat.calls import fab_access, metadata_db, users  # noqa: PLC0415
+    from airfleet_provider.compat.calls import fab_access  # noqa: PLC0415
     from airfleet_provider.contract import access_store, access_token, audit_store, token_store  # noqa: PLC0415
     from airfleet_provider.contract.access_plan import AccessError, DesiredAccess, make_plan  # noqa: PLC0415
-    from airfleet_provider.contract.migrations import runner  # noqa: PLC0415
-
-    connection = metadata_db.connect()
-    runner.migrate(runner.execute_on(connection), runner.read_own())
-    with users.open_users() as found:
-        found._manager.sync_roles()
-        found.create_admin("admin", "right")
 
     answers: dict[str, Any] = {}
     with fab_access.open_access() as access, TestClient(create_app(apps="core")) as client:

@@ -22,30 +22,21 @@ from airfleet_provider.contract import database_claim
 from airfleet_provider.contract.database_claim import ClaimedError
 from airfleet_provider.contract.migrations import runner
 from deadline import wait_until
-from servers import Server, serve
-
-PASSWORD = "p@ss/w:rd%"
-OWNER = "team af"
+from own_servers import OWNER, PASSWORD, make_owned, serve_with_passwords
+from servers import Server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serve() as own:
-        (own.folder / "pg_hba.conf").write_text(
-            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-        )
-        own.query("SELECT pg_reload_conf()")
+    with serve_with_passwords() as own:
         yield own
 
 
 @pytest.fixture
 def database(server: Server) -> Iterator[OwnDatabase]:
     """A database with an owner, as a DBA makes it."""
-    server.query(f"CREATE ROLE \"{OWNER}\" LOGIN PASSWORD '{PASSWORD}'")
-    server.query(f'CREATE DATABASE metadata OWNER "{OWNER}"')
-    yield OwnDatabase("127.0.0.1", server.port, "metadata", OWNER, Secret(PASSWORD))
-    server.query("DROP DATABASE metadata WITH (FORCE)")
-    server.query(f'DROP ROLE "{OWNER}"')
+    with make_owned(server) as own:
+        yield own
 
 
 def examine(database: OwnDatabase, *, instance: str = "a", connections: int = 20) -> list[Diagnosis]:

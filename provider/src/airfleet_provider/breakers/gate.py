@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airfleet_provider.breakers.coverage import Coverage
+from airfleet_provider.breakers.kept_connection import KeptConnection
 from airfleet_provider.breakers.limit_gate import LimitGate
 from airfleet_provider.compat.calls import config, metadata_db
 from airfleet_provider.compat.patches.held_tasks import Held, hold_tasks
@@ -36,7 +36,7 @@ class Gate:
     # Opens a connection of psycopg2 in autocommit mode. The scheduler's own session must not suffer from an error here.
     connect: Callable[[], Any]
     clock: Callable[[], float] = time.monotonic
-    connection: Any = None
+    connection: KeptConnection = field(init=False)
     coverage: Coverage = field(init=False)
     stand_in: StandIn = field(init=False)
     read_at: float = float("-inf")
@@ -44,6 +44,7 @@ class Gate:
     open_ones: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.connection = KeptConnection(self.connect)
         self.coverage = Coverage(tuple(self.rules.values()), self.clock)
         # It needs the libraries of the agents, and tasks import this module too.
         from airfleet_provider.breakers.stand_in import StandIn  # noqa: PLC0415
@@ -66,33 +67,23 @@ class Gate:
             covered = self.coverage.find(tasks, self.open_ones, self._query)
         except Exception as error:
             log.warning("The states of breakers cannot be read: %s: %s", type(error).__name__, error)
-            self._hang_up()
+            self.connection.drop()
             return ()
         return [Held(frozenset(covered[name]), frozenset(ids)) for name, ids in self.open_ones.items() if covered[name]]
 
     def _stand_in(self) -> None:
         """Move the breakers if no agents process is there to do it. An error changes nothing for the tasks."""
         try:
-            if self.connection is None:
-                self.connection = self.connect()
-            self.stand_in.work(self.connection)
+            self.stand_in.work(self.connection.open())
         except Exception as error:
             log.warning("The circuit breakers cannot be moved: %s: %s", type(error).__name__, error)
-            self._hang_up()
+            self.connection.drop()
 
     def _query(self, statement: str, values: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
-        if self.connection is None:
-            self.connection = self.connect()
-        with self.connection.cursor() as cursor:
+        with self.connection.open().cursor() as cursor:
             cursor.execute(statement, values)
             found: Sequence[Sequence[Any]] = cursor.fetchall()
             return found
-
-    def _hang_up(self) -> None:
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            with suppress(Exception):
-                connection.close()
 
 
 def start() -> None:

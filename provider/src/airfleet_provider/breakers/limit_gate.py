@@ -6,12 +6,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from airfleet_provider.breakers import limit_ledger
 from airfleet_provider.breakers.coverage import Coverage, Task
+from airfleet_provider.breakers.kept_connection import KeptConnection
 from airfleet_provider.breakers.limit_ledger import SQL, Execute, LimitAccount
 from airfleet_provider.compat.patches.held_tasks import Held
 from airfleet_provider.contract.service_limits import ServiceLimit
@@ -43,7 +44,7 @@ class LimitGate:
     # Opens a connection of psycopg2 in autocommit mode. The scheduler's own session must not suffer from an error here.
     connect: Callable[[], Any]
     clock: Callable[[], float] = time.monotonic
-    connection: Any = None
+    connection: KeptConnection = field(init=False)
     coverage: Coverage = field(init=False)
     by_name: Mapping[str, ServiceLimit] = field(init=False)
     # What the last transaction has found: the instances that may start, by limit, and when it is worth to look again.
@@ -60,6 +61,7 @@ class LimitGate:
     seen: Mapping[str, Collection[Task]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.connection = KeptConnection(self.connect)
         self.by_name = {one.name: one for one in self.limits}
         self.coverage = Coverage(tuple(one.service for one in self.limits), self.clock)
 
@@ -75,7 +77,7 @@ class LimitGate:
                 return self.held
             except Exception as error:
                 log.warning("The limits of services cannot be read: %s: %s", type(error).__name__, error)
-                self._hang_up()
+                self.connection.drop()
                 # A statement may have taken until its limit. Not each loop of the scheduler should.
                 self.fails_until = self.clock() + REST * (self.clock() - now)
         if now - self.held_at > HOLD_BLINDLY_S:
@@ -143,9 +145,7 @@ class LimitGate:
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Execute]:
-        if self.connection is None:
-            self.connection = self.connect()
-        with self.connection.cursor() as cursor:
+        with self.connection.open().cursor() as cursor:
 
             def execute(sql: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
                 cursor.execute(sql, values)
@@ -155,12 +155,6 @@ class LimitGate:
             cursor.execute(f"BEGIN{'' if writes else ' READ ONLY'}; {limits}")
             yield execute
             cursor.execute("COMMIT")
-
-    def _hang_up(self) -> None:
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            with suppress(Exception):
-                connection.close()
 
 
 def describe(account: LimitAccount, tasks: Collection[Task], counts: Mapping[Task, int]) -> Mapping[str, object]:

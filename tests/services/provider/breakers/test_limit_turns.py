@@ -89,9 +89,8 @@ def test_a_database_that_fails_is_not_asked_in_each_loop(server: servers.Server)
         raise psycopg2.OperationalError("gone")
 
     clock = SlowClock()
-    service.gate.connection.close()
-    service.gate.connect, service.gate.clock = refuse, clock
-    service.gate.connection = None
+    service.gate.connection.drop()
+    service.gate.connection.connect, service.gate.clock = refuse, clock
     service.see()
     assert service.see() == {first}
     assert len(calls) == 1

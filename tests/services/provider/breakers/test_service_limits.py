@@ -208,8 +208,8 @@ def test_without_the_database_the_last_tasks_stay_held_for_a_while(server: serve
     def refuse() -> object:
         raise psycopg2.OperationalError("gone")
 
-    service.gate.connection.close()
-    service.gate.connect = refuse
+    service.gate.connection.open().close()
+    service.gate.connection.connect = refuse
     service.now += 10
     assert service.see() == {first}
     service.now += 60

@@ -19,7 +19,8 @@ from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract import slot_list
 from airfleet_provider.contract.slot_rules import FixedPool, decide
 from airfleet_provider.slots.loop import PRUNE_EVERY_S, SlotLoop
-from slot_platform import FLEET, RULE, RUN, SlotPlatform
+from running_dags import RUNS
+from slot_platform import FLEET, RULE, SlotPlatform
 
 
 def test_what_a_person_set_holds_without_an_agent_too_and_is_in_the_audit_log(platform: SlotPlatform) -> None:
@@ -100,7 +101,7 @@ def test_hosts_are_needed_before_the_crons_come_by_what_the_last_runs_needed_at_
     times = "start_date = now() + interval '40 s', end_date = now() + interval '50 s'"
     for few, ready in (("> 10", "now()"), ("<= 10", "now() + interval '10 s'")):
         platform.server.query(f"UPDATE task_instance SET scheduled_dttm = {ready}, {times} WHERE map_index {few}")  # noqa: S608
-    platform.server.query(RUN.replace("'r'", "'by-hand'").replace("now(), now(), now()", "now(), NULL, now()", 1))
+    platform.server.query(RUNS.replace("'r'", "'by-hand'").replace("now(), now()", "now(), NULL", 1), ["sales"])
     platform.turn()
     with platform.person() as slots:
         assert slots.find_demand("cpu", calm_s=900) == (1, 1), "it comes in an hour"
