@@ -54,7 +54,7 @@ def command(
         say(f"{line} are still valid: apply revokes them when nothing uses them")
     for line in tell_access(project, state):
         say(line)
-    for one in found.own_servers:
+    for one in found.findings:
         if one.level != "ok":
             say(f"{one.subject}: {one.what}\n  {one.hint}")
     for error in found.removed.silent:
@@ -63,7 +63,7 @@ def command(
         say(f"{view.desired.place.host.name} leaves the fleet: {removed_hosts.LEFT}")
     if found.survey.errors:
         say(host_survey.describe_errors(found.survey.errors))
-    if found.survey.errors or any(one.level == "error" for one in found.own_servers):
+    if found.survey.errors or any(one.level == "error" for one in found.findings):
         raise SystemExit(1)
     raise SystemExit(CHANGES if check and not found.is_empty else 0)
 

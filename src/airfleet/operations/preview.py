@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airfleet.operations.session import look_at_all
 from airfleet.runners.fleet.apply.removed_hosts import RemovedHosts
+from airfleet.runners.fleet.diagnosis import judge_log_retention
 from airfleet.runners.fleet.plan.steps import Step
 from airfleet.runners.fleet.survey import etcd_members, fleet_spec, own_servers
 from airfleet.runners.fleet.survey.host_survey import Survey
@@ -21,14 +22,17 @@ from airfleet.workspace.rotation import RotationLedger
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The steps that an apply would take now, the rotations under way, and former logins that are still valid."""
+    """The steps that an apply would take now, the rotations under way, and former logins that are still valid.
+
+    `findings` are about servers that somebody else runs, and about settings that do not fit each other.
+    """
 
     removed: RemovedHosts
     survey: Survey
     rotations: tuple[str, ...]
     former_logins: tuple[str, ...]
     is_rotation_due: bool
-    own_servers: tuple[Diagnosis, ...] = ()
+    findings: tuple[Diagnosis, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -58,7 +62,7 @@ def preview(project: Path, state: Path | None, *, accept_new_hosts: bool, notify
         removed, survey = look_at_all(spec, known, stack, notify)
         etcd_members.check_new_voters(spec.fleet, (*survey.views, *removed.views))
         shells = (view.connection for view in survey.views)
-        own = tuple(own_servers.examine(spec.fleet, spec.credentials, shells))
+        findings = (*own_servers.examine(spec.fleet, spec.credentials, shells), *judge_log_retention(spec.fleet))
     rotations, now = RotationLedger(folder.secrets), time.time()
     former = credentials.describe_former(folder, [pool.name for pool in spec.fleet.pools])
-    return Preview(removed, survey, tuple(rotations.describe(now)), tuple(former), rotations.is_due(now), own)
+    return Preview(removed, survey, tuple(rotations.describe(now)), tuple(former), rotations.is_due(now), findings)

@@ -26,6 +26,7 @@ from airfleet_provider.log_agent.journal import Journal
 from airfleet_provider.log_agent.line_maker import LineMaker
 from airfleet_provider.log_agent.positions import FilePosition, Positions
 from airfleet_provider.log_agent.rota import Rota
+from airfleet_provider.log_index import indexed_files
 from airfleet_provider.log_index.lines import Line, LineOrigin, is_copy, show_moment
 from airfleet_provider.log_index.origins import find_component_origin, find_task_origin
 from airfleet_provider.log_index.store import LEFT_OUT, LogWriter
@@ -243,7 +244,8 @@ class LogAgent:
                     return []
                 # A task may give its file any time.
                 at = min(max(0, int(status.st_mtime * 1e6)), int(self._wall() * 1e6))
-                new = LogFile(path, files.make_position(descriptor, self._name_source()), at)
+                known = min(indexed_files.read(descriptor), status.st_size)
+                new = LogFile(path, files.make_position(descriptor, self._name_source(), known), at)
         except OSError:
             return []
         return [*(self._find_copy(LogFile(path, position)) if position else ()), new]

@@ -18,7 +18,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -49,6 +49,8 @@ from airfleet_provider.run_archive.task_logs import LogPlaces
 TASKS_PER_BATCH, RUNS_PER_BATCH = 20_000, 2_000
 # By how much the niceness of the thread that exports is higher, where the archive rests.
 LESS_URGENT = 10
+# While logs are removed, the database is asked this often which of their runs it has, in one statement for a batch.
+NAMED_S = 1.0
 
 Candidate = tuple[int, str, str, datetime]
 
@@ -255,13 +257,20 @@ def _remove_logs(
 ) -> int:
     """Remove the logs of the batch's runs that have left the database, and return how many."""
 
-    def is_gone(run: manifest.ArchivedRun) -> bool:
-        # By its name: a run that was made anew writes into the same files.
-        notice(f"remove logs {run.run_id}")
-        dag_id, run_id = rows.quote_text(one.dag_id), rows.quote_text(run.run_id)
-        return not query(f"SELECT FROM dag_run WHERE dag_id = {dag_id} AND run_id = {run_id}")
+    asked_at, named = float("-inf"), frozenset[str]()
 
-    removed, changed = task_logs.remove_archived(store, one, logs.folder, is_gone)
+    def find_named(ids: Collection[str]) -> frozenset[str]:
+        # By its name: a run that was made anew writes into the same files. What is known is a second old at most.
+        nonlocal asked_at, named
+        if (now := time.monotonic()) - asked_at >= NAMED_S:
+            notice("remove logs")
+            asked_at = now
+            listed = ", ".join(rows.quote_text(run_id) for run_id in ids)
+            found = query(rows.SQL["named_runs"].format(dag=rows.quote_text(one.dag_id), runs=listed))
+            named = frozenset(run_id for (run_id,) in found)
+        return named
+
+    removed, changed = task_logs.remove_archived(store, one, logs.folder, find_named)
     if changed:
         report(f"{one.dag_id} {one.month}: {wording.count(changed, 'log')} stay, as they changed since")
     return removed

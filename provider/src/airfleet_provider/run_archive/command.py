@@ -222,7 +222,7 @@ def _restore(arguments: argparse.Namespace, restore: Any, database: Any) -> None
         until=command_line.read_moment(arguments.until),
         now=datetime.now(UTC),
         hold=timedelta(days=arguments.keep_days),
-        logs=Path(config.read_setting("logging", "base_log_folder")),
+        logs=_find_logs(),
         report=command_line.say,
     )
     if arguments.json:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -26,6 +25,7 @@ from airfleet_provider.run_archive.query import read_manifests
 from airfleet_provider.run_archive.rows import RowsMark
 from airfleet_provider.run_archive.store import HOLDS, RunStore
 from airfleet_provider.run_archive.tables import ROOT, RUN_COLUMN, Schema, TableKind, TableSource
+from airfleet_provider.run_archive.task_logs import LogPlaces
 
 # A Dag that is gone comes back as one that is gone, so that its runs have a Dag to refer to.
 GONE = {"is_stale": "true", "is_paused": "true"}
@@ -58,14 +58,14 @@ def restore(
     until: datetime,
     now: datetime,
     hold: timedelta,
-    logs: Path | None = None,
+    logs: LogPlaces | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Restored:
     """Bring back the archived runs of a Dag whose `run_after` is in [since, until).
 
     They are not archived again for as long as `hold`. The archive keeps its copy. May be called again. Each batch comes
-    back in one transaction. After the rows, logs of tasks come back to the folder `logs`, where Airflow looks for them:
-    not those of a run in whose place there is another one of its name. Raises BusyError and StoreError.
+    back in one transaction. After the rows, logs of tasks come back to where Airflow looks for them: not those
+    of a run in whose place there is another one of its name. Raises BusyError and StoreError.
     """
     store = RunStore(location)
     found = read_manifests(store)

@@ -23,6 +23,9 @@ HAVING count(t.id) FILTER (WHERE t.state NOT IN ('success', 'failed', 'skipped',
 -- name: lock_runs
 SELECT id FROM dag_run WHERE id = ANY({ids}) AND state IN ('success', 'failed') ORDER BY id FOR UPDATE
 
+-- name: named_runs
+SELECT run_id FROM dag_run WHERE dag_id = {dag} AND run_id IN ({runs})
+
 -- name: revision
 SELECT version_num FROM alembic_version
 

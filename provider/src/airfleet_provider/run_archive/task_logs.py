@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -21,6 +21,7 @@ import pyarrow.compute
 
 from airfleet_provider.contract.archive_store import ArchiveStoreError
 from airfleet_provider.contract.explanation import task_log
+from airfleet_provider.log_index import indexed_files
 from airfleet_provider.log_index.lines import TASK, LineOrigin
 from airfleet_provider.log_index.origins import find_task_origin
 from airfleet_provider.log_index.store import LogQuery, LogReader, LogStoreError, read_whole
@@ -114,17 +115,18 @@ def write(
 
 
 def remove_archived(
-    store: RunStore, manifest: BatchManifest, folder: Path, is_gone: Callable[[ArchivedRun], bool]
+    store: RunStore, manifest: BatchManifest, folder: Path, find_named: Callable[[Collection[str]], Set[str]]
 ) -> tuple[int, int]:
     """Remove the files of logs of the runs that are gone from the database, if they are still what was archived.
 
-    Return how many were removed, and how many have changed and stay.
+    `find_named` is given ids of runs, and returns those that the database has. It is asked before the files of each run
+    are removed. Return how many were removed, and how many have changed and stay.
     """
     having = set(manifest.logs.runs)
-    wanted = {run.id: run for run in manifest.runs if run.id in having}
+    wanted = {run.id: run.run_id for run in manifest.runs if run.id in having}
     removed = changed = 0
     for run, files in itertools.groupby(_list_files(store, manifest, wanted), key=lambda one: one.run):
-        if not is_gone(wanted[run]):
+        if wanted[run] in find_named(wanted.values()):
             continue
         for one in files:
             is_removed = _remove(folder, PurePosixPath(one.path), one.pieces)
@@ -148,18 +150,28 @@ def _remove(folder: Path, path: PurePosixPath, pieces: Sequence[tuple[int, str]]
     return is_same
 
 
-def restore(store: RunStore, manifest: BatchManifest, runs: Iterable[int], folder: Path) -> int:
-    """Write the logs of some runs of a batch to the folder again, and return how many. One that is there stays."""
+def restore(store: RunStore, manifest: BatchManifest, runs: Iterable[int], places: LogPlaces) -> int:
+    """Write the logs of some runs of a batch to the folder again, and return how many. One that is there stays.
+
+    A log whose try the index still has carries a note for the log agent, so that no line of it is there twice. Raises
+    ArchiveStoreError, also if the index does not answer; a later call goes on.
+    """
     wanted = set(runs) & set(manifest.logs.runs)
     if not wanted:
         return 0
     restored = 0
     rows = _read_rows(store, manifest, wanted, ["path", "content"])
-    for path, pieces in itertools.groupby(rows, key=lambda one: str(one["path"])):
-        with _open_draft(folder, path) as draft:
-            for one in pieces:
-                draft.file.write(one["content"])
-            restored += draft.finish()
+    try:
+        reader = places.open_reader()
+        for path, pieces in itertools.groupby(rows, key=lambda one: str(one["path"])):
+            with _open_draft(places.folder, path) as draft:
+                for one in pieces:
+                    draft.file.write(one["content"])
+                if reader and reader.find_sources(find_task_origin("", path)):
+                    indexed_files.note(draft.file.fileno(), draft.file.tell())
+                restored += draft.finish()
+    except LogStoreError as error:
+        raise ArchiveStoreError(f"cannot restore the logs of {manifest.dag_id}: {error}") from error
     return restored
 
 

@@ -25,6 +25,8 @@ from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract import wording
 
 LEAST_FREE_SHARE = 0.1
+# How much longer than their runs logs should be kept: an archive may be late, or have no time for all runs at once.
+LONGER_DAYS = 10
 CLOCK = "date +%s.%N"
 MOST_AT_ONCE = 32
 # `status` uses this hint too.
@@ -80,11 +82,23 @@ def _examine_control(fleet: Fleet, project: Path, folder: StateFolder) -> Iterat
     yield from _judge_way(fleet, project)
     yield _judge_secrets(folder)
     yield _judge_claim(folder)
+    yield from judge_log_retention(fleet)
     free_root = next(parent for parent in (folder.root, *folder.root.parents) if parent.exists())
     free = shutil.disk_usage(free_root).free
     level = "ok" if free >= LEAST_FREE_BYTES else "warning"
     hint = "" if level == "ok" else "free some space: `airfleet apply` builds Airflow on this machine"
     yield Diagnosis("ok" if level == "ok" else "warning", "disk", f"{free / 2**30:.1f} GiB free on {free_root}", hint)
+
+
+def judge_log_retention(fleet: Fleet) -> Iterator[Diagnosis]:
+    """Yield a warning if logs are removed before their runs are archived, so that the archive gets none of them."""
+    kept, archive = fleet.retention.logs, fleet.archive
+    if archive.store is None or kept > archive.retention:
+        return
+    days = wording.count(archive.retention, "day")
+    what = f"runs are archived after {days}, but their logs are removed after {kept}: the archive gets no logs"
+    longer = f"retention: {{logs: {archive.retention + LONGER_DAYS}}}"
+    yield Diagnosis("warning", "archive", what, f"write `{longer}` in fleet.yaml, or a shorter `archive.retention`")
 
 
 def _judge_locks(folder: StateFolder) -> Diagnosis:

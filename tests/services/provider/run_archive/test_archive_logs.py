@@ -24,11 +24,12 @@ import servers
 from airfleet_provider.contract.archive_store import ArchiveStoreError
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
 from airfleet_provider.log_index.lines import TASK, Line, LineOrigin
-from airfleet_provider.log_index.store import LogStoreError
+from airfleet_provider.log_index.store import LogReader, LogStoreError
 from airfleet_provider.run_archive import agent, export, query, restore, task_logs
 from airfleet_provider.run_archive.store import RunStore
 from airfleet_provider.run_archive.task_logs import LogPlaces
 from airflow_tables import serve
+from log_hosts import LogHost
 from old_runs import find_hours, make_dag
 
 RUNS, TASKS = 4, 2
@@ -65,7 +66,9 @@ class Host:
         options = {"logs": LogPlaces(self.logs), "dag_id": self.dag, **options}
         return agent.archive(self.database, self.store, datetime.now(UTC) - timedelta(days=30), **options)
 
-    def restore(self, *, days: float = 7) -> restore.Restored:
+    def restore(
+        self, *, days: float = 7, open_reader: Callable[[], LogReader | None] = lambda: None
+    ) -> restore.Restored:
         return restore.restore(
             self.database,
             self.store,
@@ -74,7 +77,7 @@ class Host:
             until=EVER[1],
             now=datetime.now(UTC),
             hold=timedelta(days=days),
-            logs=self.logs,
+            logs=LogPlaces(self.logs, open_reader),
         )
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
@@ -213,7 +216,7 @@ def test_logs_of_a_run_that_stays_or_was_made_anew_stay(host: Host) -> None:
             host.server.query(
                 "UPDATE task_instance SET hostname = 'other' WHERE (dag_id, run_id) = (%s, %s)", host.dag, changed
             )
-        if step.startswith("remove logs"):
+        if step == "remove logs":
             host.server.query(
                 "INSERT INTO dag_run (dag_id, run_id, run_type, run_after, state) VALUES (%s, %s, 'manual', now(),"
                 " 'queued') ON CONFLICT DO NOTHING",
@@ -302,7 +305,7 @@ def test_nothing_that_a_task_puts_beside_its_log_holds_up_the_archive(host: Host
     os.truncate(holes, 1 << 40)
 
     def change(step: str) -> None:
-        if step == f"remove logs {host.runs[0]}":
+        if step == "remove logs":
             os.truncate(grown, 1 << 28)
             tracemalloc.start()
 
@@ -354,6 +357,34 @@ def test_what_only_the_index_has_is_archived_too(host: Host, tmp_path: Path) -> 
     task = SimpleNamespace(dag_id=host.dag, run_id=run, task_id="task_1", map_index=-1)
     found = jinja2.Template(conf.get("logging", "log_filename_template")).render(ti=task, try_number=1)
     assert (host.logs / found).read_text() == "grüße\nthe end\n"
+
+
+def test_restored_logs_are_in_the_index_once(host: Host, tmp_path: Path) -> None:
+    """The files of the archive are others than those that the log agent read, with the same lines."""
+    agent_host = LogHost(tmp_path / "agent")
+    host.logs.rename(agent_host.tasks)
+    host.logs = agent_host.tasks
+    agent_host.take()
+    lines = agent_host.reader.count()
+    assert lines > 0
+    host.archive()
+
+    assert host.restore(open_reader=lambda: agent_host.reader).logs == GONE
+    agent_host.restart()
+    agent_host.take()
+    if not any(os.listxattr(one) for one in host.logs.rglob("*.log")):
+        pytest.skip("the file system of the temporary folder has no extended attributes")
+    assert agent_host.reader.count() == lines
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(float("inf"), 1), (0.0, RUNS - 1)], ids=["at once", "for long"])
+def test_the_database_is_asked_once_for_all_runs_of_a_batch_and_again_later(
+    host: Host, monkeypatch: pytest.MonkeyPatch, seconds: float, times: int
+) -> None:
+    monkeypatch.setattr(agent, "NAMED_S", seconds)
+    steps: list[str] = []
+    assert host.archive(notice=steps.append).removed_logs == GONE
+    assert steps.count("remove logs") == times
 
 
 def test_no_run_goes_while_the_index_of_its_logs_is_away(host: Host) -> None:
