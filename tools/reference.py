@@ -48,7 +48,7 @@ def describe_fleet() -> str:
 def describe_settings() -> str:
     """Return a page with every setting of Airflow that differs from its default, and with the reason."""
     nothing = Secret("")
-    credentials = Credentials(nothing, nothing, nothing, nothing, nothing, nothing, {})
+    credentials = Credentials(nothing, nothing, nothing, nothing, nothing, Secret("one"), nothing, {})
     site = Site(
         Path("PROJECT"), Path("STATE"), Path("python"), Path("postgres"), "", 8080, 8081, 5432, log_agent_port=1
     )
@@ -57,8 +57,8 @@ def describe_settings() -> str:
         "", Path("rabbitmq"), Path("server"), Path("epmd"), BrokerPorts(5672, 4369, 25672), *[nothing] * 4
     )
     head = "What airfleet writes into airflow.cfg on one machine; `airflow:` in fleet.yaml overrides the rest.\n"
-    local = settings.list_settings(fleet, site, credentials, keys=Path("keys.json"))
-    celery = settings.list_settings(fleet, replace(site, broker=node), credentials, keys=Path("keys.json"))
+    local = settings.list_settings(fleet, site, credentials, keys=Path("keys"))
+    celery = settings.list_settings(fleet, replace(site, broker=node), credentials, keys=Path("keys"))
     return "\n".join(
         [
             "# Airflow's settings\n",

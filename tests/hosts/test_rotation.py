@@ -11,9 +11,11 @@ import httpx
 import jwt
 import pytest
 
-from airfleet.components.host_model import PROXY
+from airfleet.components import token_keys
+from airfleet.components.host_model import PROXY, SERVER_USER
+from airfleet.components.hosts import token_files
 from airfleet.components.rabbitmq import server as rabbitmq
-from airfleet.components.settings import name_key
+from airfleet.components.token_keys import TokenUse
 from airfleet.spec.secrets import Secret
 from deadline import REQUEST_S, wait_until
 from four import AIRFLEET, Four, Poller
@@ -80,20 +82,26 @@ def log_in(four: Four, password: str) -> int:
     return httpx.post(f"{four.url}/auth/token", json=body, timeout=REQUEST_S).status_code
 
 
-def forge(key: str) -> str:
-    """Return a token of the execution API that is signed with this key."""
-    now = int(time.time())
+def forge(secret: str, *, is_shared: bool = False) -> str:
+    """Return a token of the execution API that is signed with this value of `jwt_key`, or of `jwt_secret`."""
+    now, key = int(time.time()), Secret(secret)
     claims = {"sub": "00000000-0000-0000-0000-000000000000", "aud": "urn:airflow.apache.org:task"}
     body = {**claims, "iat": now, "nbf": now, "exp": now + 600, "scope": "execution"}
-    return jwt.encode(body, key, algorithm="HS512", headers={"kid": name_key(Secret(key))})
+    if is_shared:
+        return jwt.encode(body, secret, algorithm="HS512", headers={"kid": token_keys.name_shared(key)})
+    pem = token_keys.render_private(key, TokenUse.TASK).reveal()
+    return jwt.encode(body, pem, algorithm="EdDSA", headers={"kid": token_keys.name_key(key, TokenUse.TASK)})
 
 
-def takes_token(four: Four, key: str) -> bool:
+def takes_token(four: Four, key: str, *, is_shared: bool = False) -> bool:
     """Return whether the execution API accepts a token that is signed with this key."""
     # By the way that tasks take: the proxy of their host leads to any web host.
     url = f"http://127.0.0.1:{PROXY}/execution/variables/none"
     python = "$(ls -d /opt/airfleet/*/bin/python | head -n 1)"
-    return four.bed["app2"].run(f"{python} - {url} {forge(key)}", text=ASK).stdout.strip() not in ("401", "403")
+    return four.bed["app2"].run(f"{python} - {url} {forge(key, is_shared=is_shared)}", text=ASK).stdout.strip() not in (
+        "401",
+        "403",
+    )
 
 
 def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
@@ -106,6 +114,7 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
         "postgres_results_writer",
         "rabbitmq_pool_default",
         "jwt_secret",
+        "jwt_key",
         "fernet_key",
         "erlang_cookie",
     } <= former.keys()
@@ -127,12 +136,14 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
     assert log_in(four, (folder(four) / "admin_password").read_text()) == 201
     # Tasks may still carry these.
     assert can_log_in(four, "warehouse", former["postgres_warehouse"], "warehouse")
-    assert takes_token(four, former["jwt_secret"])
-    assert takes_token(four, (folder(four) / "jwt_secret").read_text())
+    assert takes_token(four, former["jwt_key"])
+    assert takes_token(four, (folder(four) / "jwt_key").read_text())
     four.do("apply", "--revoke")
     assert not can_log_in(four, "warehouse", former["postgres_warehouse"], "warehouse")
-    assert not takes_token(four, former["jwt_secret"])
-    assert takes_token(four, (folder(four) / "jwt_secret").read_text())
+    assert not takes_token(four, former["jwt_key"])
+    assert takes_token(four, (folder(four) / "jwt_key").read_text())
+    # The secret that all servers share signs no token.
+    assert not takes_token(four, (folder(four) / "jwt_secret").read_text(), is_shared=True)
     assert four.run("plan", "--check").returncode == 0
     four.wait(four.begin(1, 2))
     follows = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
@@ -145,7 +156,7 @@ def test_all_secrets_at_once_while_tasks_run(four: Four) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["postgres_results_writer", "rabbitmq_pool_default", "jwt_secret"])
+@pytest.mark.parametrize("name", ["postgres_results_writer", "rabbitmq_pool_default", "jwt_key"])
 def test_one_secret_while_tasks_run_and_apply_is_killed(four: Four, name: str) -> None:
     before = four.ledger()
     runs = four.begin(45, 4)
@@ -166,10 +177,59 @@ def test_one_secret_while_tasks_run_and_apply_is_killed(four: Four, name: str) -
     began, ended = four.ledger()
     assert (began - before[0], ended - before[1]) == (len(runs), len(runs)), "each ran once, and to its end"
     match name:
-        case "jwt_secret":
+        case "jwt_key":
             assert not takes_token(four, former)
         case "rabbitmq_pool_default":
             assert not can_use_broker(four, "pool-default", former)
         case _:
             assert not can_log_in(four, "airfleet_results_writer", former, "airfleet_results")
     assert four.run("plan", "--check").returncode == 0
+
+
+def test_code_of_dag_files_reads_the_private_key_neither_from_its_file_nor_from_a_process_that_signs(
+    four: Four,
+) -> None:
+    # As systemd starts the Dag processor, beside the scheduler: with the user of both, and the group of that user.
+    run = f"systemd-run --quiet --pipe --wait --property=User={SERVER_USER}"
+    for name in ("api-server", "execution-api", "scheduler"):
+        use = token_keys.find_signed(name)
+        assert use
+        key = shlex.quote(str(token_files.FOLDER / use.private))
+        pid = f"$(systemctl show -P MainPID airfleet-{name})"
+        script = f"""
+head -c 1 {key} | wc -c
+head -c 1 /proc/{pid}/maps | wc -c
+systemctl show -P Environment airfleet-{name} | grep -o {token_keys.PRIVATE_VARIABLE}
+{run} id -un
+{run} head -c 1 {key} 2>/dev/null | wc -c
+{run} head -c 1 /proc/{pid}/maps 2>/dev/null | wc -c
+"""
+        said = four.bed["app1"].run(f"sudo bash -c {shlex.quote(script)}").stdout.split()
+        assert said == ["1", "1", token_keys.PRIVATE_VARIABLE, SERVER_USER, "0", "0"], name
+
+
+def test_what_code_of_dag_files_leaves_on_a_scheduler_host_is_not_imported_by_what_signs(four: Four) -> None:
+    # Airflow imports these from its home. That of the Dag processor belongs to the user whom it runs as.
+    planted = f"/var/lib/airfleet/{token_files.HOME}/config/airflow_local_settings.py"
+    folder_of = f"/var/lib/airfleet/{token_files.HOME}/config"
+    script = f"""
+runuser -u {SERVER_USER} -- sh -c "mkdir -p {folder_of} && echo 'print(\\"planted\\", flush=True)' > {planted}"
+since=$(date +%s)
+systemctl restart airfleet-dag-processor airfleet-scheduler
+for unit in airfleet-dag-processor airfleet-scheduler; do
+    for _ in $(seq 60); do
+        journalctl -u $unit --since @$since -o cat | grep -q airflow && break
+        sleep 1
+    done
+done
+sleep 5
+for unit in airfleet-dag-processor airfleet-scheduler; do
+    echo $unit $(journalctl -u $unit --since @$since -o cat | grep -cx planted)
+done
+rm -r {folder_of}
+systemctl restart airfleet-dag-processor
+"""
+    said = four.bed["app1"].run(f"sudo bash -c {shlex.quote(script)}").stdout
+    found = dict(line.split() for line in said.splitlines())
+    assert int(found["airfleet-dag-processor"]) > 0, "Airflow imports it there, so the test shows something"
+    assert found["airfleet-scheduler"] == "0"

@@ -187,6 +187,7 @@ def test_every_secret_of_one_machine_can_be_rotated_at_once(celery: Platform) ->
         *(
             "fernet_key",
             "jwt_secret",
+            "jwt_key",
             "secret_key",
             "broker_publisher",
             "broker_consumer",

@@ -7,11 +7,12 @@ from pathlib import Path
 from airfleet.components.model import Credentials, Site
 from airfleet.spec.secrets import Secret
 
-PASSWORDS = [f"s3cret-{number}" for number in range(7)]
+PASSWORDS = [f"s3cret-{number}" for number in range(8)]
 CREDENTIALS = Credentials(
     *(Secret(PASSWORDS[0]), Secret(PASSWORDS[1]), Secret(PASSWORDS[2])),
     *(Secret(PASSWORDS[3]), Secret(PASSWORDS[4]), Secret(PASSWORDS[5])),
-    databases={"warehouse": Secret(PASSWORDS[6])},
+    Secret(PASSWORDS[6]),
+    databases={"warehouse": Secret(PASSWORDS[7])},
 )
 SITE = Site(
     project=Path("/srv/100% mine"),

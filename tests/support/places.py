@@ -48,7 +48,7 @@ pools:
 NOBODY = NINE.replace("10.0.0.", "192.0.2.")
 POOLS = ("default", "cpu", "memory", "io")
 SECRETS = (
-    *("admin", "superuser", "airflow", "fernet", "jwt", "key"),
+    *("admin", "superuser", "airflow", "fernet", "jwt", "token-key", "key"),
     *("replication", "monitor", "cookie", "writer", "reader", "publisher", "signing", "warehouse", "tls"),
     *("etcd-root", "etcd", "rest", "rewinder"),
     *(f"pool-{pool}" for pool in POOLS),
@@ -61,6 +61,7 @@ CREDENTIALS = FleetCredentials(
         airflow=_VALUES["airflow"],
         fernet_key=_VALUES["fernet"],
         jwt_secret=_VALUES["jwt"],
+        jwt_key=_VALUES["token-key"],
         secret_key=_VALUES["key"],
         databases={"warehouse": _VALUES["warehouse"]},
     ),

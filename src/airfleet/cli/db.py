@@ -233,7 +233,7 @@ def _read_superuser(folder: StateFolder) -> Secret:
     rotations = RotationLedger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
-        return present_alone(name, rotations.notice(name, secret))
+        return present_alone(name, rotations.notice_platform(name, secret))
 
     return folder.read_credentials((), present).superuser
 

@@ -76,7 +76,7 @@ def rotate_command(project: Path, state: Path | None, all_: bool, again: bool, n
 
     \b
     Example:
-      airfleet secrets rotate jwt_secret && airfleet apply --revoke
+      airfleet secrets rotate jwt_key && airfleet apply --revoke
       airfleet secrets rotate --all && airfleet apply
     """
     from airfleet.errors import UsageError

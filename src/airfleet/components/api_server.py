@@ -21,6 +21,7 @@ ROUTES = (
 )
 
 
+NAME = "api-server"
 # FAB reads its way to log in from a file of Python. This one takes it from data, and is the same on every platform.
 SIGN_IN = "from airfleet_provider.access import flask_settings\n\nglobals().update(flask_settings.read_settings())\n"
 SIGN_IN_FILES = ("directory.json", "webserver_config.py")
@@ -72,10 +73,10 @@ def describe(
     if proxy:
         env[environment.LOCAL_PROXY] = f"{proxy.name} {','.join(proxy.addresses)}"
     return Component(
-        name="api-server",
+        name=NAME,
         processes=(
             Process(
-                name="api-server",
+                name=NAME,
                 commands=((*command, "--proxy-headers") if trusted else command,),
                 env=env,
                 health=HttpCheck(f"{site.api_url}/api/v2/version"),

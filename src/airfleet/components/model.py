@@ -118,6 +118,7 @@ class Credentials:
     airflow: Secret
     fernet_key: Secret
     jwt_secret: Secret
+    jwt_key: Secret
     secret_key: Secret
     databases: dict[str, Secret]
     results: ResultLogins | None = None

@@ -18,6 +18,7 @@ from airfleet.components import (
     scheduler,
     settings,
     slots,
+    token_keys,
     triggerer,
     worker,
 )
@@ -53,7 +54,7 @@ def describe(
 ) -> tuple[Component, ...]:
     """Return all components. Tasks have `drain_s` seconds to finish when the platform stops."""
     project = {name: metadata.connect_database(site, credentials, name) for name in fleet.databases}
-    return (
+    components = (
         *((log_agent.describe(fleet, site),) if site.log_agent_port else ()),
         image.describe(site),
         own.describe(site, site.own_database) if site.own_database else embedded.describe(fleet, site, credentials),
@@ -93,6 +94,7 @@ def describe(
             else ()
         ),
     )
+    return token_keys.give(components, site.airflow_home, credentials)
 
 
 def _describe_tasks(fleet: Fleet, site: Site, credentials: Credentials, *, drain_s: float) -> tuple[Component, ...]:

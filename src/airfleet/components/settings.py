@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import configparser
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from airfleet.components import task_record_settings, timeouts
+from airfleet.components import task_record_settings, timeouts, token_keys
 from airfleet.components.model import Component, Credentials, File, Origin, Setting, Site
+from airfleet.components.token_keys import TokenUse
 from airfleet.errors import UsageError
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Secret, by_login, list_accepted
+from airfleet.spec.secrets import Secret, list_accepted
 from airfleet_provider.contract import breaker_rules, jitter_rules, retry_rules, service_limits, task_limits
 
-# Airflow's name of a key that has no name.
-UNNAMED_KEY = "not-used"
 # The number of tasks that the scheduler sends to a worker for each of its slots.
 IN_FLIGHT = 4
 
@@ -26,7 +23,7 @@ IN_FLIGHT = 4
 def list_settings(fleet: Fleet, site: Site, credentials: Credentials, *, keys: Path) -> tuple[Setting, ...]:
     """Return the settings of a platform on one machine. The settings under `airflow` in fleet.yaml come last and win.
 
-    `keys` is the file with the keys that sign tokens.
+    `keys` is the folder with the keys of tokens.
     """
     executor = _list_executor_settings(fleet, site)
     return (
@@ -99,16 +96,7 @@ def list_platform_settings(
         Setting("api", "worker_timeout", "10", "a stop waits 10 s for open requests, not 120 s"),
         Setting("api", "base_url", site.base_url, "links in the UI and in messages"),
         Setting("api", "secret_key", credentials.secret_key.reveal(), "signs sessions and log requests"),
-        Setting(
-            "api_auth",
-            "jwt_secret",
-            credentials.jwt_secret.reveal(),
-            "with the default, every process has another secret",
-        ),
-        Setting("api_auth", "jwt_kid", name_key(credentials.jwt_secret), "says which key signed a token"),
-        Setting(
-            "api_auth", "trusted_jwks_url", str(keys), "during a rotation, tokens of the former key are still valid"
-        ),
+        *token_keys.list_settings(credentials, keys),
         *_list_former_keys(credentials),
         Setting("logging", "base_log_folder", str(site.logs / "tasks"), "logs live in the state folder"),
         Setting(
@@ -301,32 +289,14 @@ def _list_bundle_settings(fleet: Fleet, site: Site) -> tuple[Setting, ...]:
 
 def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
     """Describe Airflow's configuration: a component with one file and no process."""
-    keys = File(site.airflow_home / "keys.json", render_keys(credentials.jwt_secret))
-    config = File(
-        site.airflow_home / "airflow.cfg", Secret(render(list_settings(fleet, site, credentials, keys=keys.path)))
+    home = site.airflow_home
+    keys = (
+        File(home / token_keys.LINKS, token_keys.render_links(credentials)),
+        *(File(home / use.public, token_keys.render_keys(credentials, use)) for use in TokenUse),
+        *(File(home / use.private, token_keys.render_private(credentials.jwt_key, use)) for use in TokenUse),
     )
-    return Component(name="airflow", processes=(), files=(config, keys))
-
-
-def name_key(key: Secret) -> str:
-    """Return the name of a key for the tokens that it signs. The name does not reveal the key."""
-    return hashlib.sha256(f"airfleet key {key.reveal()}".encode()).hexdigest()[:16]
-
-
-def render_keys(key: Secret) -> Secret:
-    """Return the keys that sign tokens, as a JSON Web Key Set. Tokens of earlier versions do not name their key."""
-    accepted = sorted(((name_key(one), one) for one in list_accepted(key)), key=lambda pair: pair[0])
-    oldest = next(iter(by_login("", key).values()))
-    keys = [
-        {
-            "kty": "oct",
-            "alg": "HS512",
-            "kid": name,
-            "k": base64.urlsafe_b64encode(one.reveal().encode()).decode().rstrip("="),
-        }
-        for name, one in (*accepted, (UNNAMED_KEY, oldest))
-    ]
-    return Secret(json.dumps({"keys": keys}, indent=1) + "\n")
+    config = File(home / "airflow.cfg", Secret(render(list_settings(fleet, site, credentials, keys=home))))
+    return Component(name="airflow", processes=(), files=(config, *keys))
 
 
 def _list_former_keys(credentials: Credentials) -> tuple[Setting, ...]:

@@ -61,7 +61,11 @@ OWNED_INSTEAD: Mapping[tuple[str, str], str] = {
     ("api", "port"): "use `ports.api`",
     ("api", "host"): "leave it out: airfleet chooses the address to listen on; its port is `ports.api`",
     ("api", "base_url"): "use `ports.api`: airfleet derives the address from it",
-    ("api_auth", "jwt_secret"): "leave it out: airfleet makes the key once and keeps it",
+    **dict.fromkeys(
+        (("api_auth", key) for key in ("jwt_secret", "jwt_private_key_path", "trusted_jwks_url", "jwt_kid")),
+        "leave it out: airfleet makes the keys once and keeps them",
+    ),
+    ("api_auth", "jwt_algorithm"): "leave it out: the algorithm follows from the key",
     ("celery", "broker_url"): "leave it out: airfleet runs the broker",
     ("celery", "result_backend"): "leave it out: airfleet keeps results in a database of their own",
     ("celery", "celery_config_options"): "use `extra_celery_config`: airfleet's own come on top of it",

@@ -50,14 +50,15 @@ def read(
     listed = tuple(pool.name for pool in fleet.pools)
     now = datetime.fromtimestamp(clock(), UTC)
 
+    # Hosts of an earlier version speak without encryption, and sign tokens with the shared secret.
+    is_introduced = bool(applied_hosts.read(folder.root))
+
     def show(name: str, secret: Secret) -> Secret:
-        return present(rotations.notice(name, secret))
+        return present(rotations.notice_platform(name, secret, is_at_work=is_introduced))
 
     def keep(name: str) -> Secret:
         return show(name, folder.keep_secret(name))
 
-    # Hosts of an earlier version speak without encryption.
-    is_introduced = bool(applied_hosts.read(folder.root))
     if is_introduced and rotations.is_missing and (folder.secrets / AUTHORITY).exists():
         raise AirfleetError(
             "the ledger of secrets is gone, and only it knows which values the hosts have",

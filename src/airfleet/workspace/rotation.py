@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet.spec.secrets import Rotating, Secret
-from airfleet.workspace.state_folder import write_file
+from airfleet.workspace.state_folder import JWT_KEY, write_file
 
 NAME = "rotations.json"
 # The second copy, beside the first. It is written before the first one, and read where that is missing.
@@ -32,6 +32,8 @@ NONE = Secret("")
 # Seconds for which a running task may use a value that it got at its start: its token (Airflow issues it for 2 h,
 # renews it while the task runs, and accepts it 10 minutes longer), or the login of a project's own database.
 CARRIED_S = 2 * 3600 + 600
+# Airflow issues the token of a user for a day (`[api_auth] jwt_expiration_time`), which is longer than any of a task.
+SESSIONS_S = 24 * 3600 + 600
 # The secrets of KEPT protect data in backups, so their former values stay in the ledger.
 SUPERUSER = "postgres_superuser"
 KEPT = frozenset({"fernet_key", SUPERUSER})
@@ -154,6 +156,8 @@ class RotationLedger:
         self.is_missing = not found
         body: Mapping[str, Any] = json.loads(found[0].read_text()) if found else {}
         self._entries = {name: _parse(one) for name, one in body.items()}
+        # Whoever has a ledger without the key pair has processes at work whose tokens the shared secret signed.
+        self._lacks_key = bool(self._entries) and JWT_KEY not in self._entries
         self._written = dict(self._entries) if len(found) == len(self._paths) else None
 
     def notice(self, name: str, current: Secret, *, is_introduced: bool = False) -> RotatedSecret:
@@ -164,6 +168,13 @@ class RotationLedger:
         entry = self._entries.get(name)
         self._entries[name] = introduce(current) if is_introduced and entry is None else notice(entry, current)
         return self._entries[name]
+
+    def notice_platform(self, name: str, current: Secret, *, is_at_work: bool = False) -> RotatedSecret:
+        """Do as `notice` does for a secret of each platform, of which a platform of an earlier version may lack one.
+
+        Give `is_at_work` if hosts are at work already, whatever the ledger knows.
+        """
+        return self.notice(name, current, is_introduced=name == JWT_KEY and (is_at_work or self._lacks_key))
 
     def write(self) -> None:
         """Write the ledger, each file atomically. If nothing changed, nothing is written."""
@@ -224,7 +235,7 @@ class RotationLedger:
                     yield f"{name}: clients change to the new value; servers still accept the former one"
                 case RotationStep.FINISH if wait_s > 0:
                     yield (
-                        f"{name}: running tasks may still use the former value; "
+                        f"{name}: running tasks{' and sessions' * (name == JWT_KEY)} may still use the former value; "
                         f"an apply in {wait_s / 60:.0f} minutes or later ends it"
                     )
                 case RotationStep.FINISH:
@@ -234,7 +245,9 @@ class RotationLedger:
 
 
 def find_carried(name: str) -> float:
-    """Return how many seconds a task may use a value of this secret that it got at its start."""
+    """Return how many seconds a task, or the session of a user, may use a value of this secret after its start."""
+    if name == JWT_KEY:
+        return SESSIONS_S
     is_own_database = name.startswith("postgres_") and name not in OWN_LOGINS
     return CARRIED_S if name == "jwt_secret" or is_own_database else 0.0
 

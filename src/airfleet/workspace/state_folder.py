@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LAYOUT = 1
 # Earlier versions left the files that they imported, with the passwords of connections.
 KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
+# From this secret the key pair that signs tokens is derived. Platforms of earlier versions begin without it.
+JWT_KEY = "jwt_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ class StateFolder:
             airflow=keep("postgres_airflow"),
             fernet_key=keep("fernet_key", lambda: urlsafe_b64encode(os.urandom(32)).decode()),
             jwt_secret=keep("jwt_secret", lambda: secrets.token_urlsafe(48)),
+            jwt_key=keep(JWT_KEY, lambda: secrets.token_urlsafe(48)),
             secret_key=keep("secret_key"),
             databases={name: keep(f"postgres_{name}") for name in databases},
         )

@@ -89,7 +89,7 @@ def test_the_private_key_is_the_scheduler_s_alone() -> None:
 
 
 def test_no_login_is_in_the_configuration_that_all_share() -> None:
-    text = settings.render(settings.list_settings(FLEET, replace(SITE, broker=BROKER), OWN, keys=Path("keys.json")))
+    text = settings.render(settings.list_settings(FLEET, replace(SITE, broker=BROKER), OWN, keys=Path("keys")))
     for secret in ("p0blisher", "c0nsumer", "wr1te", "r0ad", "s1gning"):
         assert secret not in text
 

@@ -17,7 +17,7 @@ from airfleet.components.postgresql import embedded
 from airfleet.errors import UsageError
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
-from airfleet.spec.secrets import Rotating, Secret
+from airfleet.spec.secrets import Secret
 from one_site import CREDENTIALS, PASSWORDS, SITE
 
 FLEET = """\
@@ -52,7 +52,7 @@ def processes(components: tuple[Component, ...]) -> dict[str, Process]:
 
 def read_config(fleet: Fleet) -> configparser.ConfigParser:
     parser = configparser.ConfigParser()  # interpolates as Airflow's own does
-    parser.read_string(settings.render(settings.list_settings(fleet, SITE, CREDENTIALS, keys=Path("keys.json"))))
+    parser.read_string(settings.render(settings.list_settings(fleet, SITE, CREDENTIALS, keys=Path("keys"))))
     return parser
 
 
@@ -73,7 +73,7 @@ def test_what_is_rendered_is_read_back_percent_signs_and_all(fleet: Fleet) -> No
 
 def test_a_project_in_an_odd_folder_is_still_a_bundle(fleet: Fleet) -> None:
     odd = Site(**{**{name: getattr(SITE, name) for name in Site.__slots__}, "project": Path('/srv/a "b" \\c')})
-    text = settings.render(settings.list_settings(fleet, odd, CREDENTIALS, keys=Path("keys.json")))
+    text = settings.render(settings.list_settings(fleet, odd, CREDENTIALS, keys=Path("keys")))
     parser = configparser.ConfigParser()
     parser.read_string(text)
     bundle = json.loads(parser["dag_processor"]["dag_bundle_config_list"])[0]
@@ -88,7 +88,7 @@ def test_what_the_user_says_wins(fleet: Fleet) -> None:
 
 
 def test_every_setting_has_its_reason(fleet: Fleet) -> None:
-    for setting in settings.list_settings(fleet, SITE, CREDENTIALS, keys=Path("keys.json")):
+    for setting in settings.list_settings(fleet, SITE, CREDENTIALS, keys=Path("keys")):
         assert len(setting.why) > 10, setting
 
 
@@ -161,7 +161,7 @@ def test_the_objects_of_fleet_yaml_are_imported(
     own = read_file(components, "connections.json")
     assert own["crm"] == "http://crm"
     assert (own["warehouse"]["schema"], own["warehouse"]["port"]) == ("warehouse", 15432)
-    assert own["warehouse"]["password"] == PASSWORDS[6]
+    assert own["warehouse"]["password"] == PASSWORDS[7]
     assert read_file(components, "variables.json") == {"days": 7}
     assert read_file(components, "pools.json") == {"crm": {"slots": 2, "description": "", "include_deferred": True}}
     kinds = [command[1] for command in processes["metadata"].commands]
@@ -248,10 +248,3 @@ def test_the_case_of_a_name_makes_no_second_option() -> None:
     parser.read_string(text)
     assert parser["core"]["fernet_key"] == "b"
     assert text.lower().count("fernet_key") == 1
-
-
-def test_a_key_under_exchange_signs_and_the_former_one_is_still_known() -> None:
-    former, new = Rotating("former"), Rotating("new", others=(Rotating("former"),))
-    known = {key["kid"]: key["k"] for key in json.loads(settings.render_keys(new).reveal())["keys"]}
-    assert {settings.name_key(former), settings.name_key(new)} <= known.keys()
-    assert known[settings.UNNAMED_KEY] == known[settings.name_key(former)]

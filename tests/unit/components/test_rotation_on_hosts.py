@@ -15,27 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.api_fastapi.auth.tokens import key_to_jwk_dict
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from airfleet.components import token_keys
 from airfleet.components.host_model import FleetCredentials, Place
-from airfleet.components.hosts import host_parts, monitor
+from airfleet.components.hosts import host_parts, monitor, token_files
 from airfleet.components.model import reveal
 from airfleet.components.rabbitmq import server as rabbitmq
 from airfleet.components.rabbitmq.permissions import hash_password
+from airfleet.components.token_keys import TokenUse
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec.secrets import Rotating, Secret
+from airfleet.workspace.rotation import introduce
 from airfleet_provider.api_server import acknowledge_page
 from airfleet_provider.executors.message_signing import Signer, Verifier
 from places import CREDENTIALS, NINE, config_path, parse, place, with_setting
-from rotations import walk
+from rotations import show_steps, walk
 
 # Two database hosts, so that one of them copies the other.
 DATA = "  data1: {address: 10.0.0.41, roles: [database, broker]}\n"
 TEXT = with_setting(NINE, "[web, monitor]", "[web, monitor, database]").replace(DATA, "")
 FLEET = parse(with_setting(TEXT, "  web1:", f"{DATA}  web1:"))
 URL = re.compile(r"://([\w.-]+):([\w-]+)@[^:/]*/?[^:\s]*:?(\d+)")
-PLATFORM = ("airflow", "fernet_key", "jwt_secret", "secret_key", "admin")
+PLATFORM = ("airflow", "fernet_key", "jwt_secret", "jwt_key", "secret_key", "admin")
 CLUSTER = ("etcd", "rewinder")
+PAIR = "the introduction of jwt_key"
 OWN = ("writer", "reader", "replication", "monitor", "publisher", "pool-cpu", "signing", "erlang_cookie")
 Fleet = dict[str, DesiredHost]
 # To whom, with which login, and with what: a password, its hash, or a key.
@@ -65,10 +71,17 @@ def rotate() -> Iterator[Rotating]:
     yield from walk("first0", "second0")
 
 
+def introduce_pair() -> Iterator[Rotating]:
+    """Yield the key of tokens before a fleet of an earlier version has one, and in each step of its introduction."""
+    yield Rotating("")
+    yield from show_steps(introduce(Secret("second0")))
+
+
 @functools.cache
 def render_steps(name: str) -> tuple[Fleet, ...]:
     """Return the fleet in each step of a rotation of this secret. Several tests share the result."""
-    return tuple(render(exchange(name, value)) for value in rotate())
+    steps = introduce_pair() if name == PAIR else rotate()
+    return tuple(render(exchange("jwt_key" if name == PAIR else name, value)) for value in steps)
 
 
 def render(credentials: FleetCredentials) -> Fleet:
@@ -112,13 +125,23 @@ def list_logins(fleet: Fleet) -> Iterator[Need]:
                 yield "etcd", config["etcd3"]["username"], config["etcd3"]["password"]
 
 
+def name_token_keys(fleet: Fleet, host: str) -> set[str]:
+    """Return the names of the keys with which the processes of a host sign tokens."""
+    texts = [read(fleet, host, str(token_files.FOLDER / use.private)) for use in TokenUse]
+    names = {key_to_jwk_dict(load_pem_private_key(pem.encode(), None))["kid"] for pem in texts if pem}
+    return names or {read_config(fleet, host)["api_auth"]["jwt_kid"]}
+
+
 def list_used(fleet: Fleet) -> set[Need]:
     """Return everything that a host uses and another must accept: logins, and keys that sign or encrypt."""
     sends = read_json(fleet, "sched1", "/etc/airfleet/server/celery.json")
-    calls = read_config(fleet, "sched1")["api_auth"]["jwt_kid"]
     writes = read_config(fleet, "sched1")["core"]["fernet_key"].split(",")[0]
-    keys = (("messages", "", Signer.read(sends["signing_key"]).name), ("tokens", "", calls), ("fernet", "", writes))
-    return {*list_logins(fleet), *keys}
+    keys = (("messages", "", Signer.read(sends["signing_key"]).name), ("fernet", "", writes))
+    return {
+        *list_logins(fleet),
+        *keys,
+        *(("tokens", "", name) for host in ("sched1", "web2") for name in name_token_keys(fleet, host)),
+    }
 
 
 def list_accepted(fleet: Fleet) -> set[Need]:
@@ -130,7 +153,7 @@ def list_accepted(fleet: Fleet) -> set[Need]:
     [voters] = re.findall(r"LOGINS='([^']*)'", jobs["etcd-content"])
     users = read_json(fleet, "data1", "/etc/airfleet/rabbitmq/definitions.json")["users"]
     signers = Verifier.read(read_json(fleet, "cpu1", "/etc/airfleet/worker/celery-cpu.json")["public_keys"], ()).keys
-    tokens = read_json(fleet, "web2", "/etc/airfleet/server/keys.json")["keys"]
+    tokens = [key for use in TokenUse for key in read_json(fleet, "web2", str(token_files.FOLDER / use.public))["keys"]]
     reads = read_config(fleet, "web2")["core"]["fernet_key"].split(",")
     return {
         *(("database", login, password) for login, password in pairs),
@@ -142,7 +165,7 @@ def list_accepted(fleet: Fleet) -> set[Need]:
     }
 
 
-@pytest.mark.parametrize("name", [*PLATFORM, *OWN, *CLUSTER, "warehouse"])
+@pytest.mark.parametrize("name", [*PLATFORM, *OWN, *CLUSTER, "warehouse", PAIR])
 def test_no_host_uses_what_another_does_not_accept(name: str) -> None:
     steps = [(list_used(fleet), list_accepted(fleet)) for fleet in render_steps(name)]
     for (used_before, accepted_before), (used_after, accepted_after) in itertools.pairwise(steps):
@@ -191,10 +214,42 @@ def test_links_and_reports_of_alerts_are_signed_with_a_key_that_is_known(name: s
                 read_json(fleet, "sched1", "/etc/airfleet/agents/agents.json")["notifications"]
                 for fleet in (user, owner)
             )
-            known = read(owner, "web2", "/etc/airfleet/server/keys.json")
-            secret = read_config(owner, "web2")["api_auth"]["jwt_secret"]
-            assert signs["link_key"] in acknowledge_page.derive_keys(secret, known)
+            config = read_config(owner, "web2")
+            known = read(owner, "web2", config["airfleet"]["link_keys"])
+            assert signs["link_key"] in acknowledge_page.list_keys(config["api_auth"]["jwt_secret"], known)
             assert read(user, "web3", str(monitor.TOKEN)) in checks["webhook_tokens"]
+
+
+def test_only_the_processes_that_sign_tokens_can_read_a_private_key_and_only_that_of_their_tokens() -> None:
+    key = token_keys.PRIVATE_VARIABLE
+    for host in render(CREDENTIALS).values():
+        held = {file.path: file for file in host.files if file.path.name in {use.private for use in TokenUse}}
+        roles = {*host.place.host.roles}
+        uses = {*TokenUse} if "web" in roles else {TokenUse.TASK} if "scheduler" in roles else set()
+        assert {path.name for path in held} == {use.private for use in uses}
+        assert {(one.owner, one.group, one.mode) for one in held.values()} <= {("root", token_files.SIGNERS, 0o640)}
+        for service in host.services:
+            read = [file for file in service.files if file.path in held]
+            assert [str(one.path) for one in read] == [path for name, path in service.env.items() if name == key], (
+                service.name
+            )
+            # The others run as the same user, and have another primary group.
+            groups = {service.sandbox.get("Group"), *service.sandbox.get("SupplementaryGroups", "").split()}
+            assert (token_files.SIGNERS in groups) == bool(read), service.name
+            if read:
+                assert service.name in ("api-server", "execution-api", "scheduler")
+                assert service.sandbox["Group"] == token_files.SIGNERS
+
+
+def test_a_new_key_of_tokens_restarts_only_what_signs_or_checks() -> None:
+    for before, after in itertools.pairwise(render_steps("jwt_key")):
+        changed = {
+            new.name
+            for host in before
+            for old, new in zip(before[host].services, after[host].services, strict=True)
+            if systemd_units.fingerprint(old).content != systemd_units.fingerprint(new).content
+        }
+        assert changed <= {"api-server", "execution-api", "scheduler"}
 
 
 def test_what_was_encrypted_with_the_former_key_is_rewritten_before_that_key_goes() -> None:

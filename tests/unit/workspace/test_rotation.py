@@ -212,6 +212,7 @@ def test_one_machine_gives_airflow_no_former_key_once_nothing_is_encrypted_with_
     ("name", "carried"),
     [
         ("jwt_secret", True),
+        ("jwt_key", True),
         ("postgres_warehouse", True),
         ("postgres_airflow", False),
         ("postgres_results_writer", False),

@@ -53,8 +53,8 @@ def _list_keys() -> tuple[str, ...]:
     """Return the keys that may have signed a link; during a rotation there are several."""
     known = ""
     with suppress(OSError):
-        known = Path(conf.get("api_auth", "trusted_jwks_url", fallback="")).read_text("utf-8")
-    return acknowledge_page.derive_keys(conf.get("api_auth", "jwt_secret"), known)
+        known = Path(conf.get("airfleet", "link_keys", fallback="")).read_text("utf-8")
+    return acknowledge_page.list_keys(conf.get("api_auth", "jwt_secret"), known)
 
 
 def _answer(page: Page) -> HTMLResponse:

@@ -5,7 +5,6 @@ Programs that scan mails follow links, but they do not submit forms.
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from html import escape
@@ -44,14 +43,13 @@ class Page:
     html: str
 
 
-def derive_keys(jwt_secret: str, known: str) -> tuple[str, ...]:
+def list_keys(jwt_secret: str, known: str) -> tuple[str, ...]:
     """Return the keys that may have signed a link.
 
-    `known` is the JSON Web Key Set with every value of the secret that the fleet accepts now. It may be empty.
+    `known` is the list of the keys that the fleet accepts now, in JSON. It may be empty.
     """
-    keys = json.loads(known)["keys"] if known else []
-    others = (base64.urlsafe_b64decode(one["k"] + "=" * (-len(one["k"]) % 4)).decode() for one in keys)
-    return tuple(map(derive_link_key, dict.fromkeys((jwt_secret, *others))))
+    others = json.loads(known) if known else []
+    return tuple(dict.fromkeys((derive_link_key(jwt_secret), *others)))
 
 
 def verify(query: str, keys: tuple[str, ...], *, now: float) -> Capability | Page:

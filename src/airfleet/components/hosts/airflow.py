@@ -50,17 +50,17 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import database_urls, haproxy, log_servers, logs, web_ports
+from airfleet.components.hosts import database_urls, haproxy, log_servers, logs, token_files, web_ports
 from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
+from airfleet.spec.topology import Role
 from airfleet_provider.contract import environment as variables
 
 HOME = database_urls.HOME
 FOLDER = ETC / HOME
 STATE = LIB / HOME
-KEYS = FOLDER / "keys.json"
 # The servers that a web host may fetch logs from. It reads the file at each request, so a new host restarts nothing.
 LOG_SERVERS = FOLDER / "log_servers.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
@@ -70,8 +70,6 @@ NEED_SESSION = frozenset({"scheduler", "releaser", "metadata", archiver.NAME})
 # These processes write files of logs below their own folder, which the log agent reads as a member of their group.
 WRITE_LOGS = frozenset({"dag-processor", "triggerer"})
 LOGGED = {"UMask": "0027"}
-# These processes check tokens. They read the keys at their start.
-CHECK_TOKENS = frozenset({"api-server", "execution-api"})
 
 
 def describe_web(place: Place) -> Part:
@@ -179,7 +177,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
     fleet, site, secrets = place.fleet, place.site(HOME), place.credentials
     executor = (settings.limit_parallelism(fleet), settings.CELERY_EXECUTOR)
     return (
-        *settings.list_platform_settings(fleet, site, secrets.platform, keys=KEYS, executor=executor),
+        *settings.list_platform_settings(fleet, site, secrets.platform, keys=FOLDER, executor=executor),
         *list_celery_settings(place),
         Setting(
             "database",
@@ -285,7 +283,7 @@ def quote(value: str) -> str:
 
 def _describe(
     place: Place,
-    name: str,
+    name: Role,
     components: dict[Stage, tuple[Component, ...]],
     ports: tuple[OpenPort, ...],
     links: Mapping[str, HostFile] = MappingProxyType({}),
@@ -302,8 +300,7 @@ def _describe(
         SERVER_USER,
     )
     user = user_environment(place, HOME, SERVER_USER)
-    known = settings.render_keys(place.credentials.platform.jwt_secret).reveal()
-    keys = (private(KEYS, known, SERVER_USER),) if name == "web" else ()
+    keys = token_files.list_files(place, name)
     asked = (HostFile(LOG_SERVERS, log_servers.render_list(place)),) if name == "web" else ()
     services = tuple(
         _serve(
@@ -312,7 +309,7 @@ def _describe(
             process,
             (
                 config,
-                *(keys if process.name in CHECK_TOKENS else ()),
+                *token_files.list_read(place, keys, process.name),
                 user,
                 *((session,) if process.name in NEED_SESSION else ()),
                 *_list_own_files(component),
@@ -332,13 +329,21 @@ def _describe(
     )
     return Part(
         name=name,
-        users=(SERVER_USER,),
+        users=(SERVER_USER, token_files.SIGNERS),
         folders=(
             Folder(FOLDER),
             Folder(STATE, SERVER_USER, SERVER_USER, 0o750),
             Folder(LOG / HOME, SERVER_USER, SERVER_USER, 0o750),
         ),
-        files=(config, *keys, *asked, *((session,) if needs_session else ()), user, *links.values(), *own),
+        files=(
+            config,
+            *keys,
+            *asked,
+            *((session,) if needs_session else ()),
+            user,
+            *links.values(),
+            *own,
+        ),
         services=services,
         ports=ports,
     )
@@ -366,13 +371,17 @@ def _serve(place: Place, stage: Stage, process: Process, files: tuple[HostFile, 
             HOME,
             **{key: value for key, value in process.env.items() if isinstance(value, str)},
             **({variables.CELERY: str(link.path)} if link else {}),
+            **token_files.list_variables(place, process.name),
         ),
         env_files=tuple(file.path for file in files if file.path.suffix == ".env"),
         stop_signal=process.stop_signal,
         stop_s=max(process.stop_timeout_s, 15),
         health=_host_health(process),
         wait_s=180,
-        sandbox=LOGGED if process.name in WRITE_LOGS and place.fleet.with_role("logs") else {},
+        sandbox={
+            **(LOGGED if process.name in WRITE_LOGS and place.fleet.with_role("logs") else {}),
+            **token_files.confine(process.name),
+        },
     )
 
 

@@ -123,7 +123,7 @@ def prepare(
     rotations = RotationLedger(folder.secrets)
 
     def present(name: str, secret: Secret) -> Secret:
-        return present_alone(name, rotations.notice(name, secret))
+        return present_alone(name, rotations.notice_platform(name, secret))
 
     credentials = folder.read_credentials(fleet.databases, present)
     broker = outside = None

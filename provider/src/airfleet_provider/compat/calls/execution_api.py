@@ -101,7 +101,8 @@ class Models:
         self.version: str = bundle.versions[0].value
         self.kept_runs: int = conf.getint("core", "num_dag_runs_to_retain_rendered_fields", fallback=0)
         self._validator = _jwt_validator()
-        self._make_generator = _jwt_generator
+        # Airflow makes one for each token, and each reads the key from its file.
+        self._generator = _jwt_generator()
         self._claims, self._token = TIClaims, TIToken
         self._started = models.TIEnterRunningPayload
         self._ended = models.TISuccessStatePayload
@@ -123,7 +124,7 @@ class Models:
 
     def sign(self, task_instance: str) -> str:
         """Return the token of a task that has started."""
-        return str(self._make_generator().generate(extras={"sub": task_instance, "scope": "execution"}))
+        return str(self._generator.generate(extras={"sub": task_instance, "scope": "execution"}))
 
     def read_start(self, body: bytes) -> dict[str, Any]:
         return dict(self._started.model_validate_json(body).model_dump())
