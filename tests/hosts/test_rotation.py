@@ -210,8 +210,8 @@ systemctl show -P Environment airfleet-{name} | grep -o {token_keys.PRIVATE_VARI
 
 def test_what_code_of_dag_files_leaves_on_a_scheduler_host_is_not_imported_by_what_signs(four: Four) -> None:
     # Airflow imports these from its home. That of the Dag processor belongs to the user whom it runs as.
-    planted = f"/var/lib/airfleet/{token_files.HOME}/config/airflow_local_settings.py"
-    folder_of = f"/var/lib/airfleet/{token_files.HOME}/config"
+    planted = f"/var/lib/airfleet/{token_files.FOLDER.name}/config/airflow_local_settings.py"
+    folder_of = f"/var/lib/airfleet/{token_files.FOLDER.name}/config"
     script = f"""
 runuser -u {SERVER_USER} -- sh -c "mkdir -p {folder_of} && echo 'print(\\"planted\\", flush=True)' > {planted}"
 since=$(date +%s)

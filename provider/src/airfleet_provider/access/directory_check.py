@@ -76,7 +76,10 @@ def _check_user(directory: Directory, source: LdapSource, session: LdapSession, 
             hint="the directory is not asked for this name; remove the user from access.users to let it decide",
         )
         return
-    found = session.find(name)
+    found, obstacle = session.find(name), session.find_obstacle(name)
+    if found is None and obstacle:
+        yield CheckStep(f"{name} cannot log in: {obstacle.what}", False, hint=obstacle.hint)
+        return
     if found is None:
         fits = f"({source.name_attribute}={name}) and {source.user_filter}"
         yield CheckStep(
@@ -88,6 +91,8 @@ def _check_user(directory: Directory, source: LdapSource, session: LdapSession, 
     dn, user = found
     yield CheckStep(f"{name} is {dn}", True, detail=user.email)
     yield from _check_roles(directory, source, user)
+    if obstacle:
+        yield CheckStep(f"{name} cannot log in now: {obstacle.what}", False, hint=obstacle.hint)
 
 
 def _check_roles(directory: Directory, source: LdapSource, user: DirectoryUser) -> Iterator[CheckStep]:

@@ -6,18 +6,25 @@ The login, the confirmation of users and the self-test all use this module.
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ldap3
 from ldap3.core import exceptions as ldap_errors
-from ldap3.utils.conv import escape_filter_chars
+from ldap3.utils.conv import escape_bytes, escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
+from airfleet_provider.access import ad_account
+from airfleet_provider.access.ad_account import AccountObstacle
 from airfleet_provider.access.directory_errors import DirectoryError, describe_network
 from airfleet_provider.contract.directory import DirectoryGroup, DirectoryUser, LdapSource
+from airfleet_provider.contract.text import one_line
+
+log = logging.getLogger(__name__)
 
 CONNECT_S, ANSWER_S = 5, 10
 # Attributes that stay the same for one person: OpenLDAP and 389 have the first, Active Directory the second.
@@ -30,14 +37,15 @@ BY_NAME = "memberuid"
 class LdapClient:
     """Asks the first server that answers. Every method raises DirectoryError if the directory cannot say."""
 
-    def __init__(self, source: LdapSource) -> None:
+    def __init__(self, source: LdapSource, clock: Callable[[], float] = time.time) -> None:
         self._source = source
+        self._clock = clock
 
     @contextlib.contextmanager
     def open(self) -> Iterator[LdapSession]:
         """Yield a session of the service account."""
         with self._connect(self._source.bind_dn, self._source.bind_password) as connection:
-            yield LdapSession(self._source, connection)
+            yield LdapSession(self._source, connection, self._clock)
 
     def check_password(self, dn: str, password: str) -> bool:
         """Return whether this is the password of an entry. An empty one never is, whatever the server says."""
@@ -46,7 +54,10 @@ class LdapClient:
         try:
             with self._connect(dn, password):
                 return True
-        except WrongPasswordError:
+        except WrongPasswordError as error:
+            if error.why:
+                # The answer to whoever logs in is the same as to a wrong password.
+                log.warning("the directory refuses %s: %s", one_line(dn), error.why)
             return False
 
     @contextlib.contextmanager
@@ -112,25 +123,37 @@ class VerifiedTls(ldap3.Tls):  # type: ignore[misc]  # as above
 
 
 class WrongPasswordError(DirectoryError):
-    """The directory does not know the pair of DN and password."""
+    """The directory does not know the pair of DN and password, or it says `why` the account may not log in."""
+
+    def __init__(self, what: str, hint: str = "", why: str = "") -> None:
+        super().__init__(what, hint)
+        self.why = why
 
 
 class LdapSession:
     """Searches with the rights of the service account."""
 
-    def __init__(self, source: LdapSource, connection: Any) -> None:  # noqa: ANN401 - as above
+    def __init__(
+        self,
+        source: LdapSource,
+        connection: Any,  # noqa: ANN401 - as above
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._source = source
         self._connection = connection
+        self._clock = clock
 
     def find(self, name: str) -> tuple[str, DirectoryUser] | None:
         """Return the DN of a user and what the directory knows of it, or None if there is no such user.
+
+        An account of Active Directory that has expired or is disabled is none, whatever the filter of users says.
 
         Raises:
             DirectoryError: There is more than one, or the directory does not answer.
         """
         attribute = self._source.name_attribute
         wanted = f"(&{self._source.user_filter}({attribute}={escape_filter_chars(name)}))"
-        named = (attribute, "mail", "givenName", "sn", "cn", *IDENTITIES)
+        named = (attribute, "mail", "givenName", "sn", "cn", *IDENTITIES, *ad_account.ATTRIBUTES)
         found = self._search(self._source.user_base, wanted, named, 2)
         if not found:
             return None
@@ -140,6 +163,8 @@ class LdapSession:
                 "narrow users.base or users.filter",
             )
         entry = found[0]
+        if (obstacle := self._judge(entry)) and obstacle.ends:
+            return None
         values = entry["attributes"]
         names = [one for one in _texts(values, attribute) if one.casefold() == name.casefold()]
         if not names:
@@ -149,6 +174,15 @@ class LdapSession:
         groups = self._find_groups(entry, names[0])
         user = DirectoryUser(names[0].lower(), _find_subject(entry), _text(values, "mail"), first, last, groups)
         return str(entry["dn"]), user
+
+    def find_obstacle(self, name: str) -> AccountObstacle | None:
+        """Return what keeps an account from being used, if Active Directory says so. The filter does not count."""
+        wanted = f"({self._source.name_attribute}={escape_filter_chars(name)})"
+        found = self._search(self._source.user_base, wanted, ad_account.ATTRIBUTES, 2)
+        return self._judge(found[0]) if len(found) == 1 else None
+
+    def _judge(self, entry: Any) -> AccountObstacle | None:  # noqa: ANN401 - as above
+        return ad_account.find_obstacle(entry["raw_attributes"], self._clock())
 
     def count_users(self) -> int:
         """Return how many users the filter fits, 2 at most: none is a wrong base, filter or right to read."""
@@ -163,6 +197,8 @@ class LdapSession:
         member = self._source.member
         value = name if member.lower() == BY_NAME else str(entry["dn"])
         wanted = f"({member}={escape_filter_chars(value)})"
+        if primary := ad_account.find_primary_group(entry["raw_attributes"]):
+            wanted = f"(|{wanted}(objectSid={escape_bytes(primary)}))"
         found = self._search(self._source.group_base, wanted, ("cn",), MOST_GROUPS)
         return tuple(
             DirectoryGroup(_text(one["attributes"], "cn") or _head(one["dn"]), str(one["dn"])) for one in found
@@ -189,6 +225,9 @@ class LdapSession:
 def describe(error: Exception, source: LdapSource, place: str) -> DirectoryError:
     """Return what a refusal of the directory means."""
     if isinstance(error, ldap_errors.LDAPInvalidCredentialsResult | ldap_errors.LDAPPasswordIsMandatoryError):
+        if why := ad_account.explain_refusal(str(getattr(error, "message", ""))):
+            what = f"{place}: the account {source.bind_dn} is refused: {why}"
+            return WrongPasswordError(what, "mend the account in Active Directory", why)
         hint = f"try it: ldapwhoami -H {source.urls[0]} -x -W -D '{source.bind_dn}'"
         return WrongPasswordError(f"{place}: wrong DN or password of {source.bind_dn}", hint)
     if isinstance(error, ldap_errors.LDAPInvalidDNSyntaxResult | ldap_errors.LDAPInvalidDnError):
