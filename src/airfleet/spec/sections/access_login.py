@@ -68,8 +68,8 @@ class LdapUsersSection(Section):
     )
     filter: Annotated[str, AfterValidator(_filter)] = Field(
         default="(objectClass=person)",
-        description="What an entry must fit to be a user. Somebody whom it no longer fits loses all sessions. In Active "
-        "Directory, accounts that are disabled or have expired count as gone in any case.",
+        description="What an entry must fit to be a user. Somebody whom it no longer fits loses all sessions. In "
+        "Active Directory, accounts that are disabled or have expired count as gone in any case.",
     )
 
 
