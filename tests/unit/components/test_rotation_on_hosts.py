@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import functools
 import itertools
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.api_fastapi.auth.tokens import key_to_jwk_dict
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from airfleet.components import token_keys
@@ -126,10 +127,15 @@ def list_logins(fleet: Fleet) -> Iterator[Need]:
 
 
 def name_token_keys(fleet: Fleet, host: str) -> set[str]:
-    """Return the names of the keys with which the processes of a host sign tokens."""
+    """Return the public halves of the keys with which the processes of a host sign tokens, or the name of a secret."""
     texts = [read(fleet, host, str(token_files.FOLDER / use.private)) for use in TokenUse]
-    names = {key_to_jwk_dict(load_pem_private_key(pem.encode(), None))["kid"] for pem in texts if pem}
-    return names or {read_config(fleet, host)["api_auth"]["jwt_kid"]}
+    return {show_public(pem) for pem in texts if pem} or {read_config(fleet, host)["api_auth"]["jwt_kid"]}
+
+
+def show_public(pem: str) -> str:
+    key = load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    return base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).decode().rstrip("=")
 
 
 def list_used(fleet: Fleet) -> set[Need]:
@@ -160,7 +166,7 @@ def list_accepted(fleet: Fleet) -> set[Need]:
         *(("etcd", *line.split()) for line in voters.splitlines()),
         *(("broker", user["name"], user["password_hash"]) for user in users),
         *(("messages", "", name) for name in signers),
-        *(("tokens", "", key["kid"]) for key in tokens),
+        *(("tokens", "", key.get("x", key["kid"])) for key in tokens),
         *(("fernet", "", key) for key in reads),
     }
 
