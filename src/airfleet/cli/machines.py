@@ -27,7 +27,7 @@ yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 @click.group("machines", short_help="Machines made for the fleet: plan, apply, list, destroy, export.")
 def command() -> None:
-    """Make the machines of `machines` in fleet.yaml: in EC2, in vSphere, with libvirt, or by a program of yours.
+    """Make the machines of `machines` in fleet.yaml: in a cloud, in vSphere, with libvirt, or by a program of yours.
 
     \b
     Example:
@@ -229,7 +229,7 @@ def export_group() -> None:
 @options.project
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="A new folder for the file.")
 def terraform_command(project: Path, output: Path) -> None:
-    """Write main.tf.json for teams whose machines Terraform makes: of the drivers vsphere and ec2.
+    """Write main.tf.json for teams whose machines Terraform makes: of vsphere, ec2 or openstack.
 
     Its output `hosts` is the section `hosts` of fleet.yaml. Take `machines` out of fleet.yaml then: otherwise both
     tools make machines.

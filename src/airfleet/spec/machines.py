@@ -10,7 +10,7 @@ from airfleet.spec.topology import Role
 
 GIB = 1 << 30
 
-DriverName = Literal["command", "ec2", "libvirt", "vsphere"]
+DriverName = Literal["command", "ec2", "libvirt", "openstack", "vsphere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,20 @@ class Libvirt:
 
 
 @dataclass(frozen=True, slots=True)
+class Openstack:
+    """Where machines are made in an OpenStack. An empty `cloud` or `region` is that of its tools' configuration."""
+
+    cloud: str = ""
+    region: str = ""
+    zone: str = ""
+    security_groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Machines:
     """What makes machines, and the groups of them.
 
-    Of `command`, `vsphere`, `ec2` and `libvirt` the driver's own one is set.
+    Of `command`, `vsphere`, `ec2`, `libvirt` and `openstack` the driver's own one is set.
     """
 
     driver: DriverName
@@ -120,3 +130,4 @@ class Machines:
     vsphere: Vsphere | None = None
     ec2: Ec2 | None = None
     libvirt: Libvirt | None = None
+    openstack: Openstack | None = None

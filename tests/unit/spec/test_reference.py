@@ -33,7 +33,7 @@ def uncommented(but: str) -> str:
     text = "\n".join(kept)
     # Servers of one's own go neither with hosts of their roles nor with `databases`. Only several balancers share an
     # address. Machines are made by one driver, here by a command.
-    text = re.sub(r"^  (vsphere|ec2|libvirt):.*\n(?:    .*\n)*", "", text, flags=re.M)
+    text = re.sub(r"^  (vsphere|ec2|libvirt|openstack):.*\n(?:    .*\n)*", "", text, flags=re.M)
     # Users come from one place.
     text = re.sub(r"^    ldap:.*\n(?:      .*\n)*", "", text, flags=re.M)
     return re.sub(r"^(database|broker|balancer):.*\n(?: .*\n)*", "", text, flags=re.M)

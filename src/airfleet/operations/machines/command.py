@@ -20,6 +20,8 @@ TIMEOUT_S = 900.0
 class CommandDriver:
     """A program of the user's: one process for each action, a JSON object on its stdin, one on its stdout."""
 
+    takes_late = False
+
     def __init__(
         self,
         command: tuple[str, ...],

@@ -36,6 +36,10 @@ def open_driver(machines: Machines, fleet: Fleet, project: Path) -> Driver:
             from airfleet.operations.machines import libvirt  # noqa: PLC0415 - an extra of the package
 
             return libvirt.open_driver(machines.libvirt, fleet=fleet.name, user_data=write)
+        if machines.openstack is not None:
+            from airfleet.operations.machines import openstack  # noqa: PLC0415 - an extra of the package
+
+            return openstack.open_driver(machines.openstack, fleet=fleet.name, user_data=write)
     except ModuleNotFoundError as error:
         hint = f"install it beside airfleet: pip install 'airfleet[{machines.driver}]'"
         raise AirfleetError(f"the driver {machines.driver} needs the package {error.name}", hint=hint) from None

@@ -44,6 +44,8 @@ def open_driver(settings: Ec2, *, fleet: str, user_data: UserData) -> Ec2Driver:
 class Ec2Driver:
     """Machines in one region. The key of a machine is its client token too, so a repeated request makes no second."""
 
+    takes_late = False
+
     def __init__(
         self, client: Client, settings: Ec2, *, fleet: str, user_data: UserData, sleep: Callable[[float], None]
     ) -> None:

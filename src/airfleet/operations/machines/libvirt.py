@@ -59,6 +59,8 @@ class LibvirtDriver:
     command left has an owner that `list` shows.
     """
 
+    takes_late = False
+
     def __init__(
         self,
         settings: Libvirt,

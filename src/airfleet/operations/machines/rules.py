@@ -84,6 +84,8 @@ def _decide_wanted(
         )
     if record.state is MachineState.CREATING:
         why = "its creation was interrupted" + ("; it is there" if machine else "")
+        if machine is not None and machine.trouble:
+            why = f"it will never run: {machine.trouble}; `airfleet machines destroy {name}` destroys it"
         return MachineStep(name, MachineAction.RESUME, why, group, machine)
     if machine is None:
         why = f"the driver does not see {record.id}; if it is gone, `airfleet machines destroy {name}` forgets it"

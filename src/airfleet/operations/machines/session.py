@@ -10,7 +10,7 @@ from pathlib import Path
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import records, rules
-from airfleet.operations.machines.driver import KEY_TAG, Driver, Machine
+from airfleet.operations.machines.driver import KEY_TAG, Driver, Machine, UnsureError
 from airfleet.operations.machines.records import MachineRecord, MachineState
 from airfleet.operations.machines.rules import MachineAction, MachineStep
 from airfleet.spec.fleet import Fleet
@@ -138,6 +138,7 @@ class MachineSession:
     def _meet(self, begun: Iterable[tuple[MachineRecord, Machine]]) -> Iterator[MachineRecord]:
         """Yield each of some machines when its address is known."""
         unmet: dict[str, MachineRecord] = {}
+        troubles: list[str] = []
         for record, machine in begun:
             if machine.address:
                 yield self._finish(record, machine.address)
@@ -146,7 +147,9 @@ class MachineSession:
         end, pause_s = self.clock() + ADDRESS_S, FIRST_PAUSE_S
         while unmet:
             for found in self.driver.list():
-                if found.address and found.key in unmet:
+                if found.trouble and found.key in unmet:
+                    troubles.append(f"{unmet.pop(found.key).name} ({found.id}): {found.trouble}")
+                elif found.address and found.key in unmet:
                     yield self._finish(unmet.pop(found.key), found.address)
             if unmet and self.clock() >= end:
                 names = ", ".join(f"{record.name} ({record.id})" for record in unmet.values())
@@ -155,6 +158,9 @@ class MachineSession:
             if unmet:
                 self.sleep(pause_s)
                 pause_s = min(PAUSE_S, pause_s * 1.5)
+        if troubles:
+            hint = "destroy it: `airfleet machines destroy`, or `airfleet scale machines --end`; then another is made"
+            raise AirfleetError(f"it will never run: {'; '.join(troubles)}", hint=hint)
 
     def _create(self, step: MachineStep) -> tuple[MachineRecord, Machine]:
         assert step.group is not None  # noqa: S101 - only machines of fleet.yaml are made
@@ -164,8 +170,18 @@ class MachineSession:
             record = MachineRecord(step.name, step.group.name, self.new_key(), MachineState.CREATING)
             self._save(record)
         machine = step.machine if step.action is MachineAction.WAIT else None
-        # Of a machine that an interrupted apply left, `create` does what is undone: it may not even be switched on.
-        machine = machine or self.driver.create(step.name, record.key, step.group)
+        if self.driver.takes_late and step.action is MachineAction.RESUME and not record.id and step.machine is None:
+            # The request of the interrupted apply may be on its way. A second one would make a second machine.
+            machine = self._find_late(record)
+        try:
+            # Of a machine that an interrupted apply left, `create` does what is undone: it may not even be switched on.
+            machine = machine or self.driver.create(step.name, record.key, step.group)
+        except UnsureError:
+            raise
+        except AirfleetError:
+            if self.driver.takes_late and not record.id:
+                self._forget(record)  # nothing is left that the next apply would have to look for
+            raise
         record = replace(record, id=machine.id)
         self._save(record)
         return record, machine
@@ -182,9 +198,7 @@ class MachineSession:
             machine = self._find_late(record)
         if machine is not None:
             self.driver.destroy(machine)
-        left = records.read(self.state)
-        del left[record.name]
-        records.write(self.state, left)
+        self._forget(record)
 
     def _find_late(self, record: MachineRecord) -> Machine | None:
         """Return the machine that an interrupted apply asked for, when it is made, or None if it never will be.
@@ -213,6 +227,9 @@ class MachineSession:
                 self.tell(f"{record.name}: waits for {len(unfinished)} machines that are still being made")
                 has_told = True
             self.sleep(PAUSE_S)
+
+    def _forget(self, record: MachineRecord) -> None:
+        records.write(self.state, {name: one for name, one in records.read(self.state).items() if name != record.name})
 
     def _save(self, record: MachineRecord) -> None:
         records.write(self.state, {**records.read(self.state), record.name: record})

@@ -72,6 +72,8 @@ class VsphereDriver:
     only: a copy of a machine has the marks and another UUID, and is not taken for airfleet's.
     """
 
+    takes_late = False
+
     def __init__(
         self,
         place: Vsphere,

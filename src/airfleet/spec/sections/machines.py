@@ -140,12 +140,41 @@ class LibvirtSection(Section):
     pool: _Word = Field(default="default", description="The storage pool of groups that name no `storage`.")
 
 
+class OpenstackSection(Section):
+    """An OpenStack. The login comes from `clouds.yaml` or the `OS_` variables of the environment."""
+
+    cloud: str = Field(
+        default="",
+        description="The entry of `clouds.yaml` with the login.",
+        examples=["sales"],
+        json_schema_extra={"x-default": "OS_CLOUD, or the `OS_` variables"},
+    )
+    region: str = Field(
+        default="",
+        description="The region.",
+        examples=["RegionOne"],
+        json_schema_extra={"x-default": "that of the configuration"},
+    )
+    zone: str = Field(
+        default="",
+        description="The availability zone of every machine.",
+        examples=["nova"],
+        json_schema_extra={"x-default": "the cloud chooses"},
+    )
+    security_groups: list[_Word] = Field(
+        default=[],
+        description="The names or ids of the security groups of every machine.",
+        examples=[["airflow"]],
+        json_schema_extra={"x-default": "the default one of the project"},
+    )
+
+
 class MachinesSection(Section):
     """Machines that `airfleet machines` makes. The hosts stay in `hosts`: `airfleet machines hosts` prints them."""
 
     driver: machines.DriverName = Field(
         default="command",
-        description="What makes machines: a program of yours, Amazon EC2, libvirt, or VMware vSphere.",
+        description="What makes machines: a program of yours, Amazon EC2, libvirt, OpenStack, or VMware vSphere.",
     )
     command: list[_Word] = Field(
         default=[],
@@ -168,6 +197,11 @@ class MachinesSection(Section):
         description="Of the driver `libvirt`: where machines are made.",
         examples=[{"uri": "qemu:///system"}],
     )
+    openstack: OpenstackSection | None = Field(
+        default=None,
+        description="Of the driver `openstack`: where machines are made.",
+        examples=[{"cloud": "sales"}],
+    )
     groups: dict[Name, MachineGroupSection] = Field(
         default={}, description="The machines, by group.", examples=[{"worker": {}}]
     )
@@ -175,9 +209,9 @@ class MachinesSection(Section):
     @model_validator(mode="after")
     def _has_what_its_driver_needs(self) -> MachinesSection:
         given = {"command": bool(self.command)}
-        given |= {name: getattr(self, name) is not None for name in ("ec2", "libvirt", "vsphere")}
-        # EC2 needs no setting: all may come from the AWS configuration. libvirt has a usual place.
-        if not given[self.driver] and self.driver not in ("ec2", "libvirt"):
+        given |= {name: getattr(self, name) is not None for name in ("ec2", "libvirt", "openstack", "vsphere")}
+        # EC2 and OpenStack need no setting: all may come from their tools' configuration. libvirt has a usual place.
+        if not given[self.driver] and self.driver not in ("ec2", "libvirt", "openstack"):
             raise rule(f"the driver {self.driver} needs `machines.{self.driver}`", f"add `{self.driver}`")
         for name, is_there in given.items():
             if is_there and name != self.driver:
@@ -205,6 +239,7 @@ def convert(written: MachinesSection) -> machines.Machines:
     place = written.vsphere
     cloud = written.ec2 or Ec2Section()
     hypervisor = written.libvirt or LibvirtSection()
+    stack = written.openstack or OpenstackSection()
     return machines.Machines(
         driver=written.driver,
         command=tuple(written.command),
@@ -213,6 +248,9 @@ def convert(written: MachinesSection) -> machines.Machines:
         if written.driver == "ec2"
         else None,
         libvirt=machines.Libvirt(**hypervisor.model_dump()) if written.driver == "libvirt" else None,
+        openstack=machines.Openstack(**{**stack.model_dump(), "security_groups": tuple(stack.security_groups)})
+        if written.driver == "openstack"
+        else None,
         groups=tuple(_convert_group(name, one) for name, one in written.groups.items()),
     )
 

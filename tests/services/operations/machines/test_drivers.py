@@ -1,31 +1,36 @@
-"""The contract of the drivers of machines, on what they talk to: a program, moto, libvirt's test driver, vcsim."""
+"""The contract of the drivers of machines, on what they talk to: a program, moto, a libvirt, an OpenStack, vcsim."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from keystoneauth1.session import Session
 from pyVmomi import vim
 from pyVmomi.SoapAdapter import SoapStubAdapter
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.machines import records, vsphere
+from airfleet.operations.machines import openstack, records, vsphere
 from airfleet.operations.machines.driver import Machine
 from airfleet.operations.machines.rules import MachineAction
 from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
-from airfleet.spec.machines import Machines
+from airfleet.spec.machines import GIB, Machines, Openstack
 from deadline import wait_until
 from hypervisors import find_libvirt, run_hypervisor
 from machine_makers import VCSIM, Aws, Maker, PlacedClient, Program, Vcenter, run_aws, run_vcenter
+from openstack_maker import REGION, USER_DATA, Cloud, has_openstack, run_openstack
 
 FLEET = "demo"
 KEY, OTHER_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 2
-KINDS = ("command", "ec2", "libvirt", "vsphere")
+KINDS = ("command", "ec2", "libvirt", "openstack", "vsphere")
 
 
 class KilledError(BaseException):
@@ -37,6 +42,14 @@ def vcenter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vcenter]:
     if not Path(VCSIM).exists():
         pytest.skip("no vcsim here: tools/vcsim makes it")
     with run_vcenter(tmp_path_factory.mktemp("vcenter")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    if not has_openstack():
+        pytest.skip("no OpenStack here: tools/openstack makes it")
+    with run_openstack(tmp_path_factory.mktemp("openstack")) as found:
         yield found
 
 
@@ -58,7 +71,7 @@ def maker(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
         with run_hypervisor() as hypervisor:
             yield hypervisor
     else:
-        found: Vcenter = request.getfixturevalue("vcenter")
+        found: Maker = request.getfixturevalue("stack" if kind == "openstack" else "vcenter")
         yield found
         # One simulator serves all tests of the file: each leaves it was.
         for fleet in (FLEET, "other"):
@@ -128,7 +141,8 @@ def test_a_fleet_from_nothing_to_nothing(maker: Maker, start: Callable[[int], Ma
 
 
 # What does more than read. A death between two reads is one after the last change.
-CHANGES = re.compile(r"run_|create_|terminate_|delete_|.*_Task$")
+CHANGES = re.compile(r"run_|create_|terminate_|delete_|POST|DELETE|.*_Task$")
+LINES = {"ec2": (PlacedClient, "call"), "openstack": (Session, "request"), "vsphere": (SoapStubAdapter, "InvokeMethod")}
 
 
 class Line:
@@ -137,12 +151,13 @@ class Line:
     def __init__(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.moments = 0
         self.dies_at = 0
-        owner, name = {"ec2": (PlacedClient, "call"), "vsphere": (SoapStubAdapter, "InvokeMethod")}[kind]
+        owner, name = LINES[kind]
         send = getattr(owner, name)
 
         def watched(*words: Any, **more: Any) -> Any:  # noqa: ANN401 - whatever the library hands on
-            # boto3: client, name. pyvmomi: stub, object, method.
-            is_change = CHANGES.match(words[1] if kind == "ec2" else words[2].wsdlName)
+            # boto3: client, name. keystoneauth: session, address, method of HTTP. pyvmomi: stub, object, method.
+            said = words[2].wsdlName if kind == "vsphere" else words[2 if kind == "openstack" else 1]
+            is_change = CHANGES.match(said) and "/auth/" not in str(words[1])
             self._pass(is_change)
             answer = send(*words, **more)
             self._pass(is_change)
@@ -166,7 +181,7 @@ class Line:
         return self.moments
 
 
-@pytest.mark.parametrize("kind", ["ec2", "vsphere"])
+@pytest.mark.parametrize("kind", ["ec2", "openstack", "vsphere"])
 def test_what_was_killed_at_any_change_is_ended_by_the_same_command(
     kind: str, maker: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +197,7 @@ def test_what_was_killed_at_any_change_is_ended_by_the_same_command(
 
     creations, destructions = line.count(create), line.count(destroy)
     # The placement group of web2 is there already, so EC2 refuses to make it: that is half a moment.
-    assert (creations, destructions) == ((3, 2) if kind == "ec2" else (8, 6))
+    assert (creations, destructions) == {"ec2": (3, 2), "openstack": (2, 2), "vsphere": (8, 6)}[kind]
     for number in range(1, creations + 1):
         line.count(create, number)
         create()
@@ -295,3 +310,73 @@ def test_a_clone_that_a_killed_apply_left_under_way_is_seen_until_it_has_ended(
         assert driver.list() == ()
         wait_until(lambda: task not in driver.list_unfinished(), "the end of the clone", timeout_s=120)
         assert [one.key for one in driver.list()] == [KEY]
+
+
+@pytest.mark.parametrize("kind", ["openstack"])
+def test_machines_of_openstack_are_apart_and_have_their_user_data(kind: str, maker: Cloud) -> None:
+    driver = maker.open(FLEET)
+    made = [driver.create(f"web{number}", key, maker.group(2)) for number, key in ((1, KEY), (2, OTHER_KEY))]
+    wait_until(lambda: all(one.address for one in driver.list()), "the addresses")
+    seen = {one.id: one for one in maker.admin.compute.servers(all_projects=True)}
+    assert {seen[one.id].compute_host for one in made} == {"compute", "second"}
+    assert seen[made[0].id].flavor.name == "m1.large"
+    assert base64.b64decode(seen[made[0].id].user_data).decode() == USER_DATA
+
+    def groups() -> list[tuple[str, str]]:
+        return [(one.name, one.policy) for one in maker.admin.compute.server_groups(all_projects=True)]
+
+    driver.destroy(made[0])
+    assert groups() == [("airfleet-demo-web", "soft-anti-affinity")]
+    driver.destroy(made[1])
+    assert groups() == []
+
+
+@pytest.mark.parametrize("kind", ["openstack"])
+def test_openstack_says_what_is_wrong_with_a_login_a_right_or_a_name(
+    kind: str, maker: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = maker.group(1)
+    with pytest.raises(AirfleetError, match=r"401|password") as told:
+        maker.open(FLEET, maker.connect("airfleet", "a wrong one")).list()
+    assert "a wrong one" not in f"{told.value}"
+    # A reader of the project may look, and no more.
+    assert maker.open(FLEET, maker.connect("watcher")).list() == ()
+    with pytest.raises(AirfleetError, match="role `member`"):
+        maker.open(FLEET, maker.connect("watcher")).create("web1", KEY, group)
+    for wrong, what in (
+        ({"image": "debian-12"}, "no image debian-12"),
+        ({"image": "twice"}, "several images twice"),
+        ({"network": "lan"}, "no network lan"),
+        ({"type": "m9.huge"}, "no flavor m9.huge"),
+        ({"disk": 900 * GIB}, "no flavor has 4 CPUs, 8 GiB of memory and 900 GiB of disk"),
+    ):
+        with pytest.raises(AirfleetError, match=what):
+            maker.open(FLEET).create("web1", KEY, replace(group, **wrong))
+    assert maker.count() == 0
+    # As a user has it: the login is in clouds.yaml, and fleet.yaml names the entry.
+    login = maker.login("airfleet")
+    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"sales": {"auth": login, "region_name": REGION}}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    opened = openstack.open_driver(Openstack("sales"), fleet=FLEET, user_data=lambda _: USER_DATA)
+    assert opened.list() == ()
+    with pytest.raises(AirfleetError, match="Cloud others was not found"):
+        openstack.open_driver(Openstack("others"), fleet=FLEET, user_data=lambda _: USER_DATA)
+
+
+@pytest.mark.parametrize("kind", ["openstack"])
+def test_a_machine_that_no_computer_has_room_for_is_named_with_the_reason(
+    kind: str, maker: Cloud, start: Callable[[int], MachineSession]
+) -> None:
+    maker.admin.compute.create_flavor(name="vast", vcpus=5000, ram=8192, disk=80)
+    session = start(1)
+    vast = replace(session, machines=Machines("command", (replace(maker.group(1), type="vast"),)))
+    with pytest.raises(AirfleetError, match="Quota exceeded for cores"):
+        vast.apply()
+    # It was refused, so nobody has to look for it.
+    assert records.read(session.state) == {}
+    maker.admin.compute.update_quota_set(maker.admin.identity.find_project("sales"), cores=-1)
+    with pytest.raises(AirfleetError, match=r"web1 .*No valid host"):
+        vast.apply()
+    assert [(step.action, "No valid host" in step.why) for step in vast.plan()] == [(MachineAction.RESUME, True)]
+    vast.destroy(("web1",))
+    assert maker.count() == 0

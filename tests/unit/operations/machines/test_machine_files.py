@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import yaml
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import inventory, terraform
 from airfleet.operations.machines.ec2_types import choose_type
+from airfleet.operations.machines.openstack_flavors import Flavor, choose_flavor
 from airfleet.spec import load
-from airfleet.spec.machines import GIB, Ec2, MachineGroup, Machines, Vsphere
+from airfleet.spec.machines import GIB, Ec2, MachineGroup, Machines, Openstack, Vsphere
 from command_line import invoke
 
 GROUPS = """\
   groups:
-    web: {image: 'deb${ian}', count: 2, network: lan, roles: [web, balancer]}
-    worker: {image: ami-1, pools: [default]}
+    web: {image: 'deb${ian}', count: 2, network: lan, roles: [web, balancer]TYPE}
+    worker: {image: ami-1, pools: [default]TYPE}
 """
 VSPHERE = "{server: v.example.com, datacenter: DC1, cluster: C1, datastore: ssd, folder: a/b}"
 INI = """\
@@ -60,7 +62,9 @@ LISTED = {
 
 
 def build(driver: str) -> Any:  # noqa: ANN401 - JSON
-    fleet = load.parse(f"machines:\n  {driver}\n{GROUPS}", file="fleet.yaml", default_name="demo", cpus=2)
+    # Which flavors an OpenStack has is not known here.
+    groups = GROUPS.replace("TYPE", ", type: m1.large" if "openstack" in driver else "")
+    fleet = load.parse(f"machines:\n  {driver}\n{groups}", file="fleet.yaml", default_name="demo", cpus=2)
     assert fleet.machines is not None
     text = terraform.write(fleet.machines, fleet="demo", user_data=lambda name: f"#cloud-config\nhostname: ${{{name}}}")
     return json.loads(text)
@@ -78,7 +82,7 @@ def list_references(value: object) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("driver", [f"vsphere: {VSPHERE}\n  driver: vsphere", "driver: ec2"])
+@pytest.mark.parametrize("driver", [f"vsphere: {VSPHERE}\n  driver: vsphere", "driver: ec2", "driver: openstack"])
 def test_every_reference_of_a_terraform_file_leads_to_a_block_of_it(driver: str) -> None:
     body = build(driver)
     blocks = {f"{kind}.{name}" for kind, named in body["resource"].items() for name in named}
@@ -111,6 +115,22 @@ def test_terraform_makes_the_same_machines_for_ec2_and_says_the_hosts() -> None:
     }
 
 
+def test_terraform_makes_the_same_machines_for_openstack() -> None:
+    body = build("openstack: {cloud: sales, security_groups: [airflow]}\n  driver: openstack")
+    made = body["resource"]["openstack_compute_instance_v2"]
+    assert list(made) == ["web1", "web2", "worker1"]
+    assert (made["web1"]["flavor_name"], made["web1"]["security_groups"]) == ("m1.large", ["airflow"])
+    assert made["web1"]["scheduler_hints"] == [{"group": "${openstack_compute_servergroup_v2.web.id}"}]
+    assert body["data"]["openstack_images_image_v2"]["web"]["name"] == "deb$${ian}"
+    assert body["provider"]["openstack"] == {"cloud": "sales"}
+    with pytest.raises(UsageError, match="needs `type`"):
+        terraform.write(
+            Machines("openstack", (MachineGroup("a", 1, 4, GIB, GIB, "i"),), openstack=Openstack()),
+            fleet="demo",
+            user_data=lambda _: "",
+        )
+
+
 def test_terraform_evaluates_no_text_of_fleet_yaml() -> None:
     """What a user writes is data: an expression there could read files and run programs of the control machine."""
     evil = "${file('/etc/passwd')}%{for x in y}"
@@ -119,6 +139,7 @@ def test_terraform_evaluates_no_text_of_fleet_yaml() -> None:
         terraform.write(machines, fleet=f"demo{evil}", user_data=lambda _: evil)
         for machines in (
             Machines("ec2", (group,), ec2=Ec2(region=evil, profile=evil, security_groups=(evil,))),
+            Machines("openstack", (group,), openstack=Openstack(evil, evil, evil, (evil,))),
             Machines(
                 "vsphere",
                 (group,),
@@ -153,6 +174,25 @@ def test_the_smallest_type_of_instance_is_chosen(cpus: int, memory: int, chosen:
     assert choose_type(group, "7i") == chosen
     with pytest.raises(AirfleetError, match="no type"):
         choose_type(MachineGroup("a", 1, 500, GIB, GIB, "i"), "7i")
+
+
+def test_the_smallest_flavor_is_chosen_and_none_with_special_hardware() -> None:
+    there = [
+        Flavor("1", "small", 2, 4 * GIB, 80 * GIB),
+        Flavor("2", "gpu", 4, 8 * GIB, 80 * GIB, frozenset({"pci_passthrough:alias"})),
+        Flavor("3", "wide", 4, 16 * GIB, 80 * GIB),
+        Flavor("4", "plain", 4, 8 * GIB, 20 * GIB),
+        Flavor("5", "image-sized", 4, 8 * GIB, 0),
+    ]
+    group = MachineGroup("a", 1, 4, 8 * GIB, 50 * GIB, "i")
+    assert choose_flavor(group, there).name == "wide"
+    # With `storage` the disk is a volume.
+    assert choose_flavor(replace(group, storage="ssd"), there).name == "image-sized"
+    assert choose_flavor(replace(group, type="gpu"), there).id == "2"
+    assert choose_flavor(replace(group, type="4"), there).name == "plain"
+    for wrong, what in (({"cpus": 8}, "no flavor has 8 CPUs"), ({"type": "huge"}, "no flavor huge")):
+        with pytest.raises(AirfleetError, match=what):
+            choose_flavor(replace(group, **wrong), there)
 
 
 def test_an_inventory_as_ini_becomes_hosts() -> None:
@@ -197,7 +237,9 @@ def test_a_mapping_names_roles() -> None:
 def test_the_commands_write_what_they_print(tmp_path: Path) -> None:
     (tmp_path / "dags").mkdir()
     (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA ops\n")
-    (tmp_path / "fleet.yaml").write_text(f"ssh: {{user: ops, key: key}}\nmachines:\n  driver: ec2\n{GROUPS}")
+    (tmp_path / "fleet.yaml").write_text(
+        f"ssh: {{user: ops, key: key}}\nmachines:\n  driver: ec2\n{GROUPS.replace('TYPE', '')}"
+    )
     (tmp_path / "hosts").write_text(INI)
 
     def run(*argv: str) -> str:

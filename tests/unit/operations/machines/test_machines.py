@@ -15,7 +15,7 @@ import yaml
 from airfleet.errors import AirfleetError, SpecError, UsageError
 from airfleet.operations.machines import drivers, records, session, user_data
 from airfleet.operations.machines.command import CommandDriver
-from airfleet.operations.machines.driver import Machine
+from airfleet.operations.machines.driver import Machine, UnsureError
 from airfleet.operations.machines.rules import MachineAction
 from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
@@ -32,7 +32,11 @@ GROUP = "{cpus: 2, memory: 4G, disk: 20G, image: debian-13"
 class Cloud:
     """A driver in this process. It dies before or after its n-th deed, as a killed command does."""
 
+    takes_late = False
+
     def __init__(self) -> None:
+        self.takes_late = False
+        self.refusal: AirfleetError | None = None
         self.machines: dict[str, Machine] = {}
         self.dies_at: int | None = None
         self.deeds = 0
@@ -52,6 +56,8 @@ class Cloud:
 
     def create(self, name: str, key: str, group: MachineGroup) -> Machine:
         self.step()
+        if self.refusal is not None:
+            raise self.refusal
         found = next((one for one in self.machines.values() if one.key == key), None)
         if found is None:
             number = len(self.machines) + 1
@@ -359,12 +365,70 @@ def test_every_role_has_a_size() -> None:
     assert {size_of_roles([role]).cpus > 0 for role in ROLES} == {True}
 
 
+def test_a_request_that_is_taken_after_the_kill_makes_no_second_machine(
+    start: Callable[[str], MachineSession], cloud: Cloud
+) -> None:
+    cloud.takes_late = True
+    cloud.dies_at = 2
+    with pytest.raises(KilledError):
+        start(describe(1)).apply()
+    [late] = cloud.machines.values()
+    cloud.machines.clear()
+    ticks = iter(range(100))
+    again = replace(
+        start(describe(1)), clock=lambda: float(next(ticks)), sleep=lambda _: cloud.machines.update({late.id: late})
+    )
+    again.apply()
+    assert [one.id for one in cloud.list()] == [late.id]
+    assert list_actions(again) == [("worker1", MachineAction.KEEP)]
+
+
+@pytest.mark.parametrize(("error", "left"), [(AirfleetError, []), (UnsureError, ["worker1"])])
+def test_only_a_request_that_may_have_been_taken_is_remembered(
+    error: type[AirfleetError], left: list[str], start: Callable[[str], MachineSession], cloud: Cloud
+) -> None:
+    cloud.takes_late, cloud.refusal = True, error("no")
+    one = start(describe(1))
+    with pytest.raises(error):
+        one.apply()
+    assert list(records.read(one.state)) == left
+
+
+def test_a_request_that_was_never_taken_is_made_again(start: Callable[[str], MachineSession], cloud: Cloud) -> None:
+    cloud.takes_late = True
+    cloud.dies_at = 1
+    with pytest.raises(KilledError):
+        start(describe(1)).apply()
+    start(describe(1)).apply()
+    assert len(cloud.list()) == 1
+
+
+def test_a_machine_that_will_never_run_is_named_with_the_reason_and_keeps_no_other_back(
+    start: Callable[[str], MachineSession], cloud: Cloud
+) -> None:
+    cloud.has_addresses = False
+    session = start(describe(2))
+
+    def run_first(_: float) -> None:
+        for one in cloud.list():
+            said = {"address": "10.0.0.1"} if one.name == "worker1" else {"trouble": "no room"}
+            cloud.machines[one.id] = replace(one, **said)
+
+    session = replace(session, sleep=run_first)
+    with pytest.raises(AirfleetError, match=r"worker2 \(vm-2\): no room"):
+        session.apply()
+    first, second = session.plan()
+    assert (first.action, second.action) == (MachineAction.KEEP, MachineAction.RESUME)
+    assert "never run: no room" in second.why
+
+
 @pytest.mark.parametrize(
     ("section", "words"),
     [
         ("{driver: command}", "needs `machines.command`"),
         ("{driver: vsphere}", "needs `machines.vsphere`"),
         ("{driver: ec2, command: [d]}", "belongs to another driver"),
+        ("{driver: openstack, openstack: {cloud: c, password: p}}", "password"),
         ("{driver: vsphere, vsphere: {server: v, datacenter: d, cluster: c, password: p}}", "password"),
     ],
 )

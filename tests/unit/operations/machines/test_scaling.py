@@ -149,6 +149,8 @@ class WatchedDriver(CommandDriver):
 class Cloud:
     """A driver in this process, for hundreds of runs."""
 
+    takes_late = False
+
     def __init__(self) -> None:
         self.machines: dict[str, Machine] = {}
 
