@@ -91,6 +91,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateFleet]:
         bed["app1"].run(INSTALL)
         bed["app1"].run("sudo tee /etc/systemd/system/stand-in.service", text=STAND_IN)
         bed["app1"].run(f"sudo systemctl enable --now stand-in; sudo ip address add {made.endpoint}/24 dev eth0")
+        wait_until(
+            lambda: bed["app1"].run("ip link show dev airfleet-vpn", check=False).returncode == 0,
+            "the interface",
+            every_s=1,
+            seen=lambda: bed["app1"].run("systemctl status stand-in; ls -l /dev/net", check=False).stdout,
+        )
         assert made.reaches(bed["work1"].address, 22), "before the first apply"
         made.four.do("apply")
         yield made

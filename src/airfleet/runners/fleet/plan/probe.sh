@@ -36,7 +36,8 @@ cat /etc/airfleet/owner 2>/dev/null
 section airflow
 cat /etc/airfleet/airflow 2>/dev/null
 section wireguard
-if [ -e /sys/module/wireguard ] || [ -e "/sys/class/net/$TUNNEL" ] || modprobe -nq wireguard 2>/dev/null; then
+# In a container, /sys may show other interfaces than those of the container.
+if [ -e /sys/module/wireguard ] || ip link show dev "$TUNNEL" >/dev/null 2>&1 || modprobe -nq wireguard 2>/dev/null; then
   echo yes
 fi
 section lease
