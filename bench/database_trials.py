@@ -9,9 +9,9 @@ make drill-database ARGS="--no-tasks"                 without tasks, on a machin
 make drill-database ARGS="--fresh"                    forget the trials of earlier calls
 
 Five machines start on this one: three database hosts with synchronous replication, a worker, and a host with the rest.
-A trial does one thing to the primary: its power is cut, it is frozen, it is cut off from all other hosts, PostgreSQL or
-Patroni is killed, or `airfleet failover --database` switches over. Nobody does anything else. Each trial is recorded as
-soon as it ends, so a call that was interrupted is continued by the next.
+A trial does one thing to the primary: its power is cut, it is frozen while its etcd leads the others, it is cut off
+from all other hosts, PostgreSQL or Patroni is killed, or `airfleet failover --database` switches over. Nobody does
+anything else. Each trial is recorded as soon as it ends, so a call that was interrupted is continued by the next.
 
 On each database host a writer inserts row after row, and prints a row's number once its commit was confirmed. So a host
 that takes writes for itself is found, although no client would look for it there. `lost`: rows that were confirmed, and
@@ -29,6 +29,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,7 @@ from typing import Any
 
 import drill_fleet
 import drills
+from airfleet.components.host_model import AUTHORITIES, ETCD
 from airfleet.components.postgresql.patroni import DATA
 from airfleet.drills.fleet import LEDGER, prepare
 from airfleet.drills.injector import read_attempts
@@ -296,6 +298,7 @@ class Trials:
                 machine.wait_ready()
                 writer.add(machine)
             case "freeze":
+                self._lead_etcd(host)
                 machine.freeze()
                 time.sleep(LASTS_S)
                 machine.thaw()
@@ -312,6 +315,17 @@ class Trials:
                 command = [str(drills.AIRFLEET), "failover", "--database", str(self._project)]
                 subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
         self._await_writes(writer, struck)
+
+    def _lead_etcd(self, host: str) -> None:
+        """Let etcd of a host lead the others: a leader that was frozen believes on that no claim was renewed."""
+        urls = {name: f"https://{one.address}:{ETCD}" for name, one in self._hosts.items()}
+        values = {"ENDPOINTS": ",".join(urls.values()), "OWN": urls[host], "AUTHORITIES": str(AUTHORITIES)}
+        script = (Path(__file__).parent / "lead_etcd.sh").read_text()
+        login = (self._project / ".airfleet" / "secrets" / "etcd_root").read_text().strip()
+        command = shlex.join(
+            ["sudo", "env", *(f"{name}={value}" for name, value in values.items()), "sh", "-c", script]
+        )
+        self._hosts[host].run(command, text=f"root:{login}\n")
 
     def _await_writes(self, writer: Writer, since: float, other_than: str = "") -> None:
         wait_until(
