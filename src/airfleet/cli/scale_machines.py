@@ -95,7 +95,8 @@ def show_machines(project: Path, state: Path | None, last: int) -> None:
 
     record = scaled_hosts.read(find_state(find_project(project), state).root)
     for one in record.hosts.values():
-        click.echo(f"machine {one.name:<20} {one.phase} since {_moment(one.since)}: {one.reason}")
+        more = f"; it did not join in {one.failed} applies, next at {_moment(one.retry_at)}" if one.failed else ""
+        click.echo(f"machine {one.name:<20} {one.phase} since {_moment(one.since)}: {one.reason}{more}")
     for event in reversed(record.events[-last:]):
         click.echo(f"{_moment(event.at)}  machine {event.name}: {event.phase}: {event.reason}")
 

@@ -41,6 +41,7 @@ from airfleet_provider.contract.log_agent_config import LogAgentKey
 STORE = "log-store"
 STORE_MODULE = "airfleet_provider.log_store"
 AGENT_FOLDER, STORE_FOLDER = ETC / log_agent.NAME, ETC / STORE
+AGENT_CONFIG = AGENT_FOLDER / "log-agent.json"
 AGENT_STATE, STORE_STATE = LIB / log_agent.NAME, LIB / STORE
 JOURNALCTL = "/usr/bin/journalctl"
 # Who reads the journal and is not root.
@@ -57,7 +58,7 @@ def describe_agent(place: Place) -> Part:
     """Describe the log agent of a host. It listens where all exporters of the host do."""
     listen, own = metrics.find_listener(place), metrics.find_own_address(place)
     proof = certificates.list_files(place, AGENT_FOLDER, LOGS_USER)
-    config = HostFile(AGENT_FOLDER / "log-agent.json", _render_agent(place, listen, *proof))
+    config = HostFile(AGENT_CONFIG, _render_agent(place, listen, *proof))
     groups = [JOURNAL_GROUP, *(group for role, (_, group) in TASK_LOGS.items() if role in place.host.roles)]
     service = Service(
         name=log_agent.NAME,

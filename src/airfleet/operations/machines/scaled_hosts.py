@@ -44,6 +44,10 @@ class ScalingRecord:
         event = ScaleEvent(host.since, host.name, host.phase, host.reason)
         return ScalingRecord({**self.hosts, host.name: host}, (*self.events, event)[-KEPT:])
 
+    def put(self, host: ScaledHost) -> ScalingRecord:
+        """Return the record with other figures of a host, in the phase in which it is."""
+        return replace(self, hosts={**self.hosts, host.name: host})
+
     def end(self, name: str, at: float) -> ScalingRecord:
         """Return the record without a host whose machine is destroyed."""
         event = ScaleEvent(at, name, "ended", self.hosts[name].reason)

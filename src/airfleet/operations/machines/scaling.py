@@ -36,6 +36,9 @@ class ScalingFleet(Protocol):
     def is_at_rest(self, host: str) -> bool:
         """Return whether every worker of a host confirms that it takes no task and holds none."""
 
+    def find_unsent(self, host: str) -> str:
+        """Return why the log agent of a host may not have sent all, or nothing if it has, or if there is none."""
+
     def forget(self, address: str) -> None:
         """Forget the SSH key of a machine that is destroyed: the next one at this address has another."""
 
@@ -139,10 +142,21 @@ class HostScaling:
                 # Each time: the mark may not have been made before a kill.
                 self.fleet.mark(host.name, drained=True)
                 if self.fleet.is_at_rest(host.name):
-                    self._enter(replace(host, phase=ScalePhase.ENDING))
+                    self._leave(host)
             except AirfleetError as error:
                 errors.append(error)
         return errors
+
+    def _leave(self, host: ScaledHost) -> None:
+        """End a machine that holds no task, once its log agent has sent what the tasks wrote. Its disk goes with it."""
+        unsent = self.fleet.find_unsent(host.name)
+        if not unsent:
+            self._enter(replace(host, phase=ScalePhase.ENDING))
+        elif not host.rests:
+            self._enter(replace(host, rests=True, reason=f"it holds no task, and its log agent still sends: {unsent}"))
+        elif self.now() - host.since >= scaling_rules.LOGS_S:
+            why = f"it goes without its last logs, after {scaling_rules.LOGS_S:g} s: {unsent}"
+            self._enter(replace(host, phase=ScalePhase.ENDING, reason=why))
 
     def _settle(self) -> list[AirfleetError]:
         """Apply once for all that come and go, and end what has gone."""
@@ -150,21 +164,40 @@ class HostScaling:
         if not joining and not ending:
             return []
         errors: list[AirfleetError] = []
+        # A host that does not join is no reason to look at all hosts of the fleet in each run.
+        applies = bool(ending) or any(one.retry_at <= self.now() for one in joining)
         try:
-            self.fleet.apply([one.name for one in ending if one.reason == BY_HAND])
+            if applies:
+                self.fleet.apply([one.name for one in ending if one.reason == BY_HAND])
         except AirfleetError as error:
             # Another host may be the reason. Which of these have joined or left is seen one by one.
             errors.append(error)
-        for host in joining:
-            try:
-                self.fleet.mark(host.name, drained=False)
-                if host.name in self.fleet.list_loads():
-                    self._enter(replace(host, phase=ScalePhase.SERVING))
-            except AirfleetError as error:
-                errors.append(error)
+        if joining:
+            errors += self._meet(joining, has_applied=applies)
         for host in ending:
             try:
                 self._end(host)
+            except AirfleetError as error:
+                errors.append(error)
+        return errors
+
+    def _meet(self, joining: Sequence[ScaledHost], *, has_applied: bool) -> list[AirfleetError]:
+        """Let the hosts serve whose workers report. The others wait before there is another apply for them."""
+        try:
+            loads = self.fleet.list_loads()
+        except AirfleetError as error:
+            return [error]
+        errors: list[AirfleetError] = []
+        for host in joining:
+            try:
+                if host.name in loads:
+                    self.fleet.mark(host.name, drained=False)
+                    self._enter(replace(host, phase=ScalePhase.SERVING, failed=0, retry_at=0.0))
+                elif has_applied:
+                    later = scaling_rules.back_off(host, self.now())
+                    scaled_hosts.write(self.state, scaled_hosts.read(self.state).put(later))
+                    wait = f"the next apply for it is in {later.retry_at - self.now():g} s"
+                    self.tell(f"{host.name}: its workers do not report after {later.failed} applies; {wait}")
             except AirfleetError as error:
                 errors.append(error)
         return errors

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from airfleet.components.hosts import logs
 from airfleet.errors import AirfleetError
 from airfleet.operations.machines.scaling_rules import PoolNeed, WorkerLoad
 from airfleet.operations.slots import Slots, open_slots
@@ -15,6 +17,8 @@ from airfleet.operations.workers import access
 from airfleet.operations.workers.access import WorkerAccess
 from airfleet.operations.workers.status import Worker
 from airfleet.runners.fleet.transport import login
+from airfleet.runners.fleet.transport.shell import HostShell
+from airfleet.shell_script import read_program
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.machines import MachineGroup
 from airfleet.workspace import applied_hosts
@@ -23,6 +27,8 @@ from airfleet_provider.contract.slot_rules import SILENT_S
 
 # The exit code of an apply after which only tasks of removed hosts are left.
 DRAINING = 3
+# One look at the log agent of a host lasts so long at most. The next run looks again.
+LOOK_S = 20.0
 
 
 class AppliedFleet:
@@ -64,12 +70,29 @@ class AppliedFleet:
         load = self.list_loads().get(host)
         return load is not None and load.held == 0
 
+    def find_unsent(self, host: str) -> str:
+        fleet = read_fleet(self._project)
+        place = next((one for one in fleet.hosts if one.name == host), None)
+        if place is None or not fleet.with_role("logs"):
+            return ""
+        with ExitStack() as stack:
+            shell = HostShell(place, self._project)
+            stack.callback(shell.close)
+            done = shell.run(build_log_look(), timeout_s=LOOK_S + 30)
+        return done.out.strip() if done.code == 0 else f"its log agent cannot be asked: {done.err.strip()[-200:]}"
+
     def forget(self, address: str) -> None:
         login.forget_key(address, read_fleet(self._project).ssh, self._project)
 
     def _find(self, stack: ExitStack, host: str) -> tuple[WorkerAccess, tuple[Worker, ...]]:
         place = access.find(stack, self._project, self._state)
         return place, tuple(one for one in place.read() if one.host == host)
+
+
+def build_log_look() -> str:
+    """Return a command for a host. It prints why its log agent may not have sent all, or nothing if it has."""
+    program = shlex.quote(read_program(__package__, "look_at_log_agent"))
+    return f"python3 -c {program} {logs.AGENT_CONFIG} {LOOK_S:g}"
 
 
 def read_need(slots: Slots, pool: str, calm_s: float, scaled: Sequence[str]) -> PoolNeed:

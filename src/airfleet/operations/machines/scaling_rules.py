@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airfleet.spec.machines import MachineGroup
@@ -19,12 +19,21 @@ class ScalePhase(StrEnum):
     ENDING = "ending"  # apply without it, and destroy it
 
 
+# A host that does not join waits so long before the next apply for it: this first, and then twice as long each time.
+FIRST_WAIT_S, LONGEST_WAIT_S = 30.0, 900.0
+# A machine waits so long until its log agent has sent all, and goes then without.
+LOGS_S = 600.0
+
 PRESENT = (ScalePhase.MAKING, ScalePhase.JOINING, ScalePhase.SERVING)
 
 
 @dataclass(frozen=True, slots=True)
 class ScaledHost:
-    """A machine of a group that scales. `since` are seconds since 1970, `address` is empty until it is known."""
+    """A machine of a group that scales. `since` are seconds since 1970, `address` is empty until it is known.
+
+    `rests` says that its workers hold no task, and that its log agent still sends. After `failed` applies in a row it
+    did not join, and the next one for it is at `retry_at`, in seconds since 1970.
+    """
 
     name: str
     group: str
@@ -32,6 +41,9 @@ class ScaledHost:
     reason: str
     since: float
     address: str = ""
+    rests: bool = False
+    failed: int = 0
+    retry_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,12 @@ class HostChange:
     name: str
     phase: ScalePhase
     reason: str
+
+
+def back_off(host: ScaledHost, now: float) -> ScaledHost:
+    """Return a host that did not join, with the time of the next apply for it."""
+    wait_s = min(FIRST_WAIT_S * 2.0**host.failed, LONGEST_WAIT_S)
+    return replace(host, failed=host.failed + 1, retry_at=now + wait_s)
 
 
 def decide(

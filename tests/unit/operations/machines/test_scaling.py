@@ -15,7 +15,7 @@ import pytest
 
 from airfleet.cli import scale_machines
 from airfleet.errors import AirfleetError, SpecError, UsageError
-from airfleet.operations.machines import records, scaled_hosts, scaling
+from airfleet.operations.machines import look_at_log_agent, records, scaled_hosts, scaling, scaling_rules
 from airfleet.operations.machines.command import CommandDriver
 from airfleet.operations.machines.driver import Driver, Machine
 from airfleet.operations.machines.scaling import HostScaling
@@ -26,6 +26,8 @@ from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.machines import GIB, MachineGroup
 from airfleet.workspace import applied_hosts
+from airfleet_provider.log_agent import exposition
+from airfleet_provider.log_agent.agent import AgentTotals
 from command_line import run
 from killed_lines import run_until
 from machine_program import PROGRAM
@@ -108,17 +110,24 @@ class Estate:
     forgotten: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     is_broken: bool = False
+    unsent: str = ""
+    silent: set[str] = field(default_factory=set)
+    applies: int = 0
+    looks: int = 0
+    now: float = 1e9
 
     def find_needs(self, group: MachineGroup, scaled: Sequence[str]) -> tuple[PoolNeed, ...]:
         own = [one.name for one in read(self.project).hosts if one.pools and one.name not in scaled]
         return tuple(PoolNeed(pool, *self.needs, len(own)) for pool in group.pools)
 
     def list_loads(self) -> Mapping[str, WorkerLoad]:
-        known = {one.name for one in applied_hosts.read(self.state)}
+        self.looks += 1
+        known = {one.name for one in applied_hosts.read(self.state)} - self.silent
         made = [one.name for one in records.read(self.state).values() if one.name in known]
         return {name: WorkerLoad(self.held.get(name, 0), rank) for rank, name in enumerate(sorted(made))}
 
     def apply(self, dead: Sequence[str]) -> None:
+        self.applies += 1
         if self.is_broken:
             raise AirfleetError("airfleet apply ended with 1")
         self.dead = [*self.dead, *dead]
@@ -129,6 +138,9 @@ class Estate:
 
     def is_at_rest(self, host: str) -> bool:
         return host in self.drained and not self.held.get(host)
+
+    def find_unsent(self, host: str) -> str:
+        return self.unsent
 
     def forget(self, address: str) -> None:
         self.forgotten.append(address)
@@ -197,7 +209,7 @@ def build(estate: Estate, driver: Driver, clock: Callable[[], float] = lambda: 0
         assert fleet.machines
         return MachineSession(fleet, fleet.machines, estate.state, driver, clock, lambda _: None, lambda _: None)
 
-    return HostScaling(estate.project, estate.state, open_machines, estate, lambda: 1e9, lambda _: None)
+    return HostScaling(estate.project, estate.state, open_machines, estate, lambda: estate.now, lambda _: None)
 
 
 def list_phases(estate: Estate) -> dict[str, str]:
@@ -259,9 +271,80 @@ def test_what_fails_is_reported_and_the_next_run_goes_on(
     assert len(scale.run()) == 1
     assert list_phases(estate) == {"worker1": "joining"}
     estate.is_broken = False
+    estate.now += scaling_rules.FIRST_WAIT_S
     assert scale.run() == ()
     assert list_phases(estate) == {"worker1": "serving"}
     assert len(driver.list()) == 1
+
+
+def test_a_machine_waits_until_its_log_agent_has_sent_all_and_not_for_ever(
+    scale: HostScaling, estate: Estate, driver: WatchedDriver
+) -> None:
+    estate.needs = (3, 3)
+    scale.run()
+    estate.needs, estate.unsent = (1, 1), "120 bytes are left for the log store one"
+    scale.run()
+    assert list_phases(estate)["worker2"] == "leaving"
+    assert "120 bytes are left" in scaled_hosts.read(estate.state).hosts["worker2"].reason
+    # Tasks come back: it serves, and a later wait is a whole one.
+    estate.needs = (3, 3)
+    scale.run()
+    estate.now, estate.needs = estate.now + scaling_rules.LOGS_S, (1, 1)
+    scale.run()
+    assert [one.name for one in driver.list()] == ["worker1", "worker2"]
+    estate.unsent = ""
+    scale.run()
+    assert [one.name for one in driver.list()] == ["worker1"]
+    estate.unsent = "the log store one last took lines 300 s ago"
+    scale.run()
+    assert list_phases(estate) == {"worker1": "leaving"}
+    estate.now += scaling_rules.LOGS_S
+    scale.run()
+    assert driver.list() == ()
+    assert "without its last logs" in scaled_hosts.read(estate.state).events[-1].reason
+
+
+def test_a_host_that_does_not_join_is_applied_more_and_more_rarely_and_keeps_no_other_back(
+    scale: HostScaling, estate: Estate
+) -> None:
+    estate.needs, estate.silent = (3, 3), {"worker1"}
+    assert scale.run() == ()
+    assert list_phases(estate) == {"worker1": "joining", "worker2": "serving"}
+    waits: list[float] = []
+    begun = estate.now
+    while len(waits) < 8:
+        applies = estate.applies
+        scale.run()
+        if estate.applies > applies:
+            waits.append(estate.now - begun)
+            begun = estate.now
+        estate.now += 10.0
+    assert waits == [30.0, 60.0, 120.0, 240.0, 480.0, 900.0, 900.0, 900.0]
+    # Once its workers report, it serves without another apply.
+    estate.silent, applies = set(), estate.applies
+    scale.run()
+    assert (list_phases(estate)["worker1"], estate.applies) == ("serving", applies)
+
+
+def test_what_hosts_hold_is_read_once_for_all_that_join(scale: HostScaling, estate: Estate) -> None:
+    estate.needs = (4, 4)
+    scale.run()
+    assert set(list_phases(estate).values()) == {"serving"}
+    assert estate.looks == 2, "once to decide, once after the apply"
+
+
+def test_a_log_agent_has_sent_all_after_two_turns_that_left_nothing() -> None:
+    def show(age_s: float, waiting: int) -> str:
+        return exposition.render([exposition.Progress("logs1", AgentTotals(waiting_bytes=waiting), 0, age_s)])
+
+    ends: dict[str, list[float]] = {}
+    assert "last took lines 40 s ago" in look_at_log_agent.find_rest(show(40.0, 0), 1.0, ends)
+    # The first turn that ends may have begun before the last line was written.
+    assert "last took lines" in look_at_log_agent.find_rest(show(0.2, 0), 2.0, ends)
+    assert "last took lines" in look_at_log_agent.find_rest(show(0.7, 0), 2.5, ends)
+    assert look_at_log_agent.find_rest(show(0.1, 7), 3.0, ends) == "7 bytes are left for the log store logs1"
+    assert look_at_log_agent.find_rest(show(0.1, 0), 4.0, ends) == ""
+    assert "says nothing" in look_at_log_agent.find_rest("", 5.0, ends)
 
 
 @pytest.mark.parametrize("name", ["worker1", "other"])
