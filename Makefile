@@ -117,7 +117,7 @@ check-runners:
 	$(UNIT) tests/unit/runners $(SOME)
 
 .PHONY: check-times
-check-times: dev-env  ## Run the unit tests on other days, around midnight and in other time zones; needs faketime
+check-times: dev-env  ## Run the unit tests on other days, around midnight and in other time zones
 	tools/check-times $(ARGS)
 
 docs: dev-env  ## Build the documentation as web pages that need no network: site/index.html
