@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo orders-demo fleet-demo down dev test test-services test-hosts test-opensearch check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet bench-data bench-tls bench-slas bench-scale bench-slots bench-limits bench-load bench-hosts bench-images bench-cgroups bench-neighbours bench-scale-all bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
+	bench-releases bench-stock bench-fleet bench-data bench-tls bench-slas bench-scale bench-slots bench-limits bench-load bench-hosts bench-many-hosts bench-images bench-cgroups bench-neighbours bench-scale-all bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -171,6 +171,10 @@ bench-limits: dev-env  ## Run 500 tasks under a limit of a service: keys of benc
 bench-load: dev-env  ## Run the reference load faster and faster: bench/results/load.json
 	PYTHONPATH=bench $(BIN)/python bench/load.py $(ARGS)
 
+bench-many-hosts: dev-env  ## Measure what hundreds of light workers cost the other hosts: bench/results/many_hosts.json
+	@tools/rabbitmq
+	PYTHONPATH=bench:tests/support $(BIN)/python bench/many_hosts.py $(ARGS)
+
 bench-hosts: dev-env  ## Measure what packing saves in host-hours: host_hours_ratio of bench/results/scale.json
 	@tools/rabbitmq
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/hosts.py $(ARGS)
@@ -181,7 +185,7 @@ bench-cgroups: dev-env  ## Time the cgroup of a task: cgroup_ms of bench/results
 bench-neighbours: dev-env  ## Measure a task beside one that eats all it can: neighbour_ratio of bench/results/scale.json
 	PYTHONPATH=bench $(BIN)/python bench/neighbours.py $(ARGS)
 
-bench-scale-all: bench-slots bench-cgroups bench-neighbours bench-hosts bench-scale  ## All keys of bench/results/scale.json, in 50 minutes
+bench-scale-all: bench-slots bench-cgroups bench-neighbours bench-hosts bench-scale  ## All keys of bench/results/scale.json, in an hour
 
 bench-images: dev-env  ## Time how machines made here join a fleet, with and without a prepared image: bench/results/images.json
 	tools/machines

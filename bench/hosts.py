@@ -1,7 +1,7 @@
 """How many host-hours a day costs if tasks are packed on few hosts, against tasks spread over all.
 
-make bench-hosts                                    both parts: keys of bench/results/scale.json, in 18 minutes
-make bench-hosts ARGS="--part simulation"           the first part, in a minute
+make bench-hosts                                    all parts: keys of bench/results/scale.json, in 25 minutes
+make bench-hosts ARGS="--part simulation"           the first part, in two minutes
 make bench-hosts ARGS="--part replay --hours 2"     a quick look at the second; nothing is kept of it
 
 The first part simulates a day.
@@ -24,7 +24,12 @@ costs from the moment at which it is needed.
 
 The second part (`hosts_replay.py`) plays twelve hours of a day like that, 180 times as fast, with real Celery workers
 at a real RabbitMQ node: six hosts of eight slots, spread and packed in turns, twice each. Its figures are those of the
-keys without `simulated`; all times are those of the day. `wait_p95_s` and `utilisation` are those of *packed*.
+keys without `simulated`; all times are those of the day. Those with `full_hour` are of *packed*: half of the tasks
+become ready at full hours, and the slots of all hosts are too few for them then.
+
+The third part (`hosts_ahead.py`) plays two hours of the calm day, 60 times as fast, with real workers of 16 hosts of
+eight slots that are off until they are needed, as *booting* and as *ahead*: `calm_day`. `wait_p95_s` and `utilisation`
+are those of *ahead*. Its decisions are kept in `scale_log.json`.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ import bisect
 import heapq
 import json
 import math
+import os
 import random
 import signal
 import sys
@@ -43,6 +49,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import hosts_ahead
 import hosts_replay
 from airfleet_provider.contract.slot_rules import Demand, Peak, SlotInputs, WorkerReport, count_hosts, decide
 
@@ -222,16 +229,16 @@ def measure(seed: int) -> dict[str, Any]:
 def main() -> None:
     """Run the simulation, print its figures and keep them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("simulation", "replay", "both"), default="both")
+    parser.add_argument("--part", choices=("simulation", "replay", "ahead", "all"), default="all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hours", type=int, default=hosts_replay.HOURS, help="hours of the day that are played")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--print", action="store_true", dest="only_print", help="Keep nothing.")
     wanted = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if wanted.part != "replay":
+    if wanted.part in ("simulation", "all"):
         keep(measure(wanted.seed), is_whole=not wanted.only_print)
-    if wanted.part != "simulation":
+    if wanted.part in ("replay", "all"):
         share = hosts_replay.HOSTS * hosts_replay.PER_HOST / (HOSTS * PER_HOST)
         day = make_day(random.Random(wanted.seed), round(TASKS * share))  # noqa: S311 - no secret
         begins = 3 * 3600
@@ -239,6 +246,25 @@ def main() -> None:
         figures = hosts_replay.measure(tasks, wanted.rounds, OFF_AFTER_S)
         is_whole = (wanted.hours, wanted.rounds) >= (hosts_replay.HOURS, 2)
         keep(figures, is_whole=is_whole and not wanted.only_print)
+    if wanted.part in ("ahead", "all"):
+        play_ahead(wanted.seed, min(wanted.hours, hosts_ahead.HOURS), is_kept=not wanted.only_print)
+
+
+def play_ahead(seed: int, hours: int, *, is_kept: bool) -> None:
+    """Play the third part, and keep its figures and decisions if it was played whole."""
+    load, begins = round(os.getloadavg()[0], 1), 8 * 3600
+    calm = delay(make_day(random.Random(seed)), random.Random(seed + 1))  # noqa: S311 - no secret
+    tasks = [
+        hosts_ahead.CalmTask(one.ready - begins, one.takes, one.is_known)
+        for one in calm
+        if 0 <= one.ready - begins < hours * 3600
+    ]
+    figures, records = hosts_ahead.measure(tasks)
+    figures["calm_day"]["load"] = load
+    is_whole = is_kept and hours >= hosts_ahead.HOURS
+    keep(figures, is_whole=is_whole)
+    if is_whole:
+        (RESULTS / "scale_log.json").write_text(json.dumps(records, indent=0) + "\n")
 
 
 def keep(figures: dict[str, Any], *, is_whole: bool) -> None:

@@ -125,9 +125,9 @@ def measure(tasks: Sequence[tuple[float, float]], rounds: int, off_after_s: floa
     return {
         "host_hours_ratio": round(mean("packed", "host_hours") / mean("spread", "host_hours"), 3),
         "host_hours_per_1000_tasks": {way: round(mean(way, "host_hours") * 1000 / len(tasks), 2) for way in WAYS},
-        "wait_p95_s": mean("packed", "wait_p95_s"),
+        "wait_p95_full_hour_s": mean("packed", "wait_p95_s"),
         "wait_p95_spread_s": mean("spread", "wait_p95_s"),
-        "utilisation": mean("packed", "utilisation"),
+        "utilisation_full_hour": mean("packed", "utilisation"),
         "utilisation_spread": mean("spread", "utilisation"),
         "host_rounds": found,
     }

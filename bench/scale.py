@@ -7,7 +7,8 @@ make bench-scale ARGS="--away 300"                   all tasks, a shorter outage
 `breaker_retries_burnt` counts the tries beyond the first of all tasks, `breaker_failures` the tasks that did not
 succeed, and `breaker_done_s` the seconds from the return of the service until the last task has succeeded.
 `breaker_starts_while_away` counts how often a task was started in vain. `bystander_s` is the longest time that one of
-the tasks of another Dag, which needs no service, took from ready to its end meanwhile.
+the tasks of another Dag, which needs no service, took from ready to its end meanwhile. `breaker_events` is the time
+line: the seconds since the breaker opened first, its state, how many tasks may run at once, and why.
 """
 
 from __future__ import annotations
@@ -175,10 +176,13 @@ def watch(connection: Any, folder: Path, service: Service, tasks: int, away_s: f
     wait(lambda: read(COUNTS)[0] + read(COUNTS)[1] >= tasks, "the tasks")
     done_s = time.monotonic() - back
     done, failed, burnt, total, _ = read(COUNTS)
-    first = None
-    for moment, state, wave, reason in connection.execute(LINE):
-        first = first or moment
-        say(f"{(moment - first).total_seconds():7.1f} s  {state}{f' {wave}' if wave else ''}: {reason}")
+    rows = connection.execute(LINE).fetchall()
+    events = [
+        {"at_s": round((moment - rows[0][0]).total_seconds(), 1), "state": state, "wave": wave, "reason": reason}
+        for moment, state, wave, reason in rows
+    ]
+    for one in events:
+        say(f"{one['at_s']:7.1f} s  {one['state']} {one['wave'] or ''}: {one['reason']}")
     return {
         "breaker_tasks": total,
         "breaker_away_s": away_s,
@@ -189,6 +193,7 @@ def watch(connection: Any, folder: Path, service: Service, tasks: int, away_s: f
         "breaker_most_in_slots": most_in_slots,
         "bystanders": bystanders,
         "bystander_s": round(slowest, 1),
+        "breaker_events": events,
     }
 
 
