@@ -6,15 +6,12 @@ in pieces: a row of `task_log` is one piece of one file.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
-import os
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import pyarrow
 import pyarrow.compute
@@ -25,20 +22,17 @@ from airfleet_provider.log_index import indexed_files
 from airfleet_provider.log_index.lines import TASK, LineOrigin
 from airfleet_provider.log_index.origins import find_task_origin
 from airfleet_provider.log_index.store import LogQuery, LogReader, LogStoreError, read_whole
+from airfleet_provider.run_archive import log_files
 from airfleet_provider.run_archive.export import Notice, read_file, write_file
 from airfleet_provider.run_archive.manifest import ArchivedLogs, ArchivedRun, BatchManifest, DataFile
 from airfleet_provider.run_archive.store import RunStore, name_data
 from airfleet_provider.run_archive.tables import RUN_COLUMN
 
 TABLE = "task_log"
-# Bytes of a piece, and of the pieces of one Parquet file: as much of a log is in memory at a time.
-PIECE_BYTES, PART_BYTES = 4 * 2**20, 32 * 2**20
+# Bytes of the pieces of one Parquet file: as much of a log is in memory at a time.
+PART_BYTES = 32 * 2**20
 # What a piece takes in memory beside its content: any number of empty files may be there.
 PIECE_COSTS = 1000
-# A task may have put anything into the folder of its run. Folders below that are deeper are no part of it, as each that
-# is open takes a descriptor; and a file whose holes make it longer than this, and than so many times what it takes on
-# the disk, would be read for days.
-DEEPEST, HOLES_BYTES, HOLES_RATIO = 16, 2**20, 100
 FILE, INDEX = "file", "index"
 SCHEMA = pyarrow.schema(
     {
@@ -57,9 +51,6 @@ SCHEMA = pyarrow.schema(
     }
 )
 COLUMNS: Mapping[str, str] = {one.name: str(one.type) for one in SCHEMA}
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-# A pipe must not hold up who opens it.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 # What `LineOrigin.attempt` tells a try from all others by.
 _Try = tuple[str, str, str, int, int]
 
@@ -129,25 +120,9 @@ def remove_archived(
         if wanted[run] in find_named(wanted.values()):
             continue
         for one in files:
-            is_removed = _remove(folder, PurePosixPath(one.path), one.pieces)
+            is_removed = log_files.remove(folder, PurePosixPath(one.path), one.pieces)
             removed, changed = removed + (is_removed is True), changed + (is_removed is False)
     return removed, changed
-
-
-def _remove(folder: Path, path: PurePosixPath, pieces: Sequence[tuple[int, str]]) -> bool | None:
-    """Remove a file with this content and return True; None if it is gone; False if it has changed or cannot go."""
-    with _open_folder(folder, path.parent.parts) as number:
-        if number is None:
-            return None
-        is_same = _is_same(number, path.name, pieces)
-        if is_same:
-            try:
-                os.unlink(path.name, dir_fd=number)
-            except OSError:
-                return False
-    if is_same:
-        _remove_empty(folder, path.parent)
-    return is_same
 
 
 def restore(store: RunStore, manifest: BatchManifest, runs: Iterable[int], places: LogPlaces) -> int:
@@ -164,7 +139,7 @@ def restore(store: RunStore, manifest: BatchManifest, runs: Iterable[int], place
     try:
         reader = places.open_reader()
         for path, pieces in itertools.groupby(rows, key=lambda one: str(one["path"])):
-            with _open_draft(places.folder, path) as draft:
+            with log_files.open_draft(places.folder, path) as draft:
                 for one in pieces:
                     draft.file.write(one["content"])
                 if reader and reader.find_sources(find_task_origin("", path)):
@@ -195,12 +170,12 @@ def _read_run(
             indexed |= {attempt.attempt} if found else set()
             yield from _read_index(reader, attempt, found, run.id)
     on_disk: set[_Try] = set()
-    for path, number in _walk(places.folder, dag_id, run.run_id):
+    for path, number in log_files.walk(places.folder, dag_id, run.run_id):
         attempt = find_task_origin("", path)
         if attempt.attempt in indexed:
             continue
         on_disk.add(attempt.attempt)
-        for position, content in _split_bytes(_read_bytes(number)):
+        for position, content in log_files.split_bytes(log_files.read_bytes(number)):
             yield _Piece(path, FILE, position, content, run.id)
     if reader and not places.has_hosts:
         for attempt in _list_attempts(reader, dag_id, run, tables, without=on_disk):
@@ -236,7 +211,7 @@ def _read_index(reader: LogReader, attempt: LineOrigin, sources: Sequence[str], 
     for number, source in enumerate(sources):
         path = _name_path(attempt, number)
         lines = (line.encode("utf-8", "surrogateescape") + b"\n" for line in read_whole(reader, attempt, source))
-        for position, content in _split_bytes(lines):
+        for position, content in log_files.split_bytes(lines):
             yield _Piece(path, INDEX, position, content, run)
 
 
@@ -244,84 +219,6 @@ def _name_path(attempt: LineOrigin, number: int) -> str:
     """Where Airflow looks for the log of a try. It shows the further files, of other hosts, too."""
     further = f".trigger.{number}.log" if number else ""
     return f"{task_log.locate(attempt.dag, attempt.run, attempt)}{further}"
-
-
-def _walk(folder: Path, dag_id: str, run_id: str) -> Iterator[tuple[str, int]]:
-    """Yield each file below the folder of a run: its path below `folder`, and a descriptor. No link is followed."""
-    top = f"dag_id={dag_id}", f"run_id={run_id}"
-    if any("/" in one for one in top):
-        return
-    with _open_folder(folder, top) as found:
-        if found is None:
-            return
-        for parent, folders, names, number in os.fwalk(".", dir_fd=found, follow_symlinks=False):
-            folders.sort()
-            if parent.count("/") >= DEEPEST:
-                folders.clear()
-            for name in sorted(names):
-                path = str(PurePosixPath(*top, parent, name))
-                try:
-                    path.encode()
-                    file = os.open(name, _READ, dir_fd=number)
-                except (OSError, UnicodeEncodeError):
-                    continue
-                try:
-                    if _is_log(file):
-                        yield path, file
-                finally:
-                    os.close(file)
-
-
-def _is_log(number: int) -> bool:
-    """Whether an open file is one of lines, and not a pipe or next to nothing but holes."""
-    found = os.fstat(number)
-    if not stat.S_ISREG(found.st_mode):
-        return False
-    if found.st_size <= HOLES_BYTES + HOLES_RATIO * 512 * found.st_blocks:
-        return True
-    # Some file systems do not count blocks. Those that know no holes have the first one at the end of the file.
-    hole = os.lseek(number, 0, os.SEEK_HOLE)
-    os.lseek(number, 0, os.SEEK_SET)
-    return hole >= found.st_size
-
-
-@contextlib.contextmanager
-def _open_folder(folder: Path, parts: Sequence[str]) -> Iterator[int | None]:
-    """A descriptor of a folder below another one, or None if it is not there, or a link is on the way."""
-    with contextlib.ExitStack() as stack:
-        try:
-            number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            stack.callback(os.close, number)
-            for one in parts:
-                number = os.open(one, _FOLDER, dir_fd=number)
-                stack.callback(os.close, number)
-        except (OSError, ValueError):
-            yield None
-        else:
-            yield number
-
-
-def _read_bytes(number: int) -> Iterator[bytes]:
-    # A file that grows as fast as it is read would have no end. What it has more than now keeps it on the host.
-    left = os.fstat(number).st_size
-    # An empty file is a log too.
-    yield b""
-    while content := os.read(number, min(PIECE_BYTES, left)):
-        left -= len(content)
-        yield content
-
-
-def _split_bytes(contents: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Pieces of PIECE_BYTES, each with its position; one that is empty if there is nothing."""
-    position, waiting = 0, bytearray()
-    for content in contents:
-        waiting += content
-        while len(waiting) >= PIECE_BYTES:
-            yield position, bytes(waiting[:PIECE_BYTES])
-            del waiting[:PIECE_BYTES]
-            position += PIECE_BYTES
-    if waiting or not position:
-        yield position, bytes(waiting)
 
 
 def _fill(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
@@ -383,89 +280,3 @@ def _list_files(store: RunStore, manifest: BatchManifest, runs: Iterable[int]) -
             file = found.setdefault(one["path"], _ArchivedFile(one["path"], one[RUN_COLUMN], []))
             file.pieces.append((one["position"], one["sha256"]))
     return list(found.values())
-
-
-def _is_same(folder: int, name: str, pieces: Sequence[tuple[int, str]]) -> bool | None:
-    """Whether a file is what was archived; None if it is gone."""
-    try:
-        number = os.open(name, _READ, dir_fd=folder)
-    except OSError:
-        return None
-    with os.fdopen(number, "rb") as file:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            return False
-        for (position, sha256), end in zip(pieces, [*(one for one, _ in pieces[1:]), None], strict=True):
-            # Whatever it has become since: no more than one piece of it is in memory.
-            content = file.read(PIECE_BYTES + 1 if end is None else end - position)
-            if hashlib.sha256(content).hexdigest() != sha256:
-                return False
-    return True
-
-
-def _remove_empty(folder: Path, below: PurePosixPath) -> None:
-    """Remove the folders of the task and of the run if nothing is left in them. Those of Dags stay."""
-    for path in itertools.takewhile(lambda one: len(one.parts) > 1, (below, *below.parents)):
-        with _open_folder(folder, path.parent.parts) as number:
-            try:
-                os.rmdir(path.name, dir_fd=number)
-            except (OSError, TypeError):
-                return
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A log on its way back: under a name that no reader looks for until it is complete."""
-
-    folder: int
-    name: str
-    draft: str
-    file: IO[bytes]
-
-    def finish(self) -> int:
-        """Give the log its name, and return 1; or 0 if there is such a file already."""
-        # First: a log that is there is never restored again, and a power cut must not leave an empty one.
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
-        try:
-            os.link(self.draft, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-        except FileExistsError:
-            return 0
-        return 1
-
-
-def name_draft(name: str) -> str:
-    """Return the name of a log that is not complete yet. The log's own may be as long as a name can be."""
-    return f".{hashlib.sha256(name.encode()).hexdigest()[:32]}.restored"
-
-
-@contextlib.contextmanager
-def _open_draft(folder: Path, path: str) -> Iterator[_Draft]:
-    """Raises ArchiveStoreError for a path that leads elsewhere, or cannot be written."""
-    parts = PurePosixPath(path).parts
-    if not parts[:-1] or any(one in {"/", ".."} for one in parts):
-        raise ArchiveStoreError(f"the archive names a log outside of the folder of logs: {path}")
-    # One process restores at a time, so what is there under this name is of one that was killed, or of a task.
-    name = name_draft(parts[-1])
-    with contextlib.ExitStack() as stack:
-        try:
-            number = _make_folders(folder, parts[:-1], stack)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=number)
-            file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o664, dir_fd=number)
-            stack.callback(os.unlink, name, dir_fd=number)
-            yield _Draft(number, parts[-1], name, stack.enter_context(os.fdopen(file, "wb")))
-        except OSError as error:
-            raise ArchiveStoreError(f"cannot restore the log {path}: {error}") from error
-
-
-def _make_folders(folder: Path, parts: Sequence[str], stack: contextlib.ExitStack) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    stack.callback(os.close, number)
-    for one in parts:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(one, 0o775, dir_fd=number)
-        number = os.open(one, _FOLDER, dir_fd=number)
-        stack.callback(os.close, number)
-    return number

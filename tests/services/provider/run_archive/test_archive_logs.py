@@ -25,7 +25,7 @@ from airfleet_provider.contract.archive_store import ArchiveStoreError
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
 from airfleet_provider.log_index.lines import TASK, Line, LineOrigin
 from airfleet_provider.log_index.store import LogReader, LogStoreError
-from airfleet_provider.run_archive import agent, export, query, restore, task_logs
+from airfleet_provider.run_archive import agent, export, log_files, query, restore, task_logs
 from airfleet_provider.run_archive.store import RunStore
 from airfleet_provider.run_archive.task_logs import LogPlaces
 from airflow_tables import serve
@@ -117,7 +117,7 @@ def host(server: servers.Server, tmp_path: Path) -> Host:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_logs, "PIECE_BYTES", 100)
+    monkeypatch.setattr(log_files, "PIECE_BYTES", 100)
     monkeypatch.setattr(task_logs, "PART_BYTES", 3000)
 
 
@@ -329,7 +329,7 @@ def test_a_restore_writes_into_nothing_that_a_task_has_put_there(host: Host, tmp
     precious.write_text("of somebody else")
     for run in host.runs[:2]:
         (long.parent.parent.parent / f"run_id={run}" / "task_id=task_1").mkdir(parents=True)
-    draft = long.parent / task_logs.name_draft("attempt=1.log")
+    draft = long.parent / log_files.name_draft("attempt=1.log")
     os.mkfifo(draft)
     draft = Path(str(draft).replace(host.runs[0], host.runs[1]))
     draft.hardlink_to(precious)
