@@ -108,7 +108,8 @@ def main() -> None:
     began = time.monotonic()
     bed, project = drills.open_bed(arguments.bed, keep=arguments.keep, roles=ROLES, kind="trials")
     try:
-        bed.wait_ready()
+        # Machines that were kept may be as an interrupted trial left them: frozen, cut off, or without power.
+        drills.mend(bed)
         if not arguments.applied:
             drill_fleet.write_project(project, bed, is_stock=False, roles=ROLES)
             drills.say("apply")
