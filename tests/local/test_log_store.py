@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.operations.machines import look_at_log_agent
 from airfleet.runners.local import ports
 from airfleet.workspace import certificate_authority
 from airfleet_provider.contract import environment, log_store_config
@@ -121,3 +122,31 @@ def test_each_line_is_kept_once_though_agent_and_store_are_killed(
     assert count() == Counter({f"zebra {number}": 1 for number in range(LINES)})
     assert agent.kill(signal.SIGTERM) == 0
     assert store.kill(signal.SIGTERM) == 0
+
+
+def test_a_log_agent_says_whether_a_machine_may_be_destroyed(
+    tmp_path: Path, reader: tuple[Process, Process, RemoteLogReader]
+) -> None:
+    store, agent, search = reader
+    path = tmp_path / "tasks" / TRY
+    path.parent.mkdir(parents=True)
+
+    def write(line: str) -> None:
+        with path.open("a") as file:
+            file.write(make_event(line) + "\n")
+
+    def look(limit_s: float) -> str:
+        words = [sys.executable, look_at_log_agent.__file__, str(tmp_path / "agent.json"), str(limit_s)]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    write("zebra first")
+    assert look(PATIENCE_S) == ""
+    assert [hit.text for hit in search.search(LogQuery(text="zebra"), 10).hits] == ["zebra first"]
+    store.kill()
+    write("zebra last")
+    assert look(3.0).startswith("the log store store1 last took lines")
+    store.start()
+    assert look(PATIENCE_S) == ""
+    assert [hit.text for hit in search.search(LogQuery(text="zebra last"), 10).hits] == ["zebra last"]
+    agent.kill()
+    assert look(0.0).startswith("the log agent does not answer")

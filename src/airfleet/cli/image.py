@@ -95,7 +95,7 @@ def recipe_command(
 ) -> None:
     """Write a folder that prepares a machine: `prepare.sh`, `clean.sh`, all steps with their archives.
 
-    For the drivers ec2 and vsphere, the folder has `image.pkr.json`, with which Packer makes the image.
+    For ec2, openstack and vsphere, the folder has `image.pkr.json`, with which Packer makes the image.
 
     \b
     Example:

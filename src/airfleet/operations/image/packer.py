@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from airfleet.operations.machines.hcl import HclExpression, quote
-from airfleet.spec.machines import GIB, Ec2, Machines, Vsphere
+from airfleet.spec.machines import GIB, Ec2, Machines, Openstack, Vsphere
 
 FILE = "image.pkr.json"
 THERE = "/var/tmp/airfleet-image"  # noqa: S108 - on the machine that Packer makes for this, where nobody else is
 # Where the plugins come from, and which versions have the names used here.
-_PLUGINS = {"amazon": ">= 1.2.0", "vsphere": ">= 1.2.0"}
+_PLUGINS = {"amazon": ">= 1.2.0", "openstack": ">= 1.1.0", "vsphere": ">= 1.2.0"}
 
 
 def write_template(machines: Machines | None, name: str) -> str | None:
@@ -28,6 +28,9 @@ def write_template(machines: Machines | None, name: str) -> str | None:
     if machines is not None and machines.vsphere is not None:
         asked = {"base": "a template", "user": "the account at the vCenter", "password": "its password"}
         return _write("vsphere", "vsphere-clone", _describe_vsphere(machines.vsphere, name), asked)
+    if machines is not None and machines.openstack is not None:
+        asked = {"base": "the id of an image", "flavor": "a flavor with 2 CPUs and 4 GiB or more"}
+        return _write("openstack", "openstack", _describe_openstack(machines.openstack, name), asked)
     return None
 
 
@@ -72,6 +75,14 @@ def _describe_ec2(place: Ec2, name: str) -> dict[str, Any]:
         "metadata_options": {"http_endpoint": "enabled", "http_tokens": "required", "http_put_response_hop_limit": 1},
     }
     return {**said, **({"region": place.region} if place.region else {})}
+
+
+def _describe_openstack(place: Openstack, name: str) -> dict[str, Any]:
+    said: dict[str, Any] = {"image_name": name, "source_image": _ask("base"), "flavor": _ask("flavor")}
+    if place.security_groups:
+        said["security_groups"] = list(place.security_groups)
+    named = {"cloud": place.cloud, "region": place.region, "availability_zone": place.zone}
+    return {**said, **{key: value for key, value in named.items() if value}}
 
 
 def _describe_vsphere(place: Vsphere, name: str) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from airfleet.errors import UsageError
 from airfleet.operations.machines.driver import UserData
 from airfleet.operations.machines.terraform_blocks import Block, drop_empty, list_hosts, refer
 from airfleet.spec.machines import GIB, MachineGroup, Openstack
+
+# What is no name: the driver takes both.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def write(place: Openstack, groups: tuple[MachineGroup, ...], fleet: str, user_data: UserData) -> Block:
@@ -23,8 +28,9 @@ def write(place: Openstack, groups: tuple[MachineGroup, ...], fleet: str, user_d
         if not group.type:
             hint = "name a flavor of the cloud: `openstack flavor list` shows them"
             raise UsageError("Terraform needs `type` of each group of OpenStack", where=where, hint=hint)
-        images[group.name] = {"name": group.image}
-        if group.network:
+        if not _ID.fullmatch(group.image):
+            images[group.name] = {"name": group.image}
+        if group.network and not _ID.fullmatch(group.network):
             networks[group.name] = {"name": group.network}
         if group.apart:
             apart[group.name] = {"name": f"{fleet}-{group.name}", "policies": ["soft-anti-affinity"]}
@@ -44,7 +50,11 @@ def write(place: Openstack, groups: tuple[MachineGroup, ...], fleet: str, user_d
 
 
 def _describe(place: Openstack, group: MachineGroup, name: str, user_data: str) -> Block:
-    image = refer(f"data.openstack_images_image_v2.{group.name}.id")
+    image, network = group.image, group.network
+    if not _ID.fullmatch(image):
+        image = refer(f"data.openstack_images_image_v2.{group.name}.id")
+    if not _ID.fullmatch(network):
+        network = refer(f"data.openstack_networking_network_v2.{group.name}.id")
     one: Block = {"name": name, "flavor_name": group.type, "user_data": user_data}
     if group.storage:
         disk = {"uuid": image, "source_type": "image", "destination_type": "volume", "boot_index": 0}
@@ -53,7 +63,7 @@ def _describe(place: Openstack, group: MachineGroup, name: str, user_data: str) 
     else:
         one["image_id"] = image
     if group.network:
-        one["network"] = [{"uuid": refer(f"data.openstack_networking_network_v2.{group.name}.id")}]
+        one["network"] = [{"uuid": network}]
     if place.security_groups:
         one["security_groups"] = list(place.security_groups)
     if place.zone:

@@ -24,7 +24,7 @@ from airfleet.runners.fleet.plan import diff
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.plan.steps import AddUser, Install, Mask, Unpack
 from airfleet.shell_script import render_script
-from airfleet.spec.machines import Ec2, Machines, Vsphere
+from airfleet.spec.machines import Ec2, Machines, Openstack, Vsphere
 from airfleet.workspace.airflow_version import find_locks
 from command_line import invoke
 from own_servers import OUTSIDE
@@ -154,6 +154,9 @@ def test_packer_gets_names_and_asks_for_logins() -> None:
     assert files == ["${path.root}/"], "the folder where somebody types may be the project, with its secrets"
     amazon = json.loads(packer.write_template(Machines("ec2", (), ec2=Ec2("eu-central-1")), "airfleet-sales-1") or "")
     assert amazon["source"]["amazon-ebs"]["airfleet"]["region"] == "eu-central-1"
+    stack = Machines("openstack", (), openstack=Openstack("sales", security_groups=("airflow",)))
+    source = json.loads(packer.write_template(stack, "airfleet-sales-1") or "")["source"]["openstack"]["airfleet"]
+    assert (source["cloud"], source["flavor"], source["security_groups"]) == ("sales", "${var.flavor}", ["airflow"])
     assert packer.write_template(Machines("command", (), command=("driver",)), "x") is None
 
 

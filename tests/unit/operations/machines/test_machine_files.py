@@ -123,6 +123,13 @@ def test_terraform_makes_the_same_machines_for_openstack() -> None:
     assert made["web1"]["scheduler_hints"] == [{"group": "${openstack_compute_servergroup_v2.web.id}"}]
     assert body["data"]["openstack_images_image_v2"]["web"]["name"] == "deb$${ian}"
     assert body["provider"]["openstack"] == {"cloud": "sales"}
+    named = "155d900f-4e14-4e4c-a73d-069cbf4541e6"
+    group = MachineGroup("a", 1, 4, GIB, GIB, named, network=named, type="m1.large")
+    body = json.loads(
+        terraform.write(Machines("openstack", (group,), openstack=Openstack()), fleet="demo", user_data=lambda _: "")
+    )
+    made = body["resource"]["openstack_compute_instance_v2"]["a1"]
+    assert (made["image_id"], made["network"], body["data"]) == (named, [{"uuid": named}], {})
     with pytest.raises(UsageError, match="needs `type`"):
         terraform.write(
             Machines("openstack", (MachineGroup("a", 1, 4, GIB, GIB, "i"),), openstack=Openstack()),
