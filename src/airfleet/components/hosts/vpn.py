@@ -14,6 +14,7 @@ PEERS, PROGRAM = FOLDER / "peers.conf", FOLDER / "bring_up.sh"
 # Not below ETC: what no part describes is removed there.
 OWN = LIB / NAME
 KEY = OWN / "private.key"
+# `wg` also tries sockets of IP while it reads the number of the port, and needs none.
 SANDBOX = {"CapabilityBoundingSet": "CAP_NET_ADMIN", "RestrictAddressFamilies": "AF_UNIX AF_NETLINK"}
 
 
