@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import amqp
-import httpx
 import psutil
 import psycopg
 import pytest
@@ -22,7 +21,7 @@ from sqlalchemy.engine import make_url
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.workspace.state_folder import StateFolder
-from deadline import PATIENCE_S, wait_until
+from deadline import wait_until
 from fleets import Platform, make
 from living import read_title, send
 
@@ -96,35 +95,6 @@ def test_a_drained_worker_finishes_takes_nothing_stays_drained_and_resumes(celer
     assert celery.run_state("quick", quick) in ("queued", "running")
     celery.airfleet("workers", "resume", "default@localhost")
     assert look(celery).get("state") == "serving"
-    assert celery.wait_run("quick", quick) == "success"
-
-
-def test_a_worker_that_the_fleet_pages_drain_takes_nothing_until_they_resume_it(celery: Platform) -> None:
-    token = celery.log_in(celery.password).raise_for_status().json()["access_token"]
-
-    def turn(how: str) -> httpx.Response:
-        return httpx.post(
-            f"http://127.0.0.1:{celery.port}/airfleet/api/workers/{how}",
-            json={"host": "localhost", "reason": "a test"},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=PATIENCE_S,
-            trust_env=False,
-        )
-
-    def wait_turned(how: str) -> None:
-        # Where the agents have just started, nobody knows the worker yet; and a page reads every few seconds.
-        answer = wait_until(
-            lambda: found if (found := turn(how)).status_code not in (404, 409) else None, how, every_s=1
-        )
-        assert (answer.status_code, answer.json()) == (200, {"workers": ["default@localhost"]})
-
-    wait_turned("drain")
-    wait_until(lambda: look(celery).get("state") == "drained", "the drain", every_s=0.5, seen=lambda: look(celery))
-    assert look(celery)["by_page"] is True
-    quick = celery.trigger("quick")
-    assert celery.run_state("quick", quick) in ("queued", "running")
-    wait_turned("resume")
-    wait_until(lambda: look(celery).get("state") == "serving", "the end", every_s=0.5, seen=lambda: look(celery))
     assert celery.wait_run("quick", quick) == "success"
 
 
