@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,8 @@ SERVICE, SERVICE_PASSWORD = f"CN=airflow,{PEOPLE}", "Of.airflow1"
 USER_FILTER = "(&(objectCategory=person)(objectClass=user)(!(userAccountControl:1.2.840.113556.1.4.803:=2)))"
 MEMBER = "member:1.2.840.113556.1.4.1941:"
 GUESSES = 3
+# Nobody can choose others: LDAP, and the global catalog, each without TLS and with it.
+PORTS = (389, 636, 3268, 3269)
 
 CONFIG = """\
 [global]
@@ -71,11 +72,12 @@ def find_obstacle() -> str | None:
             "no domain controller here; `tools/samba` installs it "
             "(Debian: apt-get install samba samba-ad-provision samba-dsdb-modules)"
         )
-    try:
-        with closing(socket.create_server((_choose_address(), 636))):
-            return None
-    except OSError as error:
-        return f"a domain controller listens at port 636, which needs root here: {error}"
+    for port in PORTS:
+        try:
+            socket.create_server((_choose_address(), port)).close()
+        except OSError as error:
+            return f"a domain controller listens at port {port}, which is taken or needs root here: {error}"
+    return None
 
 
 def _choose_address() -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
+import domain_controller
 from airfleet_provider.access.directory_check import check
 from airfleet_provider.access.directory_errors import DirectoryError
 from airfleet_provider.access.ldap_client import LdapClient
@@ -57,6 +60,19 @@ def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
         yield found
     finally:
         controller.stop()
+
+
+def test_a_port_that_somebody_else_has_is_named_before_a_domain_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain_controller, "PROGRAM", "samba")
+    monkeypatch.setattr(domain_controller, "SCHEMA", tmp_path)
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(domain_controller, "PORTS", (0, port))
+        assert f"at port {port}, which is taken" in (find_obstacle() or "")
+    monkeypatch.setattr(domain_controller, "PORTS", (0,))
+    assert find_obstacle() is None
 
 
 @pytest.mark.parametrize("way", ["ldaps", "starttls"])
