@@ -9,7 +9,29 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from airfleet_provider.processes.lifecycle import die_with
 from deadline import PATIENCE_S
+
+
+def start_fork(work: Callable[[], object], *, timeout_s: int = int(PATIENCE_S)) -> int:
+    """Return the pid of a fork that runs the work. It exits with 0, or with 1 if the work raises, and never returns.
+
+    It dies with this process, and after `timeout_s`: work without an end would keep a CPU busy for ever.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        die_with(parent)
+        signal.alarm(timeout_s)
+        work()
+        code = 0
+    except BaseException:  # above this frame is the runner of tests, which would run the others twice
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def run_forked(work: Callable[[], object], *, timeout_s: int = int(PATIENCE_S)) -> Any:  # noqa: ANN401 - JSON

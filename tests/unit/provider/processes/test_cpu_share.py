@@ -12,6 +12,7 @@ from airfleet_provider.contract.task_limits import TaskLimits
 from airfleet_provider.processes.cpu_share import INTERVAL_S, REFUSED_S, CpuFiles, CpuShare, CpuShares
 from airfleet_provider.processes.task_group import find_groups
 from deadline import wait_until
+from forked import start_fork
 
 
 class Task:
@@ -103,11 +104,13 @@ def test_the_kernel_of_this_machine_counts_what_a_task_uses_and_lets_it_yield() 
     if group.cpu is None:
         group.remove()
         pytest.skip(f"no controller of CPUs here: {group.missing}")
-    pid = os.fork()
-    if pid == 0:
+
+    def spin() -> None:
         group.join()
         while True:
             pass
+
+    pid = start_fork(spin)
     try:
         # Each look is a second later than the last one, whatever the clock of a busy machine says.
         share, now = CpuShare(group.cpu, 0.1, 0.0), iter(range(1, 1 << 30))

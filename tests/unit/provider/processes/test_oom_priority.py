@@ -7,15 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from airfleet_provider.processes import oom_priority
+from forked import start_fork
 
 
 def in_child(do: Callable[[], int]) -> int:
     """What a child process found; its score ends with it."""
     ours, theirs = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(theirs, b"%d" % do())
-        os._exit(0)
+    pid = start_fork(lambda: os.write(theirs, b"%d" % do()))
     os.close(theirs)
     os.waitpid(pid, 0)
     with os.fdopen(ours) as said:

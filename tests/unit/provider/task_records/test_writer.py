@@ -12,6 +12,7 @@ from airfleet_provider.contract import environment, task_records
 from airfleet_provider.contract.task_records import RecordKind, TaskRecord
 from airfleet_provider.task_records.user_spans import SpanRecorder
 from airfleet_provider.task_records.writer import RecordWriter
+from forked import start_fork
 
 INSTANCE = "0198b9c0-0000-7000-8000-000000000001"
 
@@ -48,10 +49,11 @@ def test_nothing_is_written_where_nobody_wants_it(tmp_path: Path) -> None:
 
 def test_a_file_belongs_to_one_process_and_says_whose_it_is(folder: RecordFolder) -> None:
     assert folder.writer.write(RecordKind.OPENLINEAGE, {"a": 1})
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if folder.writer.write(RecordKind.OPENLINEAGE, {"a": 2}) else 1)
-    assert os.waitpid(pid, 0)[1] == 0
+
+    def write() -> None:
+        assert folder.writer.write(RecordKind.OPENLINEAGE, {"a": 2})
+
+    assert os.waitpid(start_fork(write), 0)[1] == 0
     assert folder.writer.write(RecordKind.OPENLINEAGE, {"a": 3})
     names = [task_records.read_name(path.name) for path in folder.path.iterdir()]
     assert [name[0] for name in names if name] == [INSTANCE] * 2

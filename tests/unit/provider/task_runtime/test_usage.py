@@ -10,6 +10,7 @@ from airfleet_provider.contract.task_limits import TaskLimits
 from airfleet_provider.contract.task_usage import TaskUsage
 from airfleet_provider.processes.task_group import Counted
 from airfleet_provider.task_runtime.usage import ChildrenWatch, UsageReporter, measure
+from forked import start_fork
 
 
 def spend(*, cpu_s: float = 1.0, memory_kib: int = 1024, blocks: int = 8) -> resource.struct_rusage:
@@ -37,11 +38,7 @@ def test_the_memory_of_a_child_is_unknown_if_one_before_it_had_more() -> None:
 def test_the_memory_of_a_child_that_had_the_most_is_known() -> None:
     watch = ChildrenWatch()
     size = (watch.before.ru_maxrss << 10) + (64 << 20)
-    pid = os.fork()
-    if pid == 0:
-        bytearray(size)
-        os._exit(0)
-    os.waitpid(pid, 0)
+    os.waitpid(start_fork(lambda: bytearray(size)), 0)
     assert (watch.measure().memory or 0) >= size
 
 

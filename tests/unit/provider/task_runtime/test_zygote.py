@@ -19,6 +19,7 @@ from airfleet_provider.task_runtime import zygote
 from airfleet_provider.task_runtime.pool_key import PoolKey
 from airfleet_provider.task_runtime.zygote import Loaded, NotSharedError, Zygote
 from deadline import wait_until
+from forked import start_fork
 
 
 def test_a_task_that_cannot_begin_says_why_in_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,12 +93,13 @@ def test_a_task_that_the_kernel_killed_for_want_of_memory_is_told_from_the_count
     keeper, control = fd_messages.pair()
     supervisor, status = fd_messages.pair()
     null = os.open(os.devnull, os.O_RDWR)
-    warm = os.fork()
-    if warm == 0:
+
+    def serve() -> None:
         keeper.close()
         (small_group / "cgroup.procs").write_text(str(os.getpid()))
         Zygote(control, Loaded(None, [])).serve()
-        os._exit(0)
+
+    warm = start_fork(serve)
     fd_messages.send(keeper, {}, [*[null] * (fd_messages.TASK_DESCRIPTORS - 1), status.fileno()])
     keeper.close()
     status.close()
