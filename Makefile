@@ -41,6 +41,8 @@ test: dev-env  ## Run all checks and tests
 	@tools/libvirt || echo "make test: so the tests of the driver libvirt are skipped" >&2
 	@tools/openstack || echo "make test: so the tests of the driver openstack are skipped" >&2
 	@tools/slapd || echo "make test: so the tests with a directory are skipped" >&2
+	@tools/samba || echo "make test: so the tests with a domain controller are skipped" >&2
+	@tools/etcd || echo "make test: so the tests with etcd are skipped" >&2
 	@tools/wireguard || echo "make test: so the tests of the tunnel of administrators are skipped" >&2
 	@tools/oidc || echo "make test: so the tests with an OpenID provider are skipped" >&2
 	tools/machines

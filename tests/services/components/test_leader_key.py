@@ -18,7 +18,7 @@ from airfleet.runners.local import ports
 from deadline import COMMAND_S, REQUEST_S, wait_until
 
 if shutil.which("etcd") is None:
-    pytest.skip("there is no etcd here: apt-get install etcd-server", allow_module_level=True)
+    pytest.skip("there is no etcd here: tools/etcd installs it", allow_module_level=True)
 
 LEADER, SYNC, HISTORY = "/airfleet/postgresql/leader", "/airfleet/postgresql/sync", "/airfleet/postgresql/history"
 
