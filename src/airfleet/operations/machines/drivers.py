@@ -41,7 +41,8 @@ def open_driver(machines: Machines, fleet: Fleet, project: Path) -> Driver:
 
             return openstack.open_driver(machines.openstack, fleet=fleet.name, user_data=write)
     except ModuleNotFoundError as error:
-        hint = f"install it beside airfleet: pip install 'airfleet[{machines.driver}]'"
+        # By its file: an index may have something else under this name.
+        hint = f"install the extra of the wheel: uv tool install './airfleet-….whl[{machines.driver}]'"
         raise AirfleetError(f"the driver {machines.driver} needs the package {error.name}", hint=hint) from None
 
     def write_if_known(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 import yaml
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.machines import inventory, terraform
+from airfleet.operations import machines as drivers_of_machines
+from airfleet.operations.machines import drivers, inventory, terraform
 from airfleet.operations.machines.ec2_types import choose_type
 from airfleet.operations.machines.openstack_flavors import Flavor, choose_flavor
 from airfleet.spec import load
@@ -256,3 +258,20 @@ def test_the_commands_write_what_they_print(tmp_path: Path) -> None:
     assert "aws_instance" in json.loads((tmp_path / "tf" / "main.tf.json").read_text())["resource"]
     assert "ssh-ed25519 AAAA ops" in run("user-data", "web1", "--project", str(tmp_path))
     assert list(yaml.safe_load(run("inventory", str(tmp_path / "hosts")))["hosts"]) == ["sched1"]
+
+
+def test_a_driver_without_its_package_names_the_extra_by_the_file_of_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(drivers_of_machines, "openstack", raising=False)
+    monkeypatch.delitem(sys.modules, f"{drivers_of_machines.__name__}.openstack", raising=False)
+    monkeypatch.setitem(sys.modules, "openstack", None)
+    text = "hosts: {a: {address: 10.0.0.1, roles: [web, scheduler, worker, database, broker]}}\n"
+    text += "machines: {driver: openstack, openstack: {cloud: sales}, groups: {web: {count: 1, image: i}}}\n"
+    fleet = load.parse(text, file="fleet.yaml", default_name="sales", cpus=2)
+    assert fleet.machines
+    with pytest.raises(AirfleetError, match="needs the package openstack") as refused:
+        drivers.open_driver(fleet.machines, fleet, tmp_path)
+    assert "whl[openstack]" in (refused.value.hint or "")
+    # No version is published: an index has nothing, or somebody else's package, under this name.
+    assert "install airfleet" not in (refused.value.hint or "")
