@@ -6,6 +6,7 @@ import base64
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,12 +57,12 @@ class Dcs:
     """A host as Patroni sees it: what it is called, and its view of the cluster."""
 
     leader_path, sync_path, history_path = LEADER, SYNC, HISTORY
-    cluster: Any = None
+    ttl = 20
 
-    def __init__(self, name: str, store: Store) -> None:
-        self._name, self._store = name, store
+    def __init__(self, name: str, store: Store, *, is_synchronous: bool = True) -> None:
+        self._name, self._store, self._is_synchronous = name, store, is_synchronous
 
-    def look(self, *, is_synchronous: bool = True) -> None:
+    def get_cluster(self) -> SimpleNamespace:
         """Renew the view."""
         leader, _, standbys = self._store.read(SYNC).partition(":")
         sync = SimpleNamespace(
@@ -70,10 +71,10 @@ class Dcs:
             matches=lambda name, _: name in (leader, *standbys.split(",")),
         )
         history = self._store.read_version(HISTORY)
-        self.cluster = SimpleNamespace(
+        return SimpleNamespace(
             sync=sync,
             history=history and SimpleNamespace(version=history),
-            config=SimpleNamespace(data={"synchronous_mode": is_synchronous}),
+            config=SimpleNamespace(data={"synchronous_mode": self._is_synchronous}),
             failover=None,
         )
 
@@ -128,10 +129,12 @@ class Client:
 
 
 @pytest.fixture
-def guarded() -> type[Client]:
+def guarded(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     class Guarded(Client):
         pass
 
+    # So that it is Patroni's own again after the test.
+    monkeypatch.setattr(Dcs, "get_cluster", Dcs.get_cluster)
     run_patroni.guard_leader(SimpleNamespace(PatroniEtcd3Client=Guarded, Etcd3=Dcs, base64_encode=encode))
     return Guarded
 
@@ -156,7 +159,7 @@ def claim(client: Client, name: str) -> bool:
 
 def promote(store: Store, client: Client, dcs: Dcs) -> None:
     """Let db2 take over, as Patroni does it: the key, the state of synchronous replication, later the history."""
-    dcs.look()
+    dcs.get_cluster()
     assert claim(client, "db2")
     store.write(SYNC, "db2:")
     store.write(HISTORY, "[[1, 100, 'no recovery target specified']]")
@@ -166,7 +169,7 @@ def test_a_primary_that_was_frozen_does_not_lead_again_while_its_successor_s_key
     store: Store, guarded: type[Client]
 ) -> None:
     former, successor = Dcs("db1", store), Dcs("db2", store)
-    former.look()
+    former.get_cluster()
     promote(store, guarded(successor, store), successor)
     store.remove(LEADER)  # as an etcd leader does that was frozen too
 
@@ -174,14 +177,14 @@ def test_a_primary_that_was_frozen_does_not_lead_again_while_its_successor_s_key
     store.remove(LEADER)
     assert not renew(guarded(former, store), "db1")
     assert not claim(guarded(former, store), "db1")
-    successor.look()
+    successor.get_cluster()
     assert renew(guarded(successor, store), "db2")
     assert store.read(LEADER) == "db2"
 
 
 def test_a_primary_whose_claim_ended_makes_it_again_if_nobody_was_promoted(store: Store, guarded: type[Client]) -> None:
     leader = Dcs("db1", store)
-    leader.look()
+    leader.get_cluster()
     assert renew(guarded(leader, store), "db1")
     assert renew(guarded(leader, store), "db1"), "and renews it"
     assert store.read(LEADER) == "db1"
@@ -196,12 +199,12 @@ def test_nobody_makes_the_key_by_a_view_that_is_too_old(store: Store, guarded: t
 def test_a_former_primary_that_sees_the_promotion_does_not_claim_either(store: Store, guarded: type[Client]) -> None:
     store.write(SYNC, "db2:db3")
     former, standby = Dcs("db1", store), Dcs("db3", store)
-    former.look()
+    view = former.get_cluster()
     assert not claim(guarded(former, store), "db1")
-    former.cluster.failover = SimpleNamespace(candidate="db1")
+    view.failover = SimpleNamespace(candidate="db1")
     assert claim(guarded(former, store), "db1"), "a person asks for it, and accepts losses"
     store.remove(LEADER)
-    standby.look()
+    standby.get_cluster()
     assert claim(guarded(standby, store), "db3")
 
 
@@ -209,9 +212,35 @@ def test_without_synchronous_replication_the_history_says_that_another_host_was_
     store: Store, guarded: type[Client]
 ) -> None:
     store.remove(SYNC)
-    former = Dcs("db1", store)
-    former.look(is_synchronous=False)
+    former = Dcs("db1", store, is_synchronous=False)
+    former.get_cluster()
     store.write(HISTORY, "[[1, 100, 'no recovery target specified']]")
     assert not renew(guarded(former, store), "db1")
-    former.look(is_synchronous=False)
+    former.get_cluster()
     assert renew(guarded(former, store), "db1")
+
+
+def test_who_asks_a_former_primary_for_the_cluster_does_not_renew_the_view_that_it_goes_by(
+    store: Store, guarded: type[Client]
+) -> None:
+    """`airfleet status` asks each host, and Patroni answers in a thread of its own."""
+    store.remove(SYNC)
+    former = Dcs("db1", store, is_synchronous=False)
+    former.get_cluster()
+    store.write(HISTORY, "[[1, 100, 'no recovery target specified']]")
+    with ThreadPoolExecutor(1) as api:
+        api.submit(former.get_cluster).result()
+    assert not renew(guarded(former, store), "db1")
+    assert not claim(guarded(former, store), "db1")
+
+
+def test_a_view_ends_and_where_a_newer_one_fails_there_is_none(store: Store, guarded: type[Client]) -> None:
+    old, failed = Dcs("db1", store), Dcs("db1", store)
+    old.ttl = 0
+    old.get_cluster()
+    assert not renew(guarded(old, store), "db1")
+    failed.get_cluster()
+    failed._store = Store("http://127.0.0.1:1")
+    with pytest.raises(httpx.HTTPError):
+        failed.get_cluster()
+    assert not renew(guarded(failed, store), "db1")

@@ -77,7 +77,9 @@ class Etcd:
     """`patroni.dcs.etcd3`, as far as the guard of the leader's key looks at it."""
 
     class Etcd3:
-        cluster = leader_path = sync_path = history_path = None
+        leader_path = sync_path = history_path = None
+
+        def get_cluster(self) -> None: ...
 
     class PatroniEtcd3Client:
         def call_rpc(self, method: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Run Patroni, with two changes (ADR 42). Patroni's own Python runs this text.
 
 *The leader's key.* A primary that was frozen wakes with the view of then, and believes that it leads. Where the key of
-its successor is away for a moment, Patroni makes the key anew for whoever asks first. etcd 3.4.23 takes that key away
-itself: an etcd leader that was frozen too wakes, finds all leases expired, and has the new leader end them. Then the
-former primary leads again, and what its successor has confirmed is lost. Here a host makes the key only if nobody has
-been promoted since the view that it goes by: a promotion writes the key of synchronous replication before, and the
-history of timelines after.
+its successor is away for a moment, Patroni makes the key anew for whoever asks first. That has happened once; it fits
+that etcd 3.4.23 takes the key away itself, where an etcd leader that was frozen too has all leases end. Then the former
+primary leads again, and what its successor has confirmed is lost. Here a host makes the key only if nobody has been
+promoted since the view that it goes by: a promotion writes the key of synchronous replication before, and the history
+of timelines after. Patroni's own `cluster` is not that view: whoever asks its REST API for the cluster renews it, also
+while the thread that decides still goes by an older one.
 
 *Pauses.* A switch-over takes as long as PostgreSQL needs.
 
@@ -82,9 +83,17 @@ def guard_leader(etcd3: Any) -> None:  # noqa: ANN401 - the module patroni.dcs.e
         AttributeError: This version does it in another way, and is left alone.
     """
     client, encode = etcd3.PatroniEtcd3Client, etcd3.base64_encode
-    ask = client.call_rpc
-    if not all(hasattr(etcd3.Etcd3, name) for name in ("cluster", "leader_path", "sync_path", "history_path")):
+    ask, look = client.call_rpc, etcd3.Etcd3.get_cluster
+    if not all(hasattr(etcd3.Etcd3, name) for name in ("leader_path", "sync_path", "history_path")):
         raise AttributeError("it names its keys in another way")
+
+    @functools.wraps(look)
+    def look_and_remember(self: Any) -> Any:  # noqa: ANN401 - Patroni's own
+        views = vars(self).setdefault("_views", threading.local())
+        views.cluster, views.ends = None, 0.0
+        views.cluster = look(self)
+        views.ends = time.time() + self.ttl
+        return views.cluster
 
     @functools.wraps(ask)
     def ask_with_care(self: Any, method: str, fields: Mapping[str, Any], *words: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -94,7 +103,7 @@ def guard_leader(etcd3: Any) -> None:  # noqa: ANN401 - the module patroni.dcs.e
             )
         return ask(self, method, fields, *words, **options)
 
-    client.call_rpc = ask_with_care
+    client.call_rpc, etcd3.Etcd3.get_cluster = ask_with_care, look_and_remember
 
 
 def _add_conditions(fields: Mapping[str, Any], leader: str, conditions: Any) -> dict[str, Any]:  # noqa: ANN401 - a function
@@ -110,10 +119,10 @@ def _add_conditions(fields: Mapping[str, Any], leader: str, conditions: Any) -> 
 
 
 def _list_conditions(dcs: Any, encode: Any) -> list[dict[str, str]]:  # noqa: ANN401 - Patroni's own
-    """Return the conditions of etcd that say that nobody was promoted since the host's view of the cluster."""
-    view = dcs.cluster
-    # A view of None is older than `ttl`.
-    if view is None or _is_superseded(view, dcs._name):
+    """Return the conditions of etcd that say that nobody was promoted since this thread's view of the cluster."""
+    views: Any = getattr(dcs, "_views", None)
+    view = getattr(views, "cluster", None)
+    if view is None or views.ends <= time.time() or _is_superseded(view, dcs._name):
         # Nothing is made in a revision below zero.
         return [{"key": encode(dcs.leader_path), "target": "CREATE", "create_revision": "-1"}]
     found = []
