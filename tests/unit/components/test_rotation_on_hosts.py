@@ -245,6 +245,8 @@ def test_only_the_processes_that_sign_tokens_can_read_a_private_key_and_only_tha
             if read:
                 assert service.name in ("api-server", "execution-api", "scheduler")
                 assert service.sandbox["Group"] == token_files.SIGNERS
+                # The file of a core dump would belong to the user whom code of Dag files has.
+                assert service.sandbox["LimitCORE"] == "0"
 
 
 def test_a_new_key_of_tokens_restarts_only_what_signs_or_checks() -> None:

@@ -48,5 +48,9 @@ def list_variables(place: Place, process: str) -> dict[str, str]:
 
 
 def confine(process: str) -> dict[str, str]:
-    """Return the lines of the sandbox that tell a process that signs from others of the same user."""
-    return {"Group": SIGNERS, "SupplementaryGroups": SERVER_USER} if token_keys.find_signed(process) else {}
+    """Return the lines of the sandbox that tell a process that signs from others of the same user.
+
+    The file of a core dump belongs to that user, and any of its processes can cause one by a signal.
+    """
+    own = {"Group": SIGNERS, "SupplementaryGroups": SERVER_USER, "LimitCORE": "0"}
+    return own if token_keys.find_signed(process) else {}
