@@ -378,7 +378,7 @@ class OpenPort:
     """A port that the firewall opens to `sources`, or to everybody if there are none, and the reason.
 
     With the protocol `ip`, `number` is that of a protocol beside TCP and UDP. With an `interface`, only what comes in
-    there is let in.
+    there is let in, and with an `address`, only what is sent to it.
     """
 
     number: int
@@ -386,6 +386,7 @@ class OpenPort:
     why: str
     protocol: Literal["tcp", "udp", "ip"] = "tcp"
     interface: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

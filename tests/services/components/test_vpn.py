@@ -197,6 +197,25 @@ def test_administrators_reach_ui_and_ssh_in_the_tunnel_and_nobody_does_outside(s
         assert not reaches(site.bob, PUBLIC, port)
 
 
+def test_the_ui_is_closed_at_a_public_address_before_the_list_is_written(site: Site) -> None:
+    site.apply(site.describe("ann", "bob").replace("allow_from: []\n", ""))
+    assert reaches(site.ann, PUBLIC, 22, limit_s=REQUEST_S)
+    assert not reaches(site.ann, PUBLIC, 8080)
+    assert fetch(site.ann, WEB).endswith("10.99.0.2")
+    assert reaches(site.cpu, WEB, 8080, limit_s=REQUEST_S)
+
+
+def test_a_tunnel_that_somebody_took_down_is_found_and_comes_up_with_the_next_reload(site: Site) -> None:
+    text = site.describe("ann", "bob")
+    found = parse(text).vpn
+    assert found
+    site.web.run("ip", "link", "set", "dev", entrances.TUNNEL, "down")
+    (wrong,) = administrator_tunnel.judge(found, site.read_tunnel())
+    assert wrong.level == "error"
+    site.apply(text)
+    assert [one.level for one in administrator_tunnel.judge(found, site.read_tunnel())] == ["ok"]
+
+
 def test_nothing_on_the_wire_outside_is_clear(site: Site) -> None:
     with site.ann.enter():
         wire = Capture("outside")

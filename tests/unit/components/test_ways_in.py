@@ -133,6 +133,40 @@ def test_an_apply_that_would_shut_this_machine_out_is_refused(
     assert all(client in one.hint for one in found)
 
 
+@pytest.mark.parametrize(
+    ("client", "text", "tunnel", "is_refused"),
+    [
+        ("10.99.0.2", WITH_VPN, "10.99.0.1/24", False),
+        ("10.99.0.3", WITHOUT_BOB, "10.99.0.1/24", True),  # bob removes himself
+        ("10.99.0.3", WITHOUT_BOB.replace("allow_from: [10.0.0.5]\n", ""), "10.99.0.1/24", True),
+        ("10.99.0.3", NINE, "10.99.0.1/24", True),  # and the whole tunnel
+        ("10.99.0.3", WITH_VPN.replace("host: web1", "host: cpu1"), "10.99.0.1/24", True),
+        ("10.99.0.3", f"{WITH_VPN}  network: 10.99.0.0/25\n", "10.99.0.1/24", False),
+        # An office whose network is that of the new tunnel: answers would go into the tunnel.
+        ("10.99.0.50", WITH_VPN.replace("[10.0.0.5]", "[10.99.0.0/24]"), "", True),
+        ("10.99.0.1", NINE, "10.99.0.1/24", True),
+        ("203.0.113.7", NINE, "10.99.0.1/24", False),
+        ("fd00::7", NINE, "10.99.0.1/24", False),
+        ("10.99.0.3", NINE, "", False),
+    ],
+)
+def test_an_apply_from_the_tunnel_keeps_the_administrator_who_runs_it(
+    client: str, text: str, tunnel: str, is_refused: bool
+) -> None:
+    where = place(parse(text.replace("host: cpu1", "host: web1")), "web2" if "host: cpu1" in text else "web1")
+    probe = facts.parse_probe(f"@@airfleet@@ tunnel\n{tunnel}\n@@airfleet@@ wireguard\nyes\n")
+    found = list(ways_in.find_obstacles(where, probe, client))
+    assert [client in one.what for one in found] == ([True] if is_refused else [])
+
+
+def test_the_tunnel_opens_the_ui_at_no_further_address_of_its_host() -> None:
+    open_ = WITH_VPN.replace("allow_from: [10.0.0.5]\n", "")
+    assert sorted(list_rules("web1", 8080, open_)) == ['iifname "airfleet-vpn" tcp', "ip daddr 10.0.0.11 tcp"]
+    # With a shared address, browsers reach the host at two.
+    shared = open_.replace("{address: 10.0.0.12, roles: [web]}", "{address: 10.0.0.12, roles: [web, balancer]}")
+    assert list_rules("web1", 8080, f"{shared}balancer: {{address: 10.0.0.99}}\n") == ["tcp"]
+
+
 @pytest.mark.parametrize(("said", "hosts"), [("", ["web1"]), ("@@airfleet@@ wireguard\nyes\n", [])])
 def test_a_kernel_without_wireguard_is_told_before_anything_changes(said: str, hosts: list[str]) -> None:
     probe = facts.parse_probe(said)

@@ -54,7 +54,7 @@ def render_firewall(ports: Iterable[OpenPort], tunnel: Tunnel | None = None) -> 
 
     Nothing passes through the host between a tunnel and other interfaces.
     """
-    opened = sorted(set(ports), key=lambda port: (port.number, port.sources, port.interface, port.why))
+    opened = sorted(set(ports), key=lambda port: (port.number, port.sources, port.interface, port.address, port.why))
     return render_template(
         __package__,
         "firewall.nft",
@@ -64,6 +64,7 @@ def render_firewall(ports: Iterable[OpenPort], tunnel: Tunnel | None = None) -> 
                 "number": port.number,
                 "match": "ip protocol" if port.protocol == "ip" else f"{port.protocol} dport",
                 "interface": port.interface,
+                "address": port.address,
                 "why": port.why,
                 "sources": _set(sorted(set(port.sources))),
             }

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from airfleet.components.host_model import OpenPort, Place
+from airfleet.components.host_model import EVERY_ADDRESS, OpenPort, Place
 from airfleet.spec.fleet import Fleet
 
 # The interface of the tunnel on its host.
@@ -51,8 +51,11 @@ def open_ssh(place: Place, ports: Iterable[int]) -> tuple[OpenPort, ...]:
 
 def open_ui(place: Place) -> tuple[OpenPort, ...]:
     """Return the openings for the UI. Tasks and monitors of the fleet may use it too."""
-    hosts = tuple(host.address for host in place.fleet.hosts if host != place.host)
-    return _open(place, place.fleet.ports.api, "UI and API", hosts)
+    fleet, port, why = place.fleet, place.fleet.ports.api, "UI and API"
+    if fleet.allow_from is None and ends_tunnel(place) and not fleet.balancer and place.listen != EVERY_ADDRESS:
+        # HAProxy listens on every address here because of the tunnel, and one of them may be public.
+        return (OpenPort(port, (), why, address=place.listen), _open_in_tunnel(port, why))
+    return _open(place, port, why, tuple(host.address for host in fleet.hosts if host != place.host))
 
 
 def admits(place: Place, client: str) -> bool:
@@ -60,15 +63,34 @@ def admits(place: Place, client: str) -> bool:
     allowed = place.fleet.allow_from
     if allowed is None or client in place.machine.addresses:
         return True
-    vpn = place.fleet.vpn
-    tunnel = (vpn.network,) if vpn and ends_tunnel(place) else ()
     try:
         address = ipaddress.IPv4Address(client)
     except ValueError:
         return False
-    if client in _list_jump_hosts(place):
+    if client in _list_jump_hosts(place) or client in list_administrators(place):
         return True
-    return any(address in ipaddress.IPv4Network(one) for one in (*allowed, *tunnel))
+    return any(address in ipaddress.IPv4Network(one) for one in allowed)
+
+
+def list_administrators(place: Place) -> tuple[str, ...]:
+    """Return the addresses of administrators in the tunnel, if it ends at this host."""
+    vpn = place.fleet.vpn
+    return tuple(one.address for one in vpn.administrators) if vpn and ends_tunnel(place) else ()
+
+
+def leads_nowhere(place: Place, client: str, now: str) -> bool:
+    """Whether a client has an address to which a tunnel leads, and the tunnel of fleet.yaml does not lead to it.
+
+    `now` is the address and the network of the tunnel that the host has at present, or "".
+    """
+    vpn = place.fleet.vpn
+    networks = (now, vpn.network if vpn and ends_tunnel(place) else "")
+    try:
+        address = ipaddress.IPv4Address(client)
+        is_inside = any(address in ipaddress.IPv4Network(one, strict=False) for one in networks if one)
+    except ValueError:
+        return False
+    return is_inside and client not in (*place.machine.addresses, *list_administrators(place))
 
 
 def _open(place: Place, port: int, why: str, hosts: tuple[str, ...]) -> tuple[OpenPort, ...]:
@@ -79,8 +101,12 @@ def _open(place: Place, port: int, why: str, hosts: tuple[str, ...]) -> tuple[Op
     if hosts:
         found.append(OpenPort(port, hosts, f"{why} for hosts"))
     if ends_tunnel(place):
-        found.append(OpenPort(port, (), f"{why} in the tunnel", interface=TUNNEL))
+        found.append(_open_in_tunnel(port, why))
     return tuple(found)
+
+
+def _open_in_tunnel(port: int, why: str) -> OpenPort:
+    return OpenPort(port, (), f"{why} in the tunnel", interface=TUNNEL)
 
 
 def _list_jump_hosts(place: Place) -> tuple[str, ...]:

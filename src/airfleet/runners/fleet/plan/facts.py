@@ -49,6 +49,8 @@ class MachineFacts:
     airflow: str = ""
     links: Mapping[str, Link] = field(default_factory=dict)
     has_wireguard: bool = False
+    # The address of the tunnel of administrators with its network, as 10.99.0.1/24.
+    tunnel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def parse_probe(text: str) -> MachineFacts:
         named=tuple(dict.fromkeys(parts.get("named", []))),
         links=dict(_links(parts.get("links", []))),
         has_wireguard=_at(parts.get("wireguard", []), 0) == "yes",
+        tunnel=_at(parts.get("tunnel", []), 0),
         ssh_ports=tuple(int(port) for port in dict.fromkeys(parts.get("ssh", [])) if port.isdigit()),
         free={path: int(kib) * 1024 for path, kib in spaces if kib.isdigit()},
         packages=frozenset(parts.get("packages", [])),

@@ -40,6 +40,8 @@ section wireguard
 if [ -e /sys/module/wireguard ] || ip link show dev "$TUNNEL" >/dev/null 2>&1 || modprobe -nq wireguard 2>/dev/null; then
   echo yes
 fi
+section tunnel
+ip -o -4 address show dev "$TUNNEL" 2>/dev/null | awk '{print $4}'
 section lease
 head -n 3 /var/lib/airfleet/lease 2>/dev/null
 section named

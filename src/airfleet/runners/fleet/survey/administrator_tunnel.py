@@ -61,7 +61,9 @@ def judge(vpn: Vpn, state: TunnelState) -> Iterator[Diagnosis]:
     """Yield what is wrong with the tunnel: it is not there, or its peers are not the administrators of fleet.yaml."""
     subject = f"{vpn.host}: vpn"
     if not state.public_key:
-        hint = f"`airfleet apply` brings it up; its log: airfleet logs vpn --host {vpn.host}"
+        hint = (
+            f"airfleet apply, or on {vpn.host}: systemctl reload {UNIT}; its log: airfleet logs vpn --host {vpn.host}"
+        )
         yield Diagnosis("error", subject, "there is no tunnel, so no administrator can enter", hint)
         return
     hint = f"airfleet apply, and on {vpn.host}: systemctl reload {UNIT}"
