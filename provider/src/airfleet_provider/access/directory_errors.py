@@ -30,6 +30,10 @@ class DirectoryError(Exception):
         self.what, self.hint = what, hint
 
 
+class UnclearUserError(DirectoryError):
+    """The source answers, and cannot say who this one user is. Others can be asked for."""
+
+
 def describe_network(error: BaseException, place: str) -> DirectoryError:
     """Return what kept a connection to `place` from being made, in one line."""
     text = " ".join(str(one) for one in (error, error.__cause__, error.__context__) if one)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from airfleet_provider.access.directory_errors import DirectoryError
+from airfleet_provider.access.directory_errors import DirectoryError, UnclearUserError
 from airfleet_provider.access.directory_store import DirectoryStore, RefusedUserError
 from airfleet_provider.access.ldap_client import LdapClient
 from airfleet_provider.contract.directory import Directory, LdapSource
@@ -32,9 +32,13 @@ def sweep(store: DirectoryStore, client: LdapClient) -> int:
         return 0
     with client.open() as session:
         for one in claimed:
-            found = session.find(one.name)
             try:
+                found = session.find(one.name)
                 changed = store.confirm(one, found[1] if found else None)
+            except UnclearUserError as error:
+                # Else nobody behind this user would ever be asked for: all of a turn are due again together.
+                log.error("the directory does not confirm %s: %s; %s", one_line(one.name), error.what, error.hint)
+                continue
             except RefusedUserError as error:
                 log.error("the roles of %s cannot be changed: %s", one_line(one.name), error)
                 continue

@@ -20,7 +20,7 @@ from ldap3.utils.dn import parse_dn
 
 from airfleet_provider.access import ad_account
 from airfleet_provider.access.ad_account import AccountObstacle
-from airfleet_provider.access.directory_errors import DirectoryError, describe_network
+from airfleet_provider.access.directory_errors import DirectoryError, UnclearUserError, describe_network
 from airfleet_provider.contract.directory import DirectoryGroup, DirectoryUser, LdapSource
 from airfleet_provider.contract.text import one_line
 
@@ -158,7 +158,7 @@ class LdapSession:
         if not found:
             return None
         if len(found) > 1:
-            raise DirectoryError(
+            raise UnclearUserError(
                 f"{len(found)} entries below {self._source.user_base} have {attribute}={name}",
                 "narrow users.base or users.filter",
             )
@@ -211,7 +211,7 @@ class LdapSession:
             self._connection.search(base, wanted, scope, attributes=list(attributes), size_limit=most)
         except ldap_errors.LDAPSizeLimitExceededResult:
             if most > 2:
-                raise DirectoryError(f"the user is in more than {most} groups", "narrow groups.base") from None
+                raise UnclearUserError(f"the user is in more than {most} groups", "narrow groups.base") from None
         except ldap_errors.LDAPNoSuchObjectResult:
             raise DirectoryError(f"there is no entry {base}", "correct the DN: this base does not exist") from None
         except (ldap_errors.LDAPInvalidFilterError, ldap_errors.LDAPInvalidDNSyntaxResult) as error:
