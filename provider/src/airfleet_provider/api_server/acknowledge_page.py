@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from airfleet_provider.contract import alert_links, alert_schema
 from airfleet_provider.contract.alert_links import BadLinkError, Capability
 from airfleet_provider.contract.notification_policy import derive_link_key
+from airfleet_provider.contract.text import one_line
 
 # The token is in the address, so no other site may learn the address, and nobody may show the page in a frame.
 HEADERS = {
@@ -90,7 +91,8 @@ def acknowledge(connection: Any, capability: Capability, body: bytes) -> Page:  
     if alert is None:
         return _gone()
     names = parse_qs(body[:10_000].decode("utf-8", "replace")).get("name", [])
-    name = names[0].strip()[:_LONGEST_NAME] if names else ""
+    # Terminals, mails and a database that keeps no NUL get it.
+    name = one_line(names[0].strip()[:_LONGEST_NAME], 10 * _LONGEST_NAME) if names else ""
     actor = f"{name} ({capability.receiver})" if name else capability.receiver
     alert_schema.acknowledge(connection, alert.id, actor=actor, via="link")
     return _make(

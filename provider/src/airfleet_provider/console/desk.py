@@ -44,7 +44,7 @@ async def require_plain_text(request: Request) -> None:
     """Refuse control characters in whatever a client writes: no id has one, and PostgreSQL keeps no NUL."""
     words: list[object] = [*request.path_params.values()]
     words += [word for pair in request.query_params.multi_items() for word in pair]
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         words.append(json.loads(await request.body() or b"null"))
     while words:
         match words.pop():

@@ -53,3 +53,10 @@ def test_every_route_refuses_control_characters_in_its_address(bench: Bench) -> 
 def test_a_reason_may_have_lines_and_letters_of_any_language(bench: Bench) -> None:
     body = {"seconds": 3600, "comment": "Wartung:\r\n\tüber Nacht \U0001f600"}
     assert bench.as_user(ADMIN).post("/alerts/17/silence", json=body).status_code == 200
+
+
+def test_a_body_that_no_parser_can_follow_is_no_fault_of_the_server(bench: Bench) -> None:
+    deep = "[" * 200_000
+    assert bench.as_user(ADMIN).request("GET", "/alerts", content=deep).status_code == 200
+    answer = bench.as_user(ADMIN).post("/workers/drain", content=deep, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
