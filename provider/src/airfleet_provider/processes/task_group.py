@@ -363,6 +363,7 @@ class Leftovers:
 
     kept: list[TaskGroup] = field(default_factory=list)
 
-    def remove(self, group: TaskGroup) -> None:
-        """Remove a group, and those before it that are empty by now."""
+    def remove(self, group: TaskGroup) -> bool:
+        """Remove a group, and those before it that are empty by now. Return whether the group has gone."""
         self.kept = [one for one in (*self.kept, group) if not one.remove()]
+        return group not in self.kept

@@ -99,7 +99,9 @@ class TaskLimiter:
         if confinement.group.cpu is not None:
             self.shares.remove(confinement.group.cpu)
         counted = confinement.group.count()
-        self.leftovers.remove(confinement.group)
+        if not self.leftovers.remove(confinement.group) and confinement.group.cpu is not None:
+            # Nobody looks at the processes that it left any more.
+            confinement.group.cpu.set_yielding(yields=True)
         return counted
 
 

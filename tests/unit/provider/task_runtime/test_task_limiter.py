@@ -15,6 +15,7 @@ import pytest
 from airfleet_provider.compat.patches import task_start
 from airfleet_provider.contract.task_limits import LimitRule, TaskLimits
 from airfleet_provider.processes import fd_messages, task_group
+from airfleet_provider.processes.cpu_share import CpuFiles
 from airfleet_provider.processes.memory_group import MemoryGroup
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.task_runtime.task_limits import NONE, Confinement, TaskLimiter, describe_kills
@@ -143,6 +144,21 @@ def test_a_task_that_uses_more_cpus_than_it_may_yields_while_it_runs(monkeypatch
     assert told["exit"] == 0
     assert limiter.shares.due is None, "nothing is watched after its end"
     assert not [folder for one in made for folder in one.folders if folder.exists()], "nothing is left"
+
+
+def test_processes_that_a_task_left_get_only_the_cpu_time_that_nobody_wants(tmp_path: Path) -> None:
+    folder = tmp_path / "airfleet-task-1-1"
+    folder.mkdir()
+    # A folder with files stays, as a group does in which something runs.
+    (folder / "cpu.idle").write_text("0")
+    files = CpuFiles(folder, "cpu.weight", 100, 1, time=folder / "cpu.stat", refusals=folder / "pids.events")
+    limits = TaskLimits(cpus_high=1.0)
+    group = task_group.TaskGroup(limits, (folder,), "memory.events", "memory.peak", cpu=files)
+    limiter = TaskLimiter((), "cpu", find_groups=lambda: None)
+    limiter.begin(Confinement(limits, group), 100.0)
+    limiter.end(Confinement(limits, group))
+    assert (folder / "cpu.idle").read_text() == "1"
+    assert limiter.shares.due is None
 
 
 def test_a_task_that_is_killed_at_the_limit_of_its_pool_is_not_told_of_its_own(tmp_path: Path) -> None:
