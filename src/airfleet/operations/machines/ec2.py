@@ -93,6 +93,8 @@ class Ec2Driver:
             [found] = [one for page in pages for one in page["Instances"]]
             tags = _tags(found)
             if (tags.get(FLEET_TAG), tags.get(KEY_TAG)) != (self._fleet, machine.key) or not machine.key:
+                if found["State"]["Name"] == "terminated":
+                    return  # EC2 still shows it for an hour, and drops its tags meanwhile
                 raise AirfleetError(f"{machine.id} has other tags than the machine that airfleet made")
             if found["State"]["Name"] in _ALIVE:
                 self._client.terminate_instances(InstanceIds=[machine.id])

@@ -83,10 +83,14 @@ class OpenstackDriver:
         with _telling(f"make {name}"):
             if not (found := self._find(key)):
                 return self._read(self._cloud.compute.create_server(**self._describe(name, key, group)))
-            [server] = found
-            if server.status == "SHUTOFF":
+        if len(found) > 1:
+            raise UnsureError(f"{found[0].id} and {found[1].id} have the same tag {KEY_TAG}")
+        [server] = found
+        # It is there, so a refusal does not say that there is none (`Driver.takes_late`).
+        with _telling(f"start {name}", refusal=UnsureError):
+            if server.status == "SHUTOFF" and not server.task_state:
                 self._cloud.compute.start_server(server)
-            return self._read(server)
+        return self._read(server)
 
     def destroy(self, machine: Machine) -> None:
         """Destroy a machine, and return when it is gone."""
@@ -226,16 +230,19 @@ def _find_trouble(one: Server) -> str:
 
 
 @contextmanager
-def _telling(what: str) -> Iterator[None]:
-    """Raise an error of OpenStack as one that tells what failed. Its message names requests and ids, and no secret."""
+def _telling(what: str, refusal: type[AirfleetError] = AirfleetError) -> Iterator[None]:
+    """Raise an error of OpenStack as one that tells what failed. Its message names requests and ids, and no secret.
+
+    A request that was certainly not taken is a `refusal`.
+    """
     try:
         yield
     except ForbiddenException as error:
         hint = "the account needs the role `member` in the project, and quota may be used up: docs/guides/machines.md"
-        raise AirfleetError(f"OpenStack failed to {what}: {_shorten(error)}", hint=hint) from None
+        raise refusal(f"OpenStack failed to {what}: {_shorten(error)}", hint=hint) from None
     except HttpException as error:
         hint = _LOGIN if error.status_code == 401 else ""
-        kind = AirfleetError if error.status_code and error.status_code < 500 else UnsureError
+        kind = refusal if error.status_code and error.status_code < 500 else UnsureError
         raise kind(f"OpenStack failed to {what}: {_shorten(error)}", hint=hint) from None
     except (SDKException, ClientException) as error:
         raise UnsureError(f"OpenStack failed to {what}: {error}", hint=_LOGIN) from None

@@ -149,10 +149,14 @@ class HostScaling:
 
     def _leave(self, host: ScaledHost) -> None:
         """End a machine that holds no task, once its log agent has sent what the tasks wrote. Its disk goes with it."""
-        unsent = self.fleet.find_unsent(host.name)
+        try:
+            unsent = self.fleet.find_unsent(host.name)
+        except AirfleetError as error:
+            unsent = f"its log agent cannot be asked: {error.what}"
         if not unsent:
             self._enter(replace(host, phase=ScalePhase.ENDING))
-        elif not host.rests:
+        elif not host.rests or self.now() < host.since:
+            # A clock that was set back begins the wait anew.
             self._enter(replace(host, rests=True, reason=f"it holds no task, and its log agent still sends: {unsent}"))
         elif self.now() - host.since >= scaling_rules.LOGS_S:
             why = f"it goes without its last logs, after {scaling_rules.LOGS_S:g} s: {unsent}"
@@ -165,7 +169,7 @@ class HostScaling:
             return []
         errors: list[AirfleetError] = []
         # A host that does not join is no reason to look at all hosts of the fleet in each run.
-        applies = bool(ending) or any(one.retry_at <= self.now() for one in joining)
+        applies = bool(ending) or any(scaling_rules.is_due(one, self.now()) for one in joining)
         try:
             if applies:
                 self.fleet.apply([one.name for one in ending if one.reason == BY_HAND])

@@ -82,6 +82,11 @@ def back_off(host: ScaledHost, now: float) -> ScaledHost:
     return replace(host, failed=host.failed + 1, retry_at=now + wait_s)
 
 
+def is_due(host: ScaledHost, now: float) -> bool:
+    """Return whether a host that did not join may have its next apply. A clock that was set back delays none."""
+    return not now < host.retry_at <= now + LONGEST_WAIT_S
+
+
 def decide(
     group: MachineGroup,
     needs: Sequence[PoolNeed],

@@ -179,7 +179,7 @@ class MachineSession:
         except UnsureError:
             raise
         except AirfleetError:
-            if self.driver.takes_late and not record.id:
+            if self.driver.takes_late and not record.id and step.machine is None:
                 self._forget(record)  # nothing is left that the next apply would have to look for
             raise
         record = replace(record, id=machine.id)
@@ -192,9 +192,12 @@ class MachineSession:
         return made
 
     def _end(self, record: MachineRecord, machine: Machine | None) -> None:
-        """Destroy a machine. One that the driver does not see is gone already, or was never made."""
+        """Destroy a machine. One that the driver does not find is gone already, or was never made."""
         self._save(replace(record, state=MachineState.DESTROYING))
-        if machine is None and not record.id:
+        if machine is None and record.id:
+            # A list may lack a machine that is there. Asked by its id, the driver knows.
+            machine = Machine(record.id, record.name, record.key, record.address)
+        elif machine is None:
             machine = self._find_late(record)
         if machine is not None:
             self.driver.destroy(machine)

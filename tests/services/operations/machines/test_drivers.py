@@ -18,7 +18,7 @@ from pyVmomi.SoapAdapter import SoapStubAdapter
 
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.operations.machines import openstack, records, vsphere
-from airfleet.operations.machines.driver import Machine
+from airfleet.operations.machines.driver import Machine, UnsureError
 from airfleet.operations.machines.rules import MachineAction
 from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
@@ -231,6 +231,16 @@ def test_instances_of_ec2_are_encrypted_apart_and_closed_to_forged_requests(kind
     assert maker.client.describe_placement_groups(Filters=[])["PlacementGroups"] == []
 
 
+@pytest.mark.parametrize("kind", ["ec2"])
+def test_an_instance_that_ended_and_lost_its_tags_is_gone(kind: str, maker: Aws) -> None:
+    driver = maker.open(FLEET)
+    made = driver.create("web1", KEY, maker.group(1))
+    maker.client.terminate_instances(InstanceIds=[made.id])
+    tags = maker.client.describe_instances(InstanceIds=[made.id])["Reservations"][0]["Instances"][0]["Tags"]
+    maker.client.delete_tags(Resources=[made.id], Tags=[{"Key": one["Key"]} for one in tags])
+    driver.destroy(made)
+
+
 @pytest.mark.parametrize("kind", ["vsphere"])
 def test_machines_of_vsphere_are_sized_marked_kept_apart_and_told_their_name(kind: str, maker: Vcenter) -> None:
     driver = maker.open(FLEET)
@@ -361,6 +371,28 @@ def test_openstack_says_what_is_wrong_with_a_login_a_right_or_a_name(
     assert opened.list() == ()
     with pytest.raises(AirfleetError, match="Cloud others was not found"):
         openstack.open_driver(Openstack("others"), fleet=FLEET, user_data=lambda _: USER_DATA)
+
+
+@pytest.mark.parametrize("kind", ["openstack"])
+def test_a_machine_of_a_killed_apply_that_openstack_does_not_start_is_not_forgotten(
+    kind: str, maker: Cloud, start: Callable[[int], MachineSession]
+) -> None:
+    session = start(1)
+    session.apply()
+    # As if the apply had been killed before it wrote down the id of the machine.
+    [record] = records.read(session.state).values()
+    unfinished = replace(record, id="", address="", state=records.MachineState.CREATING)
+    records.write(session.state, {record.name: unfinished})
+    compute = maker.admin.compute
+    compute.stop_server(record.id)
+    wait_until(lambda: compute.get_server(record.id).status == "SHUTOFF", "the machine to stop")
+    compute.lock_server(record.id)
+    with pytest.raises(UnsureError, match="locked"):
+        session.apply()
+    assert records.read(session.state) == {record.name: unfinished}
+    compute.unlock_server(record.id)
+    session.apply()
+    assert [one.id for one in records.read(session.state).values()] == [record.id]
 
 
 @pytest.mark.parametrize("kind", ["openstack"])

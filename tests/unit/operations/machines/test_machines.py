@@ -394,6 +394,30 @@ def test_only_a_request_that_may_have_been_taken_is_remembered(
     assert list(records.read(one.state)) == left
 
 
+def test_a_machine_that_is_there_is_not_forgotten_when_its_driver_refuses_something(
+    start: Callable[[str], MachineSession], cloud: Cloud
+) -> None:
+    cloud.takes_late, cloud.dies_at = True, 2
+    with pytest.raises(KilledError):
+        start(describe(1)).apply()
+    cloud.refusal = AirfleetError("too many requests")
+    one = start(describe(1))
+    with pytest.raises(AirfleetError, match="too many"):
+        one.apply()
+    assert list(records.read(one.state)) == ["worker1"]
+
+
+def test_a_machine_that_is_missing_in_the_list_is_destroyed_and_not_forgotten(
+    start: Callable[[str], MachineSession], cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = start(describe(1))
+    one.apply()
+    monkeypatch.setattr(cloud, "list", lambda: ())
+    assert list_actions(one) == [("worker1", MachineAction.MISSING)]
+    one.destroy(("worker1",))
+    assert (cloud.machines, records.read(one.state)) == ({}, {})
+
+
 def test_a_request_that_was_never_taken_is_made_again(start: Callable[[str], MachineSession], cloud: Cloud) -> None:
     cloud.takes_late = True
     cloud.dies_at = 1

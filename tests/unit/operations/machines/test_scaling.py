@@ -110,7 +110,7 @@ class Estate:
     forgotten: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     is_broken: bool = False
-    unsent: str = ""
+    unsent: str | AirfleetError = ""
     silent: set[str] = field(default_factory=set)
     applies: int = 0
     looks: int = 0
@@ -140,6 +140,8 @@ class Estate:
         return host in self.drained and not self.held.get(host)
 
     def find_unsent(self, host: str) -> str:
+        if isinstance(self.unsent, AirfleetError):
+            raise self.unsent
         return self.unsent
 
     def forget(self, address: str) -> None:
@@ -302,6 +304,39 @@ def test_a_machine_waits_until_its_log_agent_has_sent_all_and_not_for_ever(
     scale.run()
     assert driver.list() == ()
     assert "without its last logs" in scaled_hosts.read(estate.state).events[-1].reason
+
+
+def test_a_look_at_the_log_agent_that_fails_keeps_no_machine_for_ever(
+    scale: HostScaling, estate: Estate, driver: WatchedDriver
+) -> None:
+    estate.needs = (2, 2)
+    scale.run()
+    estate.needs, estate.unsent = (1, 1), AirfleetError("the look did not end in time")
+    assert scale.run() == ()
+    assert "cannot be asked: the look did not" in scaled_hosts.read(estate.state).hosts["worker1"].reason
+    estate.now += scaling_rules.LOGS_S
+    assert scale.run() == ()
+    assert driver.list() == ()
+
+
+def test_a_clock_that_was_set_back_keeps_no_machine_for_longer_than_the_waits(
+    scale: HostScaling, estate: Estate, driver: WatchedDriver
+) -> None:
+    estate.needs, estate.silent = (2, 2), {"worker1"}
+    scale.run()
+    estate.now -= 86_400
+    applies = estate.applies
+    scale.run()
+    assert estate.applies == applies + 1
+    estate.silent = set()
+    scale.run()
+    estate.needs, estate.unsent = (1, 1), "120 bytes are left for the log store one"
+    scale.run()
+    estate.now -= 86_400
+    scale.run()
+    estate.now += scaling_rules.LOGS_S
+    scale.run()
+    assert driver.list() == ()
 
 
 def test_a_host_that_does_not_join_is_applied_more_and_more_rarely_and_keeps_no_other_back(
