@@ -16,7 +16,9 @@ import psutil
 from deadline import COMMAND_S, PATIENCE_S, wait_until
 
 CLONE_NEWNET = 0x40000000
-_COMMANDS = ("unshare", "nsenter", "ip", "nft", "sysctl")
+_COMMANDS = ("unshare", "nsenter", "setpriv", "ip", "nft", "sysctl")
+# What is started dies with this process, also if nobody lets it clean up. What that starts itself may stay.
+_DIES = ("setpriv", "--pdeathsig", "KILL")
 # What a kernel may lack.
 _RULES = "add table inet t; add chain inet t c { type nat hook prerouting priority -100; }; add rule inet t c redirect"
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -44,7 +46,7 @@ class NetPlace:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        self._holder = subprocess.Popen(["unshare", "--net", "--mount", "sleep", "infinity"])
+        self._holder = subprocess.Popen([*_DIES, "unshare", "--net", "--mount", "sleep", "infinity"])
         wait_until(self._is_apart, f"the network of {self.name}", every_s=0.01)
         self._network = _read_network(self.pid)
         self.run("mount", "-t", "tmpfs", "tmpfs", "/run")
@@ -78,7 +80,7 @@ class NetPlace:
     def start(self, *argv: str, log: Path) -> subprocess.Popen[bytes]:
         """Start a process here, which writes to `log`."""
         with log.open("w") as file:
-            process = subprocess.Popen([*self._enter(), *argv], stdout=file, stderr=file)
+            process = subprocess.Popen([*_DIES, *self._enter(), *argv], stdout=file, stderr=file)
         self._started.append(process)
         return process
 
