@@ -20,6 +20,7 @@ from airfleet_provider.contract.audit_log import AuditEntry, AuditOutcome, Audit
 from airfleet_provider.contract.directory import CONFIRM_S, Directory, DirectoryUser
 from airfleet_provider.contract.locks import ACCESS_LOCK
 from airfleet_provider.contract.statements import Statements
+from airfleet_provider.contract.text import one_line
 
 SQL = Statements(__package__, "directory_store")
 
@@ -27,6 +28,7 @@ SQL = Statements(__package__, "directory_store")
 AGAIN_S = 60
 MOST = 500
 LONGEST_NAME = 200
+LONGEST_ADDRESS = 254
 # The address of somebody without one, or with one that somebody else has here. Nobody gets mail there.
 NO_ADDRESS = "directory.invalid"
 
@@ -145,13 +147,15 @@ class DirectoryStore:
         is_new = user is None
         one = user if user is not None else users.make(found.name)
         before = sorted(role.name for role in one.roles)
-        address = found.email if "@" in found.email else ""
+        # Users may write these words themselves. What the database refuses would keep others from being confirmed.
+        is_address = "@" in found.email and found.email.isprintable() and len(found.email) <= LONGEST_ADDRESS
+        address = found.email if is_address else ""
         if not address or users.query(SQL["taken"], {"address": address, "name": found.name})[0]["count"]:
             address = f"{found.name.partition('@')[0]}.{uuid.uuid4().hex[:8]}@{NO_ADDRESS}"
             # An address that was made up once stays.
             known = str(getattr(one, "email", "") or "")
             address = known if known.endswith(f"@{NO_ADDRESS}") else address
-        first, last = found.first_name or found.name, found.last_name
+        first, last = one_line(found.first_name or found.name), one_line(found.last_name)
         try:
             number = users.write(one, email=address, first=first, last=last, roles=roles)
         except LookupError as error:
