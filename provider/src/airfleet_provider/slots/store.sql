@@ -35,9 +35,10 @@ FROM airfleet.service_limit l, jsonb_array_elements(l.waiting_tasks) AS one
 WHERE l.waiting > 0 AND l.held_until > clock_timestamp() - interval '1 minute'
 
 -- name: look_ahead
--- A Dag that is due soon will need as many slots at once as its last run would have had, if none of its tasks had waited.
+-- A Dag that is due soon will need as many slots at once as its last run would have had, if none of its tasks had waited
+-- for a worker. No run has more at once than the limit of its Dag.
 WITH due AS (
-    SELECT dag_id FROM dag WHERE NOT is_paused AND NOT is_stale
+    SELECT dag_id, max_active_tasks FROM dag WHERE NOT is_paused AND NOT is_stale
         AND next_dagrun_create_after BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => %(ahead_s)s)
 ), last_runs AS (
     SELECT r.dag_id, r.run_id, r.start_date FROM due CROSS JOIN LATERAL (
@@ -55,7 +56,10 @@ WITH due AS (
 ), levels AS (
     SELECT dag_id, sum(step) OVER (PARTITION BY dag_id ORDER BY at, step) AS slots FROM steps
 )
-SELECT (SELECT coalesce(sum(slots), 0) FROM (SELECT max(slots) AS slots FROM levels GROUP BY dag_id) AS dags)::int AS due,
+SELECT (
+        SELECT coalesce(sum(least(slots, max_active_tasks)), 0) FROM due
+        JOIN (SELECT dag_id, max(slots) AS slots FROM levels GROUP BY dag_id) AS dags USING (dag_id)
+    )::int AS due,
     count(*)::int AS lasting
 FROM task_instance
 WHERE state IN ('running', 'restarting') AND queue = ANY(%(queues)s)

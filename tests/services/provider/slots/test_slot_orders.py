@@ -111,6 +111,10 @@ def test_hosts_are_needed_before_the_crons_come_by_what_the_last_runs_needed_at_
         slots_before = platform.turn(60)
         [last, *_] = slots.list_decisions("cpu", limit=1)
         assert (last.inputs.demand.due, last.inputs.demand.lasting) == (10, 0)
+        platform.server.query("UPDATE dag SET max_active_tasks = 6")
+        platform.turn(10)
+        assert slots.find_demand("cpu", calm_s=900)[0] == 1, "no run of the Dag has more than six tasks at once"
+        platform.server.query("UPDATE dag SET max_active_tasks = 100")
         platform.add(20, "running")
         platform.server.query(
             "UPDATE task_instance SET start_date = now() - interval '2 minutes' WHERE state = 'running'"
