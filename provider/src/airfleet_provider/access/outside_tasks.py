@@ -44,17 +44,16 @@ def register() -> None:
 
 
 def limit_triggers(sub_command: str, **_: object) -> None:
-    """Limit the triggers of this process, if it is a triggerer. Its own API has one client, which is no older.
+    """Limit the triggers of this process, if it is a triggerer.
 
     Raises:
         SystemExit: This Airflow does not fit, and triggers would get all.
     """
     if sub_command != TRIGGERER:
         return
-    from airfleet_provider.compat.patches import listed_reads, one_version  # noqa: PLC0415 - as above
+    from airfleet_provider.compat.patches import listed_reads  # noqa: PLC0415 - as above
 
     try:
-        one_version.build_older_versions_late()
         listed_reads.limit_triggers(functools.partial(check_trigger, open_lists()))
     except Exception as error:
         # Airflow goes on after an error of this function, but not after this one.

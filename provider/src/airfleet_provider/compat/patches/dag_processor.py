@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from airfleet_provider.compat.patches import crash_reports, one_version
+from airfleet_provider.compat.patches import crash_reports
 from airfleet_provider.compat.patches.patch import Patch, apply
 from airfleet_provider.compat.patches.requirements import Accepts, Contains, Counts
 
@@ -29,7 +29,6 @@ def run_dag_processor(arguments: Any, on_look: Callable[[], None]) -> None:  # n
 
     crash_reports.end_on_crash()  # for the child processes, which load Dag files
     apply(PATCH, on_look)
-    one_version.build_older_versions_late()
     dag_processor_command.dag_processor(arguments)
 
 
