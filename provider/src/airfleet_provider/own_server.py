@@ -56,7 +56,9 @@ def prepare(order: Mapping[str, Any]) -> None:
     """
     results = order["results"]
     with psycopg.connect(order["metadata"], autocommit=True, connect_timeout=CONNECT_S) as connection:
-        _claim(connection, order["platform"])
+        execute = runner.execute_on(connection)
+        database_claim.claim(execute, order["platform"])
+        database_claim.speak_utc(execute)
         if _ask(connection, RIGHTS):
             for role, logins in results["roles"].items():
                 _make_role(connection, role, logins)
@@ -71,14 +73,6 @@ def prepare(order: Mapping[str, Any]) -> None:
         for statement in own_server.protect_database(results["database"], results["roles"]):
             connection.execute(statement.encode())
         connection.execute(results["rights"].encode())
-
-
-def _claim(connection: psycopg.Connection, platform: str) -> None:
-    """Note which platform works with the database, and let the login's sessions there speak UTC."""
-    database_claim.claim(runner.execute_on(connection), platform)
-    name = sql.Identifier(connection.info.dbname)
-    # A role may do this for itself, on every server.
-    connection.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET timezone TO 'UTC'").format(name))
 
 
 def _make_role(connection: psycopg.Connection, role: str, logins: Mapping[str, str]) -> None:

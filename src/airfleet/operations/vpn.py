@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from airfleet.components.hosts import entrances
@@ -48,11 +49,8 @@ def read_state(fleet: Fleet, vpn: Vpn, project: Path) -> TunnelState:
     Raises:
         HostError: The host does not answer.
     """
-    shell = HostShell(next(host for host in fleet.hosts if host.name == vpn.host), project)
-    try:
+    with closing(HostShell(next(host for host in fleet.hosts if host.name == vpn.host), project)) as shell:
         return administrator_tunnel.read_state(shell.run)
-    finally:
-        shell.close()
 
 
 def render_profile(fleet: Fleet, vpn: Vpn, who: Administrator, host_key: str) -> str:

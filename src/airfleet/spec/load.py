@@ -46,19 +46,8 @@ _TAGS = {references.TEXT, references.LIST, references.VALUE, references.REFERENC
 _ECHOED = {
     *("name", "ports", "parallelism", "databases", "slot_pools", "checks"),
     *("releases", "hosts", "pools", "routing", "ssh", "retention", "schedulers", "scheduler_mode", "replication"),
-    *(
-        "executor",
-        "dags",
-        "slas",
-        "breakers",
-        "limits",
-        "retries",
-        "task_limits",
-        "jitter",
-        "monitoring",
-        "allow_from",
-        "vpn",
-    ),
+    *("executor", "dags", "slas", "breakers", "limits", "retries", "task_limits", "jitter", "monitoring"),
+    *("allow_from", "vpn"),
 }
 
 

@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from functools import cached_property
 
+DEFAULT_NETWORK = "10.99.0.0/24"
+
 
 @dataclass(frozen=True, slots=True)
 class Administrator:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from airfleet.spec.vpn import DEFAULT_NETWORK
 from airfleet.spec.yaml_document import Violation
-
-DEFAULT_NETWORK = "10.99.0.0/24"
 
 
 def findings(data: Mapping[str, object]) -> Iterator[Violation]:

@@ -39,3 +39,9 @@ def claim(execute: Execute, platform: str) -> None:
     except BaseException:
         execute("ROLLBACK")
         raise
+
+
+def speak_utc(execute: Execute) -> None:
+    """Let the login's sessions in the database speak UTC. A role may do this for itself, on every server."""
+    [[name]] = execute("SELECT quote_ident(current_database())")
+    execute(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET timezone TO 'UTC'")

@@ -20,6 +20,14 @@ BURST_S, DEBT_S = 1.0, 1.0
 REFUSED_S = 2.0
 
 
+def read_used_s(file: Path) -> float:
+    """Return the CPU seconds of a group with all its processes; 0 if the kernel does not count them."""
+    with suppress(OSError, ValueError, IndexError):
+        words = file.read_text().split(maxsplit=2)
+        return int(words[1]) / 1e6 if words[0] == "usage_usec" else int(words[0]) / 1e9
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class CpuFiles:
     """The files of one task's cgroup that say what it has used, and that decide what it gets."""
@@ -36,10 +44,7 @@ class CpuFiles:
 
     def read_used_s(self) -> float:
         """Return the CPU seconds of the task with all its processes; 0 if the kernel does not count them."""
-        with suppress(OSError, ValueError, IndexError):
-            words = self.time.read_text().split(maxsplit=2)
-            return int(words[1]) / 1e6 if words[0] == "usage_usec" else int(words[0]) / 1e9
-        return 0.0
+        return read_used_s(self.time)
 
     def count_refusals(self) -> int:
         """Return how often the task was refused a process; 0 if the kernel does not count it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from airfleet_provider.contract.task_limits import TaskLimits
-from airfleet_provider.processes.cpu_share import CpuFiles
+from airfleet_provider.processes.cpu_share import CpuFiles, read_used_s
 from airfleet_provider.processes.kernel_file import write
 from airfleet_provider.processes.memory_group import LEAF, OWN, ROOT
 
@@ -86,7 +86,6 @@ class TaskGroup:
     def count(self) -> Counted:
         """Return what the kernel has counted, 0 for what it does not count."""
         kills = peak = 0
-        cpu_s = 0.0
         is_own = self.limits.memory is not None
         with suppress(OSError, ValueError, IndexError):
             for line in (self.folders[0] / self.kills_file).read_text().splitlines():
@@ -98,11 +97,8 @@ class TaskGroup:
         with suppress(OSError, ValueError):
             peak = int((self.folders[0] / self.peak_file).read_text())
         # Version 2 counts this in every group; version 1 in groups of another controller.
-        with suppress(OSError, ValueError, IndexError):
-            cpu_s = int((self.folders[0] / "cpu.stat").read_text().split(maxsplit=2)[1]) / 1e6
-        if self.cpu is not None:
-            cpu_s = max(cpu_s, self.cpu.read_used_s())
-        return Counted(kills, peak, is_own, cpu_s)
+        used_s = self.cpu.read_used_s() if self.cpu else read_used_s(self.folders[0] / "cpu.stat")
+        return Counted(kills, peak, is_own, used_s)
 
     def remove(self) -> bool:
         """Remove the group, and return whether it has gone. It stays while a process that the task left runs in it."""

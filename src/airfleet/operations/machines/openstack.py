@@ -19,7 +19,7 @@ from openstack.exceptions import (
 
 from airfleet.errors import AirfleetError
 from airfleet.operations.machines.driver import FLEET_TAG, GROUP_TAG, KEY_TAG, Machine, UnsureError, UserData
-from airfleet.operations.machines.openstack_flavors import Flavor, choose_flavor
+from airfleet.operations.machines.openstack_flavors import Flavor, choose_flavor, describe_volume
 from airfleet.spec.machines import GIB, MachineGroup, Openstack
 
 if TYPE_CHECKING:
@@ -146,10 +146,7 @@ class OpenstackDriver:
             "networks": [{"uuid": self._find_network(group)}] if group.network else "auto",
         }
         if group.storage:
-            # A volume of this type and size, that ends with its machine.
-            disk = {"uuid": image, "source_type": "image", "destination_type": "volume", "boot_index": 0}
-            disk |= {"volume_size": -(-group.disk // GIB), "volume_type": group.storage, "delete_on_termination": True}
-            wanted["block_device_mapping"] = [disk]
+            wanted["block_device_mapping"] = [describe_volume(group, image)]
             del wanted["image_id"]
         if self._settings.security_groups:
             wanted["security_groups"] = [{"name": one} for one in self._settings.security_groups]
@@ -167,37 +164,23 @@ class OpenstackDriver:
         return choose_flavor(group, there)
 
     def _find_image(self, group: MachineGroup) -> str:
-        """Return the id of the image with this name or id.
-
-        Raises:
-            AirfleetError: There is none, or there are several: which one is meant is not guessed.
-        """
-        where, hint = f"machines.groups.{group.name}.image", "`openstack image list` shows names and ids"
-        try:
-            return str(self._cloud.image.find_image(group.image, ignore_missing=False).id)
-        except DuplicateResource:
-            raise AirfleetError(f"several images {group.image}", where=where, hint=f"name its id: {hint}") from None
-        except NotFoundException:
-            raise AirfleetError(f"no image {group.image}", where=where, hint=hint) from None
+        return _find_id(self._cloud.image.find_image, "image", group.image, group)
 
     def _find_network(self, group: MachineGroup) -> str:
-        where, hint = f"machines.groups.{group.name}.network", "`openstack network list` shows names and ids"
-        try:
-            return str(self._cloud.network.find_network(group.network, ignore_missing=False).id)
-        except DuplicateResource:
-            raise AirfleetError(f"several networks {group.network}", where=where, hint=f"name its id: {hint}") from None
-        except NotFoundException:
-            raise AirfleetError(f"no network {group.network}", where=where, hint=hint) from None
+        return _find_id(self._cloud.network.find_network, "network", group.network, group)
+
+    def _name_server_group(self, group: str) -> str:
+        return f"airfleet-{self._fleet}-{group}"
 
     def _server_groups(self, group: str) -> tuple[Any, ...]:
-        name = f"airfleet-{self._fleet}-{group}"
+        name = self._name_server_group(group)
         return tuple(one for one in self._cloud.compute.server_groups() if one.name == name)
 
     def _have_server_group(self, group: str) -> str:
         """Return the server group that keeps the machines of a group on different computers, as a preference."""
         if found := self._server_groups(group):
             return str(found[0].id)
-        name = f"airfleet-{self._fleet}-{group}"
+        name = self._name_server_group(group)
         return str(self._cloud.compute.create_server_group(name=name, policy="soft-anti-affinity").id)
 
     def _drop_server_group(self, group: str) -> None:
@@ -214,6 +197,21 @@ class OpenstackDriver:
         name = str(one.name or "").removeprefix(f"{self._fleet}-")
         trouble = _find_trouble(one) if one.status == "ERROR" else ""
         return Machine(str(one.id), name, tags.get(KEY_TAG, ""), _find_address(one), trouble)
+
+
+def _find_id(find: Callable[..., Any], kind: str, wanted: str, group: MachineGroup) -> str:
+    """Return the id of the image or network of a group, by its name or id.
+
+    Raises:
+        AirfleetError: There is none, or there are several: which one is meant is not guessed.
+    """
+    where, hint = f"machines.groups.{group.name}.{kind}", f"`openstack {kind} list` shows names and ids"
+    try:
+        return str(find(wanted, ignore_missing=False).id)
+    except DuplicateResource:
+        raise AirfleetError(f"several {kind}s {wanted}", where=where, hint=f"name its id: {hint}") from None
+    except NotFoundException:
+        raise AirfleetError(f"no {kind} {wanted}", where=where, hint=hint) from None
 
 
 def _find_address(one: Server) -> str:

@@ -1,4 +1,4 @@
-"""Which flavor of an OpenStack a group of machines has. Each cloud has its own, so they are looked up."""
+"""Which size a group of machines has in an OpenStack: its flavor, and its disk if that is a volume."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Flavor:
 def choose_flavor(group: MachineGroup, there: Iterable[Flavor]) -> Flavor:
     """Return the flavor of a group: its own one by name or id, or the smallest that is large enough.
 
+    Each cloud has flavors of its own, so those that are `there` have to be looked up.
     With `storage`, the disk is a volume, and the flavor's own one does not count.
 
     Raises:
@@ -48,3 +49,16 @@ def choose_flavor(group: MachineGroup, there: Iterable[Flavor]) -> Flavor:
     what = f"no flavor has {group.cpus} CPUs, {group.memory // GIB} GiB of memory{disk}"
     hint = "name one with `type`, or take its disk from a volume with `storage`: `openstack flavor list` shows them"
     raise AirfleetError(what, where=where, hint=hint)
+
+
+def describe_volume(group: MachineGroup, image: str) -> dict[str, object]:
+    """Return the disk of a group with `storage` for Nova or Terraform: a volume that ends with its machine."""
+    return {
+        "uuid": image,
+        "source_type": "image",
+        "destination_type": "volume",
+        "boot_index": 0,
+        "volume_size": -(-group.disk // GIB),
+        "volume_type": group.storage,
+        "delete_on_termination": True,
+    }

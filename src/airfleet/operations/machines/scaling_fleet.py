@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from airfleet.components.hosts import logs
@@ -75,9 +75,7 @@ class AppliedFleet:
         place = next((one for one in fleet.hosts if one.name == host), None)
         if place is None or not fleet.with_role("logs"):
             return ""
-        with ExitStack() as stack:
-            shell = HostShell(place, self._project)
-            stack.callback(shell.close)
+        with closing(HostShell(place, self._project)) as shell:
             done = shell.run(build_log_look(), timeout_s=LOOK_S + 30)
         return done.out.strip() if done.code == 0 else f"its log agent cannot be asked: {done.err.strip()[-200:]}"
 

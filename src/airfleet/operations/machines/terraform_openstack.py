@@ -6,8 +6,9 @@ import re
 
 from airfleet.errors import UsageError
 from airfleet.operations.machines.driver import UserData
+from airfleet.operations.machines.openstack_flavors import describe_volume
 from airfleet.operations.machines.terraform_blocks import Block, drop_empty, list_hosts, refer
-from airfleet.spec.machines import GIB, MachineGroup, Openstack
+from airfleet.spec.machines import MachineGroup, Openstack
 
 # What is no name: the driver takes both.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -57,9 +58,7 @@ def _describe(place: Openstack, group: MachineGroup, name: str, user_data: str) 
         network = refer(f"data.openstack_networking_network_v2.{group.name}.id")
     one: Block = {"name": name, "flavor_name": group.type, "user_data": user_data}
     if group.storage:
-        disk = {"uuid": image, "source_type": "image", "destination_type": "volume", "boot_index": 0}
-        disk |= {"volume_size": -(-group.disk // GIB), "volume_type": group.storage, "delete_on_termination": True}
-        one["block_device"] = [disk]
+        one["block_device"] = [describe_volume(group, image)]
     else:
         one["image_id"] = image
     if group.network:

@@ -56,10 +56,8 @@ def examine(
     def look(host: Host) -> list[Diagnosis]:
         one = shell(host, project)
         try:
-            found = list(_examine_host(host, one.run, clock, _running(folder)))
-            if fleet.vpn and fleet.vpn.host == host.name:
-                found += administrator_tunnel.judge(fleet.vpn, administrator_tunnel.read_state(one.run))
-            return found
+            found = _examine_host(host, one.run, clock, _running(folder))
+            return [*found, *administrator_tunnel.examine(fleet, host, one.run)]
         except AirfleetError as error:
             return [Diagnosis("error", host.name, error.what, error.hint)]
         finally:

@@ -53,9 +53,7 @@ def examine(
             said = sections.split(
                 one.run(sections.render(__package__, "look_at_hardening", PORTS=WITH_TLS), timeout_s=120).out
             )
-            tunnel = fleet.vpn if fleet.vpn and fleet.vpn.host == host.name else None
-            own = administrator_tunnel.judge(tunnel, administrator_tunnel.read_state(one.run)) if tunnel else ()
-            return [*judge_host(host, said), *own]
+            return [*judge_host(host, said), *administrator_tunnel.examine(fleet, host, one.run)]
         except AirfleetError as error:
             return [Diagnosis("error", host.name, error.what, error.hint)]
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import psycopg
-from psycopg import sql
 
 from airfleet_provider.contract import database_claim
 from airfleet_provider.contract.database_claim import ClaimedError
@@ -23,9 +22,7 @@ def main() -> None:
         execute = runner.execute_on(connection)
         try:
             database_claim.claim(execute, os.environ["AIRFLEET_OWN_INSTANCE"])
-            name = sql.Identifier(connection.info.dbname)
-            # A role may do this for itself, on every server.
-            connection.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET timezone TO 'UTC'").format(name))
+            database_claim.speak_utc(execute)
             runner.migrate(
                 execute,
                 runner.read_own(MigratedDatabase.METADATA),

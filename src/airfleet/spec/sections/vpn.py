@@ -68,7 +68,7 @@ class VpnSection(Section):
     )
     port: NetPort = Field(default=51820, description="The UDP port of the tunnel.")
     network: Annotated[str, AfterValidator(_tunnel_network)] = Field(
-        default="10.99.0.0/24", description="The network of the tunnel. The host has its first address."
+        default=vpn.DEFAULT_NETWORK, description="The network of the tunnel. The host has its first address."
     )
     administrators: dict[Name, AdministratorSection] = Field(
         default={},

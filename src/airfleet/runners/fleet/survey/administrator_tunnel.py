@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from airfleet.components.hosts import entrances
 from airfleet.runners.fleet.transport import sections
 from airfleet.runners.fleet.transport.connection import Output
+from airfleet.spec.fleet import Fleet
+from airfleet.spec.topology import Host
 from airfleet.spec.vpn import Vpn
 from airfleet.workspace.diagnosis import Diagnosis
 from airfleet_provider.contract import wording
@@ -55,6 +57,16 @@ def read_state(run: Callable[..., Output]) -> TunnelState:
         endpoint = endpoints.get(key, "")
         peers[key] = TunnelPeer(key, allowed, seen_s, "" if endpoint == "(none)" else endpoint)
     return TunnelState(next(iter(said.get("key", [])), "").strip(), peers)
+
+
+def examine(fleet: Fleet, host: Host, run: Callable[..., Output]) -> Iterator[Diagnosis]:
+    """Yield what is wrong with the tunnel if it ends at this host, whose shell is `run`.
+
+    Raises:
+        HostError: The host does not answer.
+    """
+    if fleet.vpn and fleet.vpn.host == host.name:
+        yield from judge(fleet.vpn, read_state(run))
 
 
 def judge(vpn: Vpn, state: TunnelState) -> Iterator[Diagnosis]:
