@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import brokers
+import hosts_replay
 import slot_site
 from airfleet_provider.contract.slot_rules import (
     Demand,
@@ -23,7 +22,7 @@ from airfleet_provider.contract.slot_rules import (
     decide,
     rank_hosts,
 )
-from support import say, wait
+from support import say
 
 HOSTS, PER_HOST, HOURS, FASTER = 16, 8, 2, 60.0
 BOOT_S, OFF_AFTER_S, CALM_S, RECORD_S, AHEAD_EVERY_S = 90.0, 120.0, 60.0, 15.0, 10.0
@@ -140,18 +139,11 @@ def play(tasks: Sequence[CalmTask], *, looks_ahead: bool) -> dict[str, Any]:
     """Run the tasks, and return what they cost and how long they waited."""
     names = [f"host{number:02}" for number in range(HOSTS)]
     agents = AheadAgents(names, [one.ready for one in tasks if one.is_known], looks_ahead)
-    desk = slot_site.SlotDesk(agents.answer)
-    with (
-        tempfile.TemporaryDirectory() as name,
-        brokers.serve(queues=(slot_site.QUEUE,)) as broker,
-        slot_site.run_workers(Path(name), broker, desk, names, PER_HOST, pool="threads") as site,
-    ):
-        wait(lambda: set(names) <= desk.news.keys(), "all workers")
+    with hosts_replay.run_hosts(names, PER_HOST, agents.answer) as (site, desk):
         log, ready, began = TaskLog(site.log), {}, time.time()
         for number in _send(tasks, began, agents, desk, log):
             ready[f"t{number}"] = began + tasks[number].ready / FASTER
             site.send(f"t{number}", tasks[number].takes / FASTER)
-    desk.close()
     waits = sorted((log.begun[one] - at) * FASTER for one, at in ready.items())
     busy_s = sum(log.ended[one] - log.begun[one] for one in ready) * FASTER
     return {

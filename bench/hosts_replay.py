@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,26 @@ def play(tasks: Sequence[tuple[float, float]], way: str, off_after_s: float) -> 
     """Run the tasks, each with the moment at which it is ready and the seconds it takes; return what it cost."""
     names = [f"host{number}" for number in range(HOSTS)]
     agents = SlotAgents(names, is_packed=way == "packed")
-    desk = slot_site.SlotDesk(agents.answer)
-    with (
-        tempfile.TemporaryDirectory() as name,
-        brokers.serve(queues=(slot_site.QUEUE,)) as broker,
-        slot_site.run_workers(Path(name), broker, desk, names, PER_HOST, pool="threads") as site,
-    ):
-        wait(lambda: set(names) <= desk.news.keys(), "all workers")
+    with run_hosts(names, PER_HOST, agents.answer) as (site, desk):
         ready = send(tasks, site, desk, agents)
         lines = site.read()
-    desk.close()
     return count(lines, ready, off_after_s / FASTER)
+
+
+@contextmanager
+def run_hosts(
+    names: Sequence[str], slots: int, answer: Callable[[str], tuple[int, int | None]]
+) -> Iterator[tuple[slot_site.SlotSite, slot_site.SlotDesk]]:
+    """Run a worker of threads for each host, and the desk that gives them slots; begin when all have reported."""
+    desk = slot_site.SlotDesk(answer)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        brokers.serve(queues=(slot_site.QUEUE,)) as broker,
+        slot_site.run_workers(Path(folder), broker, desk, names, slots, pool="threads") as site,
+    ):
+        wait(lambda: set(names) <= desk.news.keys(), "all workers")
+        yield site, desk
+    desk.close()
 
 
 def send(

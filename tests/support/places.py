@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from functools import cache
 
+import pytest
+
 from airfleet.components.host_model import (
     OPT,
     ClusterLogins,
@@ -20,6 +22,7 @@ from airfleet.components.host_model import (
 from airfleet.components.hosts import host_parts
 from airfleet.components.model import Credentials
 from airfleet.components.postgresql.result_database import ResultLogins
+from airfleet.errors import SpecError
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.spec import load
 from airfleet.spec.fleet import Fleet
@@ -90,6 +93,15 @@ OBJECTS = Objects({"crm": "http://crm"}, {"days": 7}, {"TOKEN": Secret("s3cret-t
 def parse(text: str = NINE) -> Fleet:
     """Return the fleet of a fleet.yaml. Equal texts give the same object, which is immutable."""
     return load.parse(text, file="fleet.yaml", default_name="flights", cpus=8)
+
+
+def check_mistake(text: str, path: str, what: str) -> None:
+    """Show that a fleet.yaml is refused with one mistake at a path, whose message begins so and has a hint."""
+    with pytest.raises(SpecError) as caught:
+        parse(text)
+    found = [problem for problem in caught.value.problems if problem.path == path]
+    assert [problem.what[: len(what)] for problem in found] == [what]
+    assert found[0].hint
 
 
 def place(fleet: Fleet, name: str, *, memory: int = 16 << 30, runtime: str = RUNTIME) -> Place:

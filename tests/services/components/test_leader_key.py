@@ -208,13 +208,19 @@ def test_a_former_primary_that_sees_the_promotion_does_not_claim_either(store: S
     assert claim(guarded(standby, store), "db3")
 
 
-def test_without_synchronous_replication_the_history_says_that_another_host_was_promoted(
-    store: Store, guarded: type[Client]
-) -> None:
+def make_former_primary(store: Store) -> Dcs:
+    """Return a host without synchronous replication, after whose view of the cluster another one was promoted."""
     store.remove(SYNC)
     former = Dcs("db1", store, is_synchronous=False)
     former.get_cluster()
     store.write(HISTORY, "[[1, 100, 'no recovery target specified']]")
+    return former
+
+
+def test_without_synchronous_replication_the_history_says_that_another_host_was_promoted(
+    store: Store, guarded: type[Client]
+) -> None:
+    former = make_former_primary(store)
     assert not renew(guarded(former, store), "db1")
     former.get_cluster()
     assert renew(guarded(former, store), "db1")
@@ -224,10 +230,7 @@ def test_who_asks_a_former_primary_for_the_cluster_does_not_renew_the_view_that_
     store: Store, guarded: type[Client]
 ) -> None:
     """`airfleet status` asks each host, and Patroni answers in a thread of its own."""
-    store.remove(SYNC)
-    former = Dcs("db1", store, is_synchronous=False)
-    former.get_cluster()
-    store.write(HISTORY, "[[1, 100, 'no recovery target specified']]")
+    former = make_former_primary(store)
     with ThreadPoolExecutor(1) as api:
         api.submit(former.get_cluster).result()
     assert not renew(guarded(former, store), "db1")

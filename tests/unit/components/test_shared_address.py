@@ -11,12 +11,11 @@ import pytest
 from airfleet.components.host_model import Link
 from airfleet.components.hosts import host_parts, keepalived
 from airfleet.components.model import reveal
-from airfleet.errors import SpecError
 from airfleet.runners.fleet.plan import diff, facts
 from airfleet.runners.fleet.plan.diff import DesiredHost
 from airfleet.runners.fleet.plan.facts import HostFacts
 from airfleet.runners.fleet.survey import outside_health
-from places import NINE, desired, parse, place, with_setting
+from places import NINE, check_mistake, desired, parse, place, with_setting
 from shells import MadeUpShell
 
 TWO = with_setting(NINE, "roles: [web]", "roles: [web, balancer]")
@@ -51,11 +50,7 @@ def read(host: DesiredHost, name: str) -> str:
     ],
 )
 def test_a_mistake_is_named(text: str, path: str, what: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        parse(text)
-    found = [problem for problem in caught.value.problems if problem.path == path]
-    assert [problem.what[: len(what)] for problem in found] == [what]
-    assert found[0].hint
+    check_mistake(text, path, what)
 
 
 def test_without_a_shared_address_nothing_is_there() -> None:

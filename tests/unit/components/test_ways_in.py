@@ -6,12 +6,11 @@ import pytest
 
 from airfleet.components.hosts import vpn
 from airfleet.components.model import reveal
-from airfleet.errors import SpecError
 from airfleet.runners.fleet.plan import facts, ways_in
 from airfleet.runners.fleet.plan.diff import DesiredHost, decide
 from airfleet.runners.fleet.plan.facts import FileFact, HostFacts, UnitFact
 from airfleet.runners.fleet.plan.steps import Bring, WriteFile
-from places import NINE, desired, parse, place
+from places import NINE, check_mistake, desired, parse, place
 from ways_in import ANN, BOB, VPN, WITH_VPN
 
 WITHOUT_BOB = WITH_VPN.replace(f"    bob: {{public_key: {BOB}, address: 10.99.0.3}}\n", "")
@@ -199,11 +198,7 @@ def test_a_kernel_without_wireguard_is_told_before_anything_changes(said: str, h
     ],
 )
 def test_a_mistake_is_named(text: str, path: str, what: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        parse(text)
-    found = [problem for problem in caught.value.problems if problem.path == path]
-    assert [problem.what[: len(what)] for problem in found] == [what]
-    assert found[0].hint
+    check_mistake(text, path, what)
 
 
 def test_one_host_with_every_role_ends_the_tunnel() -> None:

@@ -1,185 +1,31 @@
-"""Machines that come and go with the tasks: what is decided, and what a killed run leaves behind."""
+"""Machines that come and go with the tasks: what a run does, and what a killed one leaves behind."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from airfleet.cli import scale_machines
 from airfleet.errors import AirfleetError, SpecError, UsageError
-from airfleet.operations.machines import look_at_log_agent, records, scaled_hosts, scaling, scaling_rules
-from airfleet.operations.machines.command import CommandDriver
-from airfleet.operations.machines.driver import Driver, Machine
+from airfleet.operations.machines import look_at_log_agent, scaled_hosts, scaling, scaling_rules
+from airfleet.operations.machines.driver import Machine
 from airfleet.operations.machines.scaling import HostScaling
 from airfleet.operations.machines.scaling_fleet import AppliedFleet
-from airfleet.operations.machines.scaling_rules import PoolNeed, ScaledHost, ScalePhase, WorkerLoad, decide
-from airfleet.operations.machines.session import MachineSession
 from airfleet.spec import load
-from airfleet.spec.fleet import Fleet
-from airfleet.spec.machines import GIB, MachineGroup
+from airfleet.spec.machines import MachineGroup
 from airfleet.workspace import applied_hosts
 from airfleet_provider.log_agent import exposition
 from airfleet_provider.log_agent.agent import AgentTotals
 from command_line import run
 from killed_lines import run_until
 from machine_program import PROGRAM
-
-GROUP = MachineGroup("worker", 3, 2, GIB, GIB, "debian", pools=("default",), least=0, calm_s=900.0)
-FLEET = """
-machines:
-  command: [python3, driver.py]
-  groups:
-    worker: {image: debian, count: 3, min: 0, pools: [default]}
-pools: {default: {concurrency: 8, scale: {}}}
-hosts:
-  one: {address: 10.1.0.1, roles: [web, scheduler, database, broker]}
-  two: {address: 10.1.0.2, pools: [default]}
-"""
-MAKING, JOINING, SERVING, LEAVING, ENDING = ScalePhase
-
-
-def need(needed: int, most: int | None = None, own: int = 1) -> PoolNeed:
-    return PoolNeed("default", needed, needed if most is None else most, own)
-
-
-def hosts(**phases: ScalePhase) -> list[ScaledHost]:
-    return [ScaledHost(name, "worker", phase, "", 0.0) for name, phase in phases.items()]
-
-
-def changes(needs: PoolNeed, present: Sequence[ScaledHost], **held: int) -> list[tuple[str, ScalePhase]]:
-    loads = {name: WorkerLoad(count, rank) for rank, (name, count) in enumerate(held.items())}
-    return [(one.name, one.phase) for one in decide(GROUP, [needs], present, loads)]
-
-
-def test_all_machines_that_tasks_need_are_made_at_once_and_no_more_than_count() -> None:
-    assert changes(need(1), []) == []
-    assert changes(need(3), []) == [("worker1", MAKING), ("worker2", MAKING)]
-    assert changes(need(9), hosts(worker2=SERVING)) == [("worker1", MAKING), ("worker3", MAKING)]
-    assert changes(need(9), hosts(worker1=MAKING, worker2=JOINING, worker3=SERVING)) == []
-
-
-def test_one_that_leaves_comes_back_before_another_one_is_made() -> None:
-    present = hosts(worker1=SERVING, worker2=LEAVING)
-    assert changes(need(3), present, worker1=8, worker2=1) == [("worker2", JOINING)]
-    assert changes(need(4), present) == [("worker2", JOINING), ("worker3", MAKING)]
-    assert changes(need(4), hosts(worker1=SERVING, worker2=ENDING)) == [("worker3", MAKING)]
-
-
-def test_the_emptiest_leaves_after_the_calm_and_the_next_one_when_it_has_gone() -> None:
-    present = hosts(worker1=SERVING, worker2=SERVING, worker3=SERVING)
-    assert changes(need(1, most=4), present, worker1=0, worker2=0, worker3=0) == []
-    assert changes(need(1), present, worker1=4, worker2=0, worker3=0) == [("worker3", LEAVING)]
-    assert changes(need(1), present, worker1=4, worker2=1, worker3=2) == [("worker2", LEAVING)]
-    assert changes(need(1), hosts(worker1=SERVING, worker2=SERVING, worker3=LEAVING), worker1=0, worker2=0) == []
-
-
-def test_a_host_whose_workers_do_not_report_is_not_chosen_and_one_that_is_not_made_goes_first() -> None:
-    assert changes(need(1), hosts(worker1=SERVING, worker2=SERVING), worker1=5) == [("worker1", LEAVING)]
-    assert changes(need(1), hosts(worker1=SERVING)) == []
-    assert changes(need(1), hosts(worker1=SERVING, worker2=MAKING), worker1=0) == [("worker2", ENDING)]
-
-
-def read(project: Path) -> Fleet:
-    """Return the fleet of a project. Hundreds of runs of a test read the same files."""
-    scaled = project / load.SCALED_FILE
-    return _read(project, (project / "fleet.yaml").read_text(), scaled.read_text() if scaled.exists() else "")
-
-
-@functools.cache
-def _read(project: Path, *_: str) -> Fleet:
-    return load.read(project, cpus=2)
-
-
-@dataclass
-class Estate:
-    """A fleet in this process: `apply` installs what the files of the project say, on machines that are there."""
-
-    project: Path
-    state: Path
-    needs: tuple[int, int] = (1, 1)
-    held: dict[str, int] = field(default_factory=dict)
-    drained: set[str] = field(default_factory=set)
-    forgotten: list[str] = field(default_factory=list)
-    dead: list[str] = field(default_factory=list)
-    is_broken: bool = False
-    unsent: str | AirfleetError = ""
-    silent: set[str] = field(default_factory=set)
-    applies: int = 0
-    looks: int = 0
-    now: float = 1e9
-
-    def find_needs(self, group: MachineGroup, scaled: Sequence[str]) -> tuple[PoolNeed, ...]:
-        own = [one.name for one in read(self.project).hosts if one.pools and one.name not in scaled]
-        return tuple(PoolNeed(pool, *self.needs, len(own)) for pool in group.pools)
-
-    def list_loads(self) -> Mapping[str, WorkerLoad]:
-        self.looks += 1
-        known = {one.name for one in applied_hosts.read(self.state)} - self.silent
-        made = [one.name for one in records.read(self.state).values() if one.name in known]
-        return {name: WorkerLoad(self.held.get(name, 0), rank) for rank, name in enumerate(sorted(made))}
-
-    def apply(self, dead: Sequence[str]) -> None:
-        self.applies += 1
-        if self.is_broken:
-            raise AirfleetError("airfleet apply ended with 1")
-        self.dead = [*self.dead, *dead]
-        applied_hosts.write(self.state, read(self.project).hosts)
-
-    def mark(self, host: str, *, drained: bool) -> None:
-        self.drained = self.drained | {host} if drained else self.drained - {host}
-
-    def is_at_rest(self, host: str) -> bool:
-        return host in self.drained and not self.held.get(host)
-
-    def find_unsent(self, host: str) -> str:
-        if isinstance(self.unsent, AirfleetError):
-            raise self.unsent
-        return self.unsent
-
-    def forget(self, address: str) -> None:
-        self.forgotten.append(address)
-
-
-class WatchedDriver(CommandDriver):
-    """The driver `command` with a real program. It notes whose tasks a destruction would have killed."""
-
-    killed: list[str]
-    estate: Estate
-
-    def destroy(self, machine: Machine) -> None:
-        if self.estate.held.get(machine.name):
-            self.killed.append(machine.name)
-        super().destroy(machine)
-
-
-class Cloud:
-    """A driver in this process, for hundreds of runs."""
-
-    takes_late = False
-
-    def __init__(self) -> None:
-        self.machines: dict[str, Machine] = {}
-
-    def list(self) -> tuple[Machine, ...]:
-        return tuple(self.machines.values())
-
-    def list_unfinished(self) -> frozenset[str]:
-        return frozenset()
-
-    def create(self, name: str, key: str, group: MachineGroup) -> Machine:
-        number = len(self.machines) + 1
-        return self.machines.setdefault(key, Machine(f"vm-{number}", name, key, f"10.0.0.{number}"))
-
-    def destroy(self, machine: Machine) -> None:
-        self.machines.pop(machine.key, None)
+from scaled_estate import FLEET, Cloud, Estate, WatchedDriver, build, list_hosts, list_phases, read
 
 
 @pytest.fixture
@@ -203,23 +49,6 @@ def driver(estate: Estate) -> WatchedDriver:
 @pytest.fixture
 def scale(estate: Estate, driver: WatchedDriver) -> HostScaling:
     return build(estate, driver)
-
-
-def build(estate: Estate, driver: Driver, clock: Callable[[], float] = lambda: 0.0) -> HostScaling:
-    def open_machines() -> MachineSession:
-        fleet = read(estate.project)
-        assert fleet.machines
-        return MachineSession(fleet, fleet.machines, estate.state, driver, clock, lambda _: None, lambda _: None)
-
-    return HostScaling(estate.project, estate.state, open_machines, estate, lambda: estate.now, lambda _: None)
-
-
-def list_phases(estate: Estate) -> dict[str, str]:
-    return {one.name: str(one.phase) for one in scaled_hosts.read(estate.state).hosts.values()}
-
-
-def list_hosts(estate: Estate) -> list[str]:
-    return [one.name for one in read(estate.project).hosts]
 
 
 def test_a_day_from_no_machine_to_two_and_back(scale: HostScaling, estate: Estate, driver: WatchedDriver) -> None:
@@ -447,8 +276,9 @@ def test_a_machine_of_a_group_that_scales_no_more_can_be_ended(
 def test_a_run_that_was_killed_at_any_line_is_ended_by_the_next(
     estate: Estate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nothing cuts the power here.
+    # Nothing cuts the power here, and nobody reads the events of hundreds of runs.
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(scaled_hosts, "KEPT", 10)
     modules, cloud = (scaling,), Cloud()
     scale = build(estate, cloud)
 

@@ -90,10 +90,17 @@ def run(limiter: TaskLimiter, monkeypatch: pytest.MonkeyPatch, body: object) -> 
     return fd_messages.receive(supervisor)[0] or {}, text
 
 
-def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = task_group.find_groups()
-    if groups is None:
+@pytest.fixture
+def groups() -> task_group.Groups:
+    found = task_group.find_groups()
+    if found is None:
         pytest.skip("no cgroup can be made here")
+    return found
+
+
+@pytest.fixture
+def made(groups: task_group.Groups, monkeypatch: pytest.MonkeyPatch) -> list[task_group.TaskGroup]:
+    """The groups that are made during the test."""
     made: list[task_group.TaskGroup] = []
     real = groups.make
 
@@ -102,6 +109,12 @@ def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monke
         return made[-1]
 
     monkeypatch.setattr(type(groups), "make", make)
+    return made
+
+
+def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(
+    groups: task_group.Groups, made: list[task_group.TaskGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
     limiter = TaskLimiter((SMALL,), "cpu", find_groups=lambda: groups)
     told, _ = run(limiter, monkeypatch, lambda *_: [bytearray(1 << 20) for _ in range(500)])
     assert told["exit"] == -signal.SIGKILL
@@ -113,17 +126,9 @@ def test_a_task_at_its_limit_is_killed_alone_and_told_from_its_own_counter(monke
     assert not [folder for one in made for folder in one.folders if folder.exists()], "nothing is left"
 
 
-def test_a_task_that_uses_more_cpus_than_it_may_yields_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = task_group.find_groups()
-    if groups is None:
-        pytest.skip("no cgroup can be made here")
-    made: list[task_group.TaskGroup] = []
-    real = groups.make
-
-    def make(_: object, limits: TaskLimits) -> task_group.TaskGroup:
-        made.append(real(limits))
-        return made[-1]
-
+def test_a_task_that_uses_more_cpus_than_it_may_yields_while_it_runs(
+    groups: task_group.Groups, made: list[task_group.TaskGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def compute(*_: object) -> None:
         cpu = made[-1].cpu
         assert cpu
@@ -133,9 +138,8 @@ def test_a_task_that_uses_more_cpus_than_it_may_yields_while_it_runs(monkeypatch
                 os._exit(3)
         os._exit(0)
 
-    monkeypatch.setattr(type(groups), "make", make)
     greedy = LimitRule("greedy", limits=TaskLimits(cpus_high=0.1))
-    if not (probe := real(greedy.limits)).cpu or not (probe.cpu.folder / "cpu.idle").exists():
+    if not (probe := groups.make(greedy.limits)).cpu or not (probe.cpu.folder / "cpu.idle").exists():
         probe.remove()
         pytest.skip("the kernel has no idle groups here: Linux 5.15 and the controller of CPUs")
     probe.remove()
