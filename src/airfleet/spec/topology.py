@@ -63,6 +63,7 @@ class Limits:
     memory: int | None = None
     cpus: float | None = None
     io_weight: int = 100
+    cpu_weight: int = 100
     tasks: int | None = None
 
 

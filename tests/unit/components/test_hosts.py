@@ -242,6 +242,13 @@ def test_a_pool_has_its_own_limits_and_tasks_are_not_killed_at_a_restart() -> No
     assert "--concurrency 4" in cpu
 
 
+def test_what_starts_tasks_comes_before_what_parses_and_archives() -> None:
+    yielding = {
+        one.name for part in parts("sched1") for one in part.services if "CPUWeight=" in systemd_units.render(one)
+    }
+    assert yielding == {"releaser", "dag-processor"}
+
+
 def test_one_greedy_task_is_killed_and_not_its_whole_pool() -> None:
     for host, pool in (("memory1", "memory"), ("io1", "io")):  # with a limit of its own, or the host's
         assert "OOMPolicy=continue" in unit(host, f"worker-{pool}")

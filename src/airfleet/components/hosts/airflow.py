@@ -55,7 +55,7 @@ from airfleet.components.model import Component, Process, Setting, reveal
 from airfleet.components.postgresql import result_database
 from airfleet.components.rabbitmq import permissions
 from airfleet.components.rabbitmq import server as rabbitmq
-from airfleet.spec.topology import Role
+from airfleet.spec.topology import Limits, Role
 from airfleet_provider.contract import environment as variables
 
 HOME = database_urls.HOME
@@ -65,6 +65,9 @@ STATE = LIB / HOME
 LOG_SERVERS = FOLDER / "log_servers.json"
 LOG_SERVER = "airflow.utils.serve_logs.log_server:get_app"
 AWAIT_DATABASE = "airfleet_provider.liveness.wait_for_database"
+# What may come later than tasks, and its part of the processors where both want them; 100 is everything else's.
+LATER = frozenset({"releaser", "dag-processor", archiver.NAME})
+CPU_WEIGHT = 25
 # These processes hold a lock or LISTEN as long as they run. PgBouncer's pool of transactions cannot do that.
 NEED_SESSION = frozenset({"scheduler", "releaser", "metadata", archiver.NAME})
 # These processes write files of logs below their own folder, which the log agent reads as a member of their group.
@@ -138,7 +141,15 @@ def describe_scheduler(place: Place) -> Part:
     config = next(file for file in part.files if file.path.name == "airflow.cfg")
     served = serve_logs(place, HOME, SERVER_USER, TRIGGERER_LOGS, config, "shows the logs of deferred tasks")
     services = (_let_archive(one, store) if one.name == archiver.NAME and store else one for one in part.services)
-    return replace(part, services=(*services, served))
+    return replace(part, services=(*map(_give_way, services), served))
+
+
+def _give_way(service: Service) -> Service:
+    """Let what parses and archives have less of a host's processors than what starts tasks, while both want them.
+
+    After a switch-over of the database, releaser and Dag processor start again, and their imports take seconds.
+    """
+    return replace(service, limits=Limits(cpu_weight=CPU_WEIGHT)) if service.name in LATER else service
 
 
 def _let_archive(service: Service, store: str) -> Service:

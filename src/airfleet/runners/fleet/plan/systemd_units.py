@@ -143,6 +143,8 @@ def port_of(service: Service) -> int | None:
 
 def _limit(limits: Limits) -> list[str]:
     lines = [f"IOWeight={limits.io_weight}"] if limits.io_weight != Limits().io_weight else []
+    if limits.cpu_weight != Limits().cpu_weight:
+        lines.append(f"CPUWeight={limits.cpu_weight}")
     if limits.memory is not None:
         # The kernel throttles the pool before it kills a process. Swap would only make the pool slow.
         lines += [f"MemoryHigh={limits.memory * 9 // 10}", f"MemoryMax={limits.memory}", "MemorySwapMax=0"]
