@@ -79,7 +79,7 @@ test-migrate: dev-env  ## Move Dags from a real Airflow 2.11, installed beside, 
 # Side by side, the longest first: four at a time, because some wait for the disk or for a child. The unit tests run in
 # five processes, each with folders of its own: so no file is imported twice, and no results travel. To import Airflow
 # takes nine seconds of CPU, so only one of them does.
-CHECKS = check-control check-components check-airflow check-provider check-runners check-types check-layers check-style
+CHECKS = check-airflow check-types check-control check-components check-provider check-runners check-layers check-style
 .PHONY: $(CHECKS)
 check: dev-env  ## Run the fast loop: format, lint, types, shell scripts, layers, unit tests; print how long it took
 	@begun=$$(date +%s); $(MAKE) --no-print-directory --jobs=4 --output-sync=target $(CHECKS) || exit; \

@@ -28,7 +28,7 @@ def parse(path: Path) -> ast.Module:
 
 @functools.cache
 def list_used(path: Path) -> tuple[tuple[str, str], ...]:
-    return tuple(find_used(parse(path)))
+    return tuple(find_used(parse(path))) if "SQL[" in path.read_text("utf-8") else ()
 
 
 def find_used(tree: ast.AST) -> Iterator[tuple[str, str]]:

@@ -22,14 +22,17 @@ from airfleet.spec.topology import Host
 from command_line import invoke
 from deadline import PATIENCE_S
 from host_programs import install
-from places import NOBODY, parse
+from places import NINE, parse
 from shells import MadeUpConnection, name_host
+
+# Nothing listens on port 1 of this machine, so a connection is refused at once.
+REFUSING = NINE.replace("10.0.0.", "127.0.0.") + "ssh: {port: 1}\n"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "dags").mkdir()
-    (tmp_path / "fleet.yaml").write_text(NOBODY)
+    (tmp_path / "fleet.yaml").write_text(REFUSING)
     return tmp_path
 
 

@@ -40,18 +40,25 @@ def estate(tmp_path: Path) -> Estate:
 
 
 @pytest.fixture
-def driver(estate: Estate) -> WatchedDriver:
+def driver() -> Cloud:
+    return Cloud()
+
+
+@pytest.fixture
+def program(estate: Estate) -> WatchedDriver:
+    """A driver with a real program, which starts for each request."""
     found = WatchedDriver((sys.executable, "driver.py"), fleet="project", project=estate.project)
     found.killed, found.estate = [], estate
     return found
 
 
 @pytest.fixture
-def scale(estate: Estate, driver: WatchedDriver) -> HostScaling:
+def scale(estate: Estate, driver: Cloud) -> HostScaling:
     return build(estate, driver)
 
 
-def test_a_day_from_no_machine_to_two_and_back(scale: HostScaling, estate: Estate, driver: WatchedDriver) -> None:
+def test_a_day_from_no_machine_to_two_and_back(estate: Estate, program: WatchedDriver) -> None:
+    scale, driver = build(estate, program), program
     assert scale.run() == ()
     assert list_hosts(estate) == ["one", "two"]
     estate.needs = (3, 3)
@@ -88,16 +95,14 @@ def test_a_machine_that_drains_serves_again_if_it_is_needed(scale: HostScaling, 
     assert (list_phases(estate), estate.drained) == ({"worker1": "serving"}, set())
 
 
-def test_what_fails_is_reported_and_the_next_run_goes_on(
-    scale: HostScaling, estate: Estate, driver: WatchedDriver
-) -> None:
-    program = estate.project / "driver.py"
+def test_what_fails_is_reported_and_the_next_run_goes_on(estate: Estate, program: WatchedDriver) -> None:
+    scale, text = build(estate, program), estate.project / "driver.py"
     estate.needs = (2, 2)
-    program.write_text("import sys; sys.exit('no quota')")
+    text.write_text("import sys; sys.exit('no quota')")
     [error] = scale.run()
     assert "no quota" in error.what
     assert (list_phases(estate), list_hosts(estate)) == ({"worker1": "making"}, ["one", "two"])
-    program.write_text(PROGRAM)
+    text.write_text(PROGRAM)
     estate.is_broken = True
     assert len(scale.run()) == 1
     assert list_phases(estate) == {"worker1": "joining"}
@@ -105,11 +110,11 @@ def test_what_fails_is_reported_and_the_next_run_goes_on(
     estate.now += scaling_rules.FIRST_WAIT_S
     assert scale.run() == ()
     assert list_phases(estate) == {"worker1": "serving"}
-    assert len(driver.list()) == 1
+    assert len(program.list()) == 1
 
 
 def test_a_machine_waits_until_its_log_agent_has_sent_all_and_not_for_ever(
-    scale: HostScaling, estate: Estate, driver: WatchedDriver
+    scale: HostScaling, estate: Estate, driver: Cloud
 ) -> None:
     estate.needs = (3, 3)
     scale.run()
@@ -136,7 +141,7 @@ def test_a_machine_waits_until_its_log_agent_has_sent_all_and_not_for_ever(
 
 
 def test_a_look_at_the_log_agent_that_fails_keeps_no_machine_for_ever(
-    scale: HostScaling, estate: Estate, driver: WatchedDriver
+    scale: HostScaling, estate: Estate, driver: Cloud
 ) -> None:
     estate.needs = (2, 2)
     scale.run()
@@ -149,7 +154,7 @@ def test_a_look_at_the_log_agent_that_fails_keeps_no_machine_for_ever(
 
 
 def test_a_clock_that_was_set_back_keeps_no_machine_for_longer_than_the_waits(
-    scale: HostScaling, estate: Estate, driver: WatchedDriver
+    scale: HostScaling, estate: Estate, driver: Cloud
 ) -> None:
     estate.needs, estate.silent = (2, 2), {"worker1"}
     scale.run()
@@ -213,7 +218,7 @@ def test_a_log_agent_has_sent_all_after_two_turns_that_left_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["worker1", "other"])
 def test_a_machine_that_fleet_yaml_has_as_a_host_does_not_come_and_go(
-    scale: HostScaling, estate: Estate, driver: WatchedDriver, name: str
+    scale: HostScaling, estate: Estate, driver: Cloud, name: str
 ) -> None:
     """It was made before its group had `min`, and its host was written into fleet.yaml, perhaps under another name."""
     [(_, address)] = scale.open_machines().make(("worker1",))
@@ -249,7 +254,7 @@ def test_machines_start_side_by_side_and_one_that_fails_keeps_none_back(estate: 
     assert list_phases(estate) == {"worker1": "serving", "worker2": "making", "worker3": "serving"}
 
 
-def test_a_person_ends_a_machine_that_is_dead(scale: HostScaling, estate: Estate, driver: WatchedDriver) -> None:
+def test_a_person_ends_a_machine_that_is_dead(scale: HostScaling, estate: Estate, driver: Cloud) -> None:
     estate.needs = (2, 2)
     scale.run()
     with pytest.raises(UsageError, match="two is no machine that comes and goes"):
@@ -261,16 +266,14 @@ def test_a_person_ends_a_machine_that_is_dead(scale: HostScaling, estate: Estate
     assert (list_phases(estate), driver.list(), estate.dead) == ({}, (), ["worker1"])
 
 
-def test_a_machine_of_a_group_that_scales_no_more_can_be_ended(
-    scale: HostScaling, estate: Estate, driver: WatchedDriver
-) -> None:
+def test_a_machine_of_a_group_that_scales_no_more_can_be_ended(estate: Estate, program: WatchedDriver) -> None:
     estate.needs = (2, 2)
-    scale.run()
+    build(estate, program).run()
     (estate.project / "fleet.yaml").write_text(FLEET.replace("min: 0, ", ""))
     opened = scale_machines._open(estate.project, estate.state)
     replace(opened, fleet=estate).end(["worker1"])
     assert replace(opened, fleet=estate).run() == ()
-    assert (list_phases(estate), driver.list(), list_hosts(estate)) == ({}, (), ["one", "two"])
+    assert (list_phases(estate), program.list(), list_hosts(estate)) == ({}, (), ["one", "two"])
 
 
 def test_a_run_that_was_killed_at_any_line_is_ended_by_the_next(

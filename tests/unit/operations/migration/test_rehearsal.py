@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.operations.migration import airflow_without_pickle, metadata_copy
+from airfleet.operations.migration import airflow_without_pickle, metadata_copy, run_conf
 from airfleet.operations.migration.metadata import find_postgresql
 from airfleet.operations.migration.run_conf import LARGEST_PICKLE, is_plain
 from airfleet.operations.migration.text import make_printable
@@ -89,7 +89,11 @@ def test_the_conf_of_a_run_is_kept_if_json_can_hold_it(protocol: int) -> None:
         fill_with_one_list(40),
     ],
 )
-def test_the_conf_of_a_run_is_left_out_if_it_is_more_than_plain_data(data: bytes) -> None:
+def test_the_conf_of_a_run_is_left_out_if_it_is_more_than_plain_data(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # To write down four megabytes of one list takes seconds.
+    monkeypatch.setattr(run_conf, "LARGEST_JSON", 1 << 16)
     assert not is_plain(data)
 
 

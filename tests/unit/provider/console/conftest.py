@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from airfleet_provider.compat.calls import logins
@@ -21,8 +22,14 @@ from airfleet_provider.processes.cache import Cache
 from console_bench import Bench, InventedIndex, InventedReadings
 
 
+@pytest.fixture(scope="session")
+def application() -> FastAPI:
+    """The application with its routes, which take longer to make than a test. `bench` gives it what it works with."""
+    return make_app(Desk())
+
+
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(application: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Bench:
     readings: Any = InventedReadings()
     index: Any = InventedIndex()
 
@@ -34,17 +41,18 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
         session = SimpleNamespace(connection=lambda: SimpleNamespace(connection=None))
         desk = Desk(query, lambda: nullcontext(session), readings, Cache(0), LogDesk(lambda: index))
-        made = make_app(desk)
+        application.state.desk = desk
+        application.dependency_overrides.clear()
         if rights is not None:
             user = SimpleNamespace(get_id=lambda: rights.name, get_name=lambda: rights.name)
-            made.dependency_overrides[logins.get_user] = lambda: user
+            application.dependency_overrides[logins.get_user] = lambda: user
             monkeypatch.setattr(logins, "read_dags", lambda _: rights.dags)
             monkeypatch.setattr(logins, "may_see_platform", lambda _: rights.sees_platform)
             monkeypatch.setattr(logins, "may_operate", lambda _: rights.operates)
             monkeypatch.setattr(logins, "may_audit", lambda _: rights.audits)
             monkeypatch.setattr(logins, "may_read_dag", lambda _, dag: dag in rights.dags)
             monkeypatch.setattr(logins, "may_read_logs", lambda _, dag: dag is None or dag in rights.dags)
-        return TestClient(made)
+        return TestClient(application)
 
     found = Bench(readings, log_in, index)
 

@@ -48,23 +48,23 @@ class Task:
 
 def test_a_task_that_uses_more_than_it_may_yields_and_one_that_does_not_never_does(tmp_path: Path) -> None:
     task = Task(tmp_path)
-    assert not task.run(1.0, 600), "one process that computes without end uses what it may"
+    assert not task.run(1.0, 60), "one process that computes without end uses what it may"
     assert not task.run(2.0, INTERVAL_S), "a moment of more is no harm"
     assert task.run(3.0, 2)
-    assert task.run(1.5, 600), "what the others leave it is more than it may use, so they go first"
+    assert task.run(1.5, 60), "what the others leave it is more than it may use, so they go first"
 
 
 def test_a_task_that_others_leave_less_than_it_may_use_has_its_weight_again(tmp_path: Path) -> None:
     task = Task(tmp_path)
-    assert task.run(4.0, 3600)
+    assert task.run(4.0, 60)
     assert not task.run(0.2, 2), "it owes a second at most, however long it had more"
     assert task.read("cpu.weight") == "50", "an idle group has lost its weight"
-    assert not task.run(1.0, 600)
+    assert not task.run(1.0, 60)
 
 
 def test_a_task_that_is_refused_processes_yields_for_a_while(tmp_path: Path) -> None:
     task = Task(tmp_path)
-    assert task.run(0.3, 600, refusals=5)
+    assert task.run(0.3, 60, refusals=5)
     assert not task.run(0.3, REFUSED_S + INTERVAL_S)
 
 
