@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from airfleet_provider.agent_loops.hosts_file import HostsFile
@@ -33,6 +34,7 @@ from airfleet_provider.contract.slot_rules import (
     rank_hosts,
 )
 from airfleet_provider.contract.statements import Statements
+from airfleet_provider.contract.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ CONFIRM_EVERY_S = STALE_S / 6
 PRUNE_EVERY_S = 3600.0
 # What is to come is counted so often: it decides about hosts only, and they take longer.
 AHEAD_EVERY_S = 10.0
+# After a count that failed. It may have waited for its whole time, and slots wait with it.
+AHEAD_AGAIN_S = 60.0
 # So many decisions of each pool are kept, and none for longer than 30 days.
 KEPT = 10_000
 
@@ -69,7 +73,7 @@ class SlotLoop:
         self._stalls: defaultdict[tuple[str, str], Stall] = defaultdict(Stall)
         # How many hosts each pool needed by the last decision that was recorded.
         self._hosts: dict[str, int] = {}
-        # What is to come in each pool, and when it was counted.
+        # What is to come in each pool, and from when on it is counted again.
         self._ahead: dict[str, tuple[float, Row]] = {}
         self._epoch: int | None = None
         self._pruned_at = self._turned_at = float("-inf")
@@ -96,12 +100,10 @@ class SlotLoop:
         now = self._clock()
         if not (self._rules or self._is_new) and now - self._turned_at < IDLE_EVERY_S:
             return
+        ahead = {rule.pool: self._look_ahead(context, rule) for rule in self._rules}
         with context.read() as connection:
             rows = connection.execute(SQL["list_workers"]).fetchall()
-            decided = [
-                self._decide(rule, rows, self._look_ahead(connection, rule), *_read(connection, rule))
-                for rule in self._rules
-            ]
+            decided = [self._decide(rule, rows, ahead[rule.pool], *_read(connection, rule)) for rule in self._rules]
         known = {(rule.pool, host) for rule in self._rules for host in rule.hosts}
         known |= {(pool.pool, host) for pool in self._fixed for host in pool.hosts}
         writes = [one for rule, _, decision in decided for one in _list_writes(rule, rows, decision)]
@@ -140,15 +142,24 @@ class SlotLoop:
         )
         return rule, inputs, decide(inputs)
 
-    def _look_ahead(self, connection: Connection[Row], rule: SlotRule) -> Row:
-        """Return the tasks that a pool will have when a host that is made now is there."""
+    def _look_ahead(self, context: Context, rule: SlotRule) -> Row:
+        """Return the tasks that a pool will have when a host that is made now is there.
+
+        In a transaction of its own: if the count fails, as on a database that is slow, nothing is foreseen for a
+        while, and slots are still given to the tasks that are there.
+        """
         if not rule.ahead_s:
             return {}
-        at, found = self._ahead.get(rule.pool, (float("-inf"), {}))
-        if self._clock() - at >= AHEAD_EVERY_S:
-            values = {"queues": list(rule.queues), "ahead_s": rule.ahead_s}
-            [found] = connection.execute(SQL["look_ahead"], values).fetchall()
-            self._ahead[rule.pool] = (self._clock(), found)
+        due, found = self._ahead.get(rule.pool, (float("-inf"), {}))
+        if self._clock() >= due:
+            values, again_s = {"queues": list(rule.queues), "ahead_s": rule.ahead_s}, AHEAD_EVERY_S
+            try:
+                with context.read() as connection:
+                    [found] = connection.execute(SQL["look_ahead"], values).fetchall()
+            except psycopg.Error as error:
+                log.warning("the pool %s: what is to come cannot be counted: %s", rule.pool, one_line(error))
+                found, again_s = {}, AHEAD_AGAIN_S
+            self._ahead[rule.pool] = (self._clock() + again_s, found)
         return found
 
     def _is_stuck(self, rule: SlotRule, now: float, active: Sequence[Row], *, has_free: bool) -> bool:

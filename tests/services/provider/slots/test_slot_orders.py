@@ -131,6 +131,25 @@ def test_hosts_are_needed_before_the_crons_come_by_what_the_last_runs_needed_at_
     assert slots_before == {"a": 1, "b": 1}, "a slot is needed when the task is there"
 
 
+def test_slots_are_given_also_while_what_is_to_come_cannot_be_counted(
+    platform: SlotPlatform, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.loop = SlotLoop((replace(RULE, ahead_s=90.0),), clock=lambda: platform.now)
+    platform.add(16)
+    platform.server.query("ALTER TABLE dag RENAME COLUMN next_dagrun_create_after TO elsewhere")
+    try:
+        assert platform.turn() == {"a": 8, "b": 8}
+        assert "the pool cpu: what is to come cannot be counted" in caplog.text
+        caplog.clear()
+        platform.turn(59)
+        assert caplog.text.count("cannot be counted") == 0, "a count that fails may have taken seconds"
+    finally:
+        platform.server.query("ALTER TABLE dag RENAME COLUMN elsewhere TO next_dagrun_create_after")
+    platform.server.query("UPDATE dag SET next_dagrun_create_after = now() + interval '1 minute'")
+    platform.turn(1)
+    assert "cannot be counted" not in caplog.text
+
+
 def test_a_new_agents_process_records_what_is_needed_then(platform: SlotPlatform) -> None:
     platform.add(16)
     platform.turn()
