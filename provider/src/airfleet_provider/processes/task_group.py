@@ -6,6 +6,7 @@ a limit on data (`RLIMIT_DATA`) takes the place of the limit on memory, and othe
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import resource
@@ -149,7 +150,7 @@ class VersionTwo:
             raise
         if limits.disk_rate is not None:
             lines = [f"{disk} rbps={limits.disk_rate} wbps={limits.disk_rate}" for disk in self.disks]
-            if "io" not in self.controllers or not _write_any((folder / "io.max", line) for line in lines):
+            if "io" not in self.controllers or not _write_all((folder / "io.max", line) for line in lines):
                 group.missing = (*group.missing, "disk_rate")
         if limits.cpus_high is not None:
             weight = WEIGHT if limits.cpu_weight is None else limits.cpu_weight
@@ -203,7 +204,7 @@ class VersionOne:
             files_of = ("blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device")
             lines = [(name, f"{disk} {limits.disk_rate}") for disk in self.disks for name in files_of]
             folder = self._add(group, "blkio") if "blkio" in self.parents else None
-            if folder is None or not _write_any((folder / name, line) for name, line in lines):
+            if folder is None or not _write_all((folder / name, line) for name, line in lines):
                 group.missing = (*group.missing, "disk_rate")
         if limits.cpus_high is not None:
             cpu, used = made.get("cpu"), made.get("cpu")
@@ -241,14 +242,20 @@ def name_groups(pid: int) -> Iterator[str]:
     return (f"{PREFIX}{pid}-{number}" for number in itertools.count(1))
 
 
-def _write_any(lines: Iterable[tuple[Path, str]]) -> bool:
-    """Write each line to its file, and return whether the kernel took any: a host may have a disk without limits."""
-    is_any = False
+def _write_all(lines: Iterable[tuple[Path, str]]) -> bool:
+    """Write each line to its file, and return whether the limits are in force on every disk that is there.
+
+    The others are written too: half of the limits is better than none.
+    """
+    taken = refused = 0
     for file, line in lines:
-        with suppress(OSError):
+        try:
             write(file, line)
-            is_any = True
-    return is_any
+            taken += 1
+        except OSError as error:
+            # A disk that was removed since needs no limit.
+            refused += error.errno not in (errno.ENODEV, errno.ENXIO)
+    return bool(taken) and not refused
 
 
 def list_disks(root: Path = DISKS) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -120,6 +121,40 @@ def test_limits_on_cpus_and_disks_have_their_controllers_or_are_said_to_be_missi
     none = find_groups(own, tree, 43, tmp_path / "nothing")
     assert none
     assert none.make(wanted).missing == ("disk_rate",), "a host without disks of its own"
+
+
+@pytest.mark.parametrize(
+    ("number", "is_in_force"), [(errno.EOPNOTSUPP, False), (errno.ENODEV, True)], ids=["refused", "removed"]
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_rate_is_in_force_if_every_disk_that_is_there_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, number: int, is_in_force: bool
+) -> None:
+    own, tree, disks = tmp_path / "own", tmp_path / "tree", tmp_path / "disks"
+    for name, device in (("sda", "8:0"), ("sr0", "11:0")):
+        (disks / name / "device").mkdir(parents=True)
+        write(disks / name / "dev", f"{device}\n")
+    if version == 2:
+        unit = tree / UNIT
+        write(own, f"0::/{UNIT}/{LEAF}\n")
+        write(unit / LEAF / "cgroup.procs", "41\n")
+        write(unit / "cgroup.subtree_control", "cpu io memory pids\n")
+    else:
+        write(own, "4:memory:/\n7:blkio:/\n")
+        write(tree / "memory" / "memory.limit_in_bytes", "1\n")
+        (tree / "blkio").mkdir()
+    written = []
+
+    def write_unless_refused(file: Path, text: str | int) -> None:
+        if str(text).startswith("11:0"):
+            raise OSError(number, "no limits here")
+        written.append(str(text).split()[0])
+
+    groups = find_groups(own, tree, 41, disks)
+    assert groups
+    monkeypatch.setattr(task_group, "write", write_unless_refused)
+    missing = groups.make(TaskLimits(disk_rate=1 << 20)).missing
+    assert (missing, "8:0" in written) == (() if is_in_force else ("disk_rate",), True)
 
 
 @pytest.mark.parametrize("is_joint", [True, False])
