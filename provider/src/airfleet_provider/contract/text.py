@@ -20,12 +20,21 @@ def many_lines(text: object) -> str:
     return "".join(one if one in "\n\t" else _escape(one) for one in str(text))
 
 
+# The characters that embed text of the other direction, override the direction, or end such a span. The marks that
+# only say which way a neutral character belongs (U+200E, U+200F, U+061C) are part of texts in Arabic and Hebrew.
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+
+
 def is_plain(text: str) -> bool:
     """Return whether a text that a person wrote has no control characters and no halves of characters.
 
     PostgreSQL keeps neither NUL nor halves of characters, and terminals obey the others. Tabs and ends of lines may be.
+    Characters that turn the direction of what follows may not: they show other words than those that are there.
     """
-    return not any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n" for one in text)
+    return not any(
+        (unicodedata.category(one) in ("Cc", "Cs") and one not in "\t\r\n") or unicodedata.bidirectional(one) in _TURNS
+        for one in text
+    )
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
