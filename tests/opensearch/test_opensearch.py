@@ -18,7 +18,8 @@ import pytest
 from airfleet_provider.contract.opensearch_views import PREFIX, read_views
 from airfleet_provider.log_index.day_indexes import DayIndexReader, DayIndexWriter
 from airfleet_provider.log_index.lines import Line, LineOrigin
-from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchServer, OpenSearchWriter, name_index
+from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchWriter, name_index
+from airfleet_provider.log_index.opensearch_client import OpenSearchServer
 from airfleet_provider.log_index.store import LogQuery, LogStoreError, read_whole
 from deadline import COMMAND_S, PATIENCE_S, wait_until
 from log_hosts import make_event, make_line

@@ -6,27 +6,20 @@ line that is sent again is refused as one that is there, and no answer that is l
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import re
-import ssl
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from airfleet_provider.log_index import words
 from airfleet_provider.log_index.lines import Line, LineOrigin, read_line, show_moment
+from airfleet_provider.log_index.opensearch_client import OpenSearchClient, OpenSearchServer, shorten
 from airfleet_provider.log_index.store import LEFT_OUT, FoundLines, Hit, LogQuery, LogStoreError
 
-# Seconds for which the server may say nothing.
-SILENT_S = 30.0
 # Bytes of one request of many documents.
 BULK_BYTES = 4 << 20
 # Hits that the server returns at once; its own limit is 10,000.
@@ -41,71 +34,6 @@ _AIRFLOW = ("event", "logger", "error_detail", "chan")
 # The day in the name of a file, on which the agent met it.
 _DAY = re.compile(r":(\d{4})(\d\d)(\d\d)-")
 _CREATED, _THERE, _REFUSED = 201, 409, 400
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSearchServer:
-    """Where the documents are: the URL of the server with its login, the beginning of the names of indexes.
-
-    `authorities` is the file of those who vouch for the server; without it, the machine's own are believed.
-    """
-
-    url: str
-    prefix: str = "airfleet-logs"
-    authorities: Path | None = None
-
-
-class Client:
-    """Sends requests to one server. Any number of threads use it, one at a time."""
-
-    def __init__(self, place: OpenSearchServer) -> None:
-        parts = urlsplit(place.url)
-        self._is_tls = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port or (443 if self._is_tls else 9200)
-        self._base = parts.path.rstrip("/")
-        self._authorities = place.authorities
-        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
-        self._headers = {"Authorization": f"Basic {base64.b64encode(login).decode()}"} if parts.username else {}
-        self._lock = threading.Lock()
-        self._connection: http.client.HTTPConnection | None = None
-
-    def ask(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> tuple[int, Any]:
-        """Return the status of an answer and what it says.
-
-        Raises:
-            LogStoreError: The server does not answer, is overloaded, or says no JSON. It may have done what was asked.
-        """
-        headers = {**self._headers, "Content-Type": kind}
-        with self._lock:
-            # A server, or a proxy before it, ends a connection that is silent. What is asked twice is done once.
-            for is_last in (self._connection is None, True):
-                try:
-                    connection = self._connection or self._connect()
-                    connection.request(method, self._base + path, body or None, headers)
-                    answer = connection.getresponse()
-                    text = answer.read()
-                    said = json.loads(text) if text else {}
-                    break
-                except (OSError, http.client.HTTPException, ValueError) as error:
-                    self.close()
-                    if is_last:
-                        raise LogStoreError(f"OpenSearch at {self._host}: {type(error).__name__}: {error}") from error
-        if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise LogStoreError(f"OpenSearch at {self._host} answers {answer.status}: {_tell(said)}")
-        return answer.status, said
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._is_tls:
-            context = ssl.create_default_context(cafile=str(self._authorities) if self._authorities else None)
-            self._connection = http.client.HTTPSConnection(self._host, self._port, timeout=SILENT_S, context=context)
-        else:
-            self._connection = http.client.HTTPConnection(self._host, self._port, timeout=SILENT_S)
-        return self._connection
-
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            connection.close()
 
 
 def make_template(prefix: str) -> Mapping[str, object]:
@@ -135,7 +63,7 @@ class OpenSearchWriter:
 
     def __init__(self, place: OpenSearchServer) -> None:
         self._place = place
-        self._client = Client(place)
+        self._client = OpenSearchClient(place)
         self._lines: list[Line] = []
         self._has_template = False
         # The last offset for Airflow of each file.
@@ -168,7 +96,7 @@ class OpenSearchWriter:
         body = json.dumps(make_template(self._place.prefix)).encode()
         status, said = self._client.ask("PUT", f"/_index_template/{self._place.prefix}", body)
         if status != HTTPStatus.OK:
-            raise LogStoreError(f"OpenSearch refuses the template of indexes: {_tell(said)}")
+            raise LogStoreError(f"OpenSearch refuses the template of indexes: {shorten(said)}")
         self._has_template = True
 
     def _send(self, part: Sequence[tuple[Line, bytes]]) -> list[Line]:
@@ -179,7 +107,7 @@ class OpenSearchWriter:
             half = len(part) // 2
             return [*self._send(part[:half]), *self._send(part[half:])] if half else [part[0][0]]
         if status != HTTPStatus.OK:
-            raise LogStoreError(f"OpenSearch answers {status}: {_tell(said)}")
+            raise LogStoreError(f"OpenSearch answers {status}: {shorten(said)}")
         refused = []
         for (line, _), item in zip(part, said["items"], strict=True):
             match item["create"]["status"]:
@@ -188,7 +116,7 @@ class OpenSearchWriter:
                 case code if code == _REFUSED:
                     refused.append(line)
                 case code:
-                    raise LogStoreError(f"OpenSearch answers {code} for a line: {_tell(item['create'])}")
+                    raise LogStoreError(f"OpenSearch answers {code} for a line: {shorten(item['create'])}")
         return refused
 
     def _send_again(self, refused: Sequence[Line]) -> None:
@@ -261,7 +189,7 @@ class OpenSearchReader:
     """Searches the indexes. Any number of threads use it."""
 
     def __init__(self, place: OpenSearchServer) -> None:
-        self._client = Client(place)
+        self._client = OpenSearchClient(place)
         self._path = f"/{place.prefix}-*/_search?ignore_unavailable=true&allow_no_indices=true"
 
     def search(self, question: LogQuery, most: int) -> FoundLines:
@@ -301,7 +229,7 @@ class OpenSearchReader:
     def _ask(self, body: Mapping[str, object]) -> Mapping[str, Any]:
         status, said = self._client.ask("POST", self._path, json.dumps(body).encode())
         if status != HTTPStatus.OK:
-            raise LogStoreError(f"OpenSearch answers {status}: {_tell(said)}")
+            raise LogStoreError(f"OpenSearch answers {status}: {shorten(said)}")
         return dict(said)
 
 
@@ -403,7 +331,3 @@ def _make_hit(body: Mapping[str, Any]) -> Hit:
     )
     text = read_line(str(body["raw"])).text
     return Hit(str(body["source"]), int(body["position"]), int(body["at"]), str(body["level"]), text, origin)
-
-
-def _tell(said: object) -> str:
-    return json.dumps(said)[:500]

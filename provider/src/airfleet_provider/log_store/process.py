@@ -81,7 +81,8 @@ class Committer:
 def find_store(config: Mapping[str, Any]) -> tuple[LogWriter, Callable[[], LogReader]]:
     """Return what keeps the lines, and what opens a reader of it: an index of this host, or an OpenSearch."""
     if found := config.get(LogStoreKey.OPENSEARCH):
-        from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchServer, OpenSearchWriter  # noqa: PLC0415
+        from airfleet_provider.log_index.opensearch import OpenSearchReader, OpenSearchWriter  # noqa: PLC0415
+        from airfleet_provider.log_index.opensearch_client import OpenSearchServer  # noqa: PLC0415
 
         place = OpenSearchServer(str(found["url"]), str(found["prefix"]))
         return OpenSearchWriter(place), lambda: OpenSearchReader(place)
