@@ -35,7 +35,7 @@ def open_driver(settings: Ec2, *, fleet: str, user_data: UserData) -> Ec2Driver:
     """
     import time  # noqa: PLC0415 - the only place with the real clock
 
-    with _telling("open EC2"):
+    with _telling("find a login"):
         session = boto3.session.Session(profile_name=settings.profile or None, region_name=settings.region or None)
         client = session.client("ec2", endpoint_url=settings.endpoint or None)
     return Ec2Driver(client, settings, fleet=fleet, user_data=user_data, sleep=time.sleep)

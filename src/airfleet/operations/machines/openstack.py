@@ -41,7 +41,7 @@ def open_driver(settings: Openstack, *, fleet: str, user_data: UserData) -> Open
     import time  # noqa: PLC0415 - the only place with the real clock
 
     more = {"region_name": settings.region} if settings.region else {}
-    with _telling("open OpenStack"):
+    with _telling("find a login"):
         cloud = openstack.connect(cloud=settings.cloud or None, app_name="airfleet", api_timeout=REQUEST_S, **more)
     return OpenstackDriver(cloud, settings, fleet=fleet, user_data=user_data, clock=time.monotonic, sleep=time.sleep)
 

@@ -369,7 +369,7 @@ def test_openstack_says_what_is_wrong_with_a_login_a_right_or_a_name(
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
     opened = openstack.open_driver(Openstack("sales"), fleet=FLEET, user_data=lambda _: USER_DATA)
     assert opened.list() == ()
-    with pytest.raises(AirfleetError, match="Cloud others was not found"):
+    with pytest.raises(AirfleetError, match="OpenStack failed to find a login: Cloud others was not found"):
         openstack.open_driver(Openstack("others"), fleet=FLEET, user_data=lambda _: USER_DATA)
 
 
