@@ -10,8 +10,9 @@ make drill-database ARGS="--fresh"                    forget the trials of earli
 
 Five machines start on this one: three database hosts with synchronous replication, a worker, and a host with the rest.
 A trial does one thing to the primary: its power is cut, it is frozen while its etcd leads the others, it is cut off
-from all other hosts, PostgreSQL or Patroni is killed, or `airfleet failover --database` switches over. Nobody does
-anything else. Each trial is recorded as soon as it ends, so a call that was interrupted is continued by the next.
+from all other hosts, PostgreSQL or Patroni is killed, PostgreSQL's processes hang, or `airfleet failover --database`
+switches over. Nobody does anything else. Each trial is recorded as soon as it ends, so a call that was interrupted is
+continued by the next.
 
 On each database host a writer inserts row after row, and prints a row's number once its commit was confirmed. So a host
 that takes writes for itself is found, although no client would look for it there. `lost`: rows that were confirmed, and
@@ -67,7 +68,7 @@ ROLES = {
 }
 DATABASES = [name for name, roles in ROLES.items() if "database" in roles]
 SWITCH = "switch over"
-FAULTS = ("cut the power", "freeze", "cut off", "kill PostgreSQL", "kill Patroni", SWITCH)
+FAULTS = ("cut the power", "freeze", "cut off", "kill PostgreSQL", "kill Patroni", "hang PostgreSQL", SWITCH)
 # Long enough for the loss to be noticed and the replica to be promoted, so that a host comes back to another primary.
 LASTS_S = 45.0
 BEFORE_S, AFTER_S = 5.0, 12.0
@@ -147,7 +148,7 @@ def read_faults(text: str) -> list[str]:
 
 
 def choose_fault(number: int) -> str:
-    """Return the fault of a trial. Every six trials have each fault once, in an order of their own."""
+    """Return the fault of a trial. Every seven trials have each fault once, in an order of their own."""
     block = list(FAULTS)
     random.Random(f"{SEED}-{number // len(FAULTS)}").shuffle(block)  # noqa: S311 - an order, not a secret
     return block[number % len(FAULTS)]
@@ -309,6 +310,12 @@ class Trials:
                 self._bed.heal()
             case "kill PostgreSQL":
                 machine.console(f"kill -KILL $(head -n 1 {DATA}/postmaster.pid)")
+            case "hang PostgreSQL":
+                # As with a disk that does not answer: the host, Patroni and PgBouncer work, and the server does not.
+                processes = f"$(head -n 1 {DATA}/postmaster.pid) $(pgrep -P $(head -n 1 {DATA}/postmaster.pid))"
+                machine.console(f"kill -STOP {processes}")
+                time.sleep(LASTS_S)
+                machine.console(f"kill -CONT {processes}", check=False)
             case "kill Patroni":
                 machine.console("systemctl kill --signal=KILL --kill-whom=main airfleet-postgresql.service")
             case _:
