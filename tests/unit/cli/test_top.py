@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from airfleet.cli import top_screen
+from airfleet.operations import top
 from airfleet_provider.contract import overview
 from airfleet_provider.contract.explanation.facts import JobFacts, PlatformFacts, PoolFacts, QueueActivity, WorkerState
 from airfleet_provider.contract.overview import HostLoad, Overview, QueueLoad, RunningTask
-from terminals import open_terminal
+from terminals import open_forked
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
-
-SCREEN = """
-import sys
-from contextlib import contextmanager
-from types import SimpleNamespace
-from airfleet.cli import top_screen
-from airfleet.operations import top
-from test_top import make
-
-@contextmanager
-def watch(place):
-    yield make
-
-top.watch = watch
-top_screen.run(SimpleNamespace(fleet=SimpleNamespace(name="shop")), 0.2)
-print("ended well")
-"""
 
 
 def ago(seconds: float) -> datetime:
@@ -127,12 +112,23 @@ def test_json_and_screen_come_from_the_same_overview() -> None:
     assert body["queues"][0]["head_age_s"] == 240.0
 
 
+def show() -> None:
+    """Show the screen of an invented platform."""
+
+    @contextmanager
+    def watch(_: object) -> Iterator[Callable[[], Overview]]:
+        yield make
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(top, "watch", watch)
+        place: Any = SimpleNamespace(fleet=SimpleNamespace(name="shop"))
+        top_screen.run(place, 0.2)
+    print("ended well")
+
+
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_a_key_ends_it_and_leaves_the_terminal_as_it_was(key: bytes) -> None:
-    here = Path(__file__).parent
-    paths = f"{here}:{here.parents[1] / 'support'}"
-    environment = {**os.environ, "PYTHONPATH": paths, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    with open_terminal([sys.executable, "-c", SCREEN], environment=environment) as terminal:
+    with open_forked(show, environment={"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}) as terminal:
         terminal.read_until(b"warehouse")
         terminal.type(key)
         code = terminal.wait()
