@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from airfleet.spec.addresses import join_port
 from deadline import COMMAND_S, REQUEST_S, wait_until
 from machines import Bed
 
@@ -88,7 +89,7 @@ class Four:
 
     @property
     def url(self) -> str:
-        return f"http://{self.bed['app1'].address}:8080"
+        return f"http://{join_port(self.bed['app1'].address, 8080)}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - JSON
         if not self.token:

@@ -10,6 +10,7 @@ from pathlib import Path
 from airfleet.components import exporter, slots
 from airfleet.components.health import HttpCheck
 from airfleet.components.model import DEAD_PEER, Component, Credentials, File, Process, Site
+from airfleet.spec.addresses import join_port
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login, list_accepted
 from airfleet_provider.contract import audit_log, environment, notification_policy
@@ -53,7 +54,7 @@ def describe(
 
 def describe_process(site: Site, config: Path) -> Process:
     """Describe the process that reads this configuration."""
-    url = f"http://{site.listen}:{site.agents_port}"
+    url = f"http://{join_port(site.listen, site.agents_port)}"
     return Process(
         name=NAME,
         commands=((str(site.python), "-m", MODULE),),

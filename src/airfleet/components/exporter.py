@@ -34,7 +34,7 @@ def configure_host(place: Place) -> dict[str, object]:
     """Return the configuration on a scheduler host, which is about the whole fleet, but for `configure_members`."""
     fleet = place.fleet
     probes = [
-        _probe(component, one.name, f"{'https' if one.has_tls else 'http'}://{one.address}:{one.port}{path}")
+        _probe(component, one.name, f"{'https' if one.has_tls else 'http'}://{one.place}{path}")
         for component, server, path in (
             ("api-server", API, API_PATH),
             ("execution-api", EXECUTION, EXECUTION_PATH),

@@ -6,6 +6,7 @@ import json
 
 from airfleet.components.health import HttpCheck
 from airfleet.components.model import Component, File, Process, Site
+from airfleet.spec.addresses import join_port
 from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract import environment, log_agent_config
 from airfleet_provider.contract.log_agent_config import LogAgentKey
@@ -17,7 +18,7 @@ MODULE = "airfleet_provider.log_agent"
 def describe(fleet: Fleet, site: Site) -> Component:
     """Describe the log agent of one machine. It needs no other process, so it sees why one does not start."""
     config = File(site.state / "log-agent.json", render(fleet, site, host=fleet.name))
-    url = f"http://{site.listen}:{site.log_agent_port}"
+    url = f"http://{join_port(site.listen, site.log_agent_port)}"
     process = Process(
         name=NAME,
         commands=((str(site.python), "-m", MODULE),),

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airfleet.components.health import LOOPBACK, Health
 from airfleet.components.postgresql.result_database import ResultLogins
+from airfleet.spec.addresses import is_ipv6, join_port
 from airfleet.spec.secrets import Secret, find_login
 from airfleet_provider.contract import dead_peer
 from airfleet_provider.contract.own_broker import API_PORT, API_TLS_PORT, BrokerAddress
@@ -296,11 +297,11 @@ class Site:
 
     @property
     def api_url(self) -> str:
-        return f"http://{self.listen}:{self.api_port}"
+        return f"http://{join_port(self.listen, self.api_port)}"
 
     @property
     def execution_url(self) -> str:
-        return f"http://{self.listen}:{self.execution_port}"
+        return f"http://{join_port(self.listen, self.execution_port)}"
 
     @property
     def base_url(self) -> str:
@@ -343,7 +344,11 @@ class Site:
         if len(self.database_hosts) == 1:
             [host] = self.database_hosts
             query = f"?{'&'.join(limits)}" if limits and host != LOOPBACK else ""
-            return Secret(f"{login}@{host}:{self.database_port}/{database}{query}")
+            return Secret(f"{login}@{join_port(host, self.database_port)}/{database}{query}")
         hosts = [f"host={host}:{self.database_port}" for host in self.database_hosts]
+        if any(map(is_ipv6, self.database_hosts)):
+            # SQLAlchemy divides the other form at each colon.
+            ports = ",".join(str(self.database_port) for _ in self.database_hosts)
+            hosts = [f"host={','.join(self.database_hosts)}", f"port={ports}"]
         words = "&".join([*hosts, "target_session_attrs=read-write", *limits])
         return Secret(f"{login}@/{database}?{words}")

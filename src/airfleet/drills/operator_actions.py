@@ -16,6 +16,7 @@ import httpx
 from airfleet.drills.catalogue import Act, Fault
 from airfleet.drills.injector import Injector
 from airfleet.errors import AirfleetError
+from airfleet.spec.addresses import join_port
 from airfleet.spec.fleet import Fleet
 
 ASK_EVERY_S = 0.1
@@ -132,4 +133,4 @@ def list_commands(act: Act, hosts: Sequence[str]) -> list[tuple[str, ...]]:
 def find_page(fleet: Fleet) -> str:
     """Return the URL of a page of the UI at the first balancer."""
     edge = (fleet.with_role("balancer") or fleet.with_role("web"))[0]
-    return f"{'https' if fleet.tls else 'http'}://{edge.address}:{fleet.ports.api}/api/v2/version"
+    return f"{'https' if fleet.tls else 'http'}://{join_port(edge.address, fleet.ports.api)}/api/v2/version"

@@ -10,6 +10,7 @@ from airfleet.errors import UsageError
 from airfleet.runners.fleet.survey import administrator_tunnel
 from airfleet.runners.fleet.survey.administrator_tunnel import TunnelState
 from airfleet.runners.fleet.transport.shell import HostShell
+from airfleet.spec.addresses import join_port
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.vpn import Administrator, Vpn
 from airfleet.template import render_template
@@ -64,6 +65,7 @@ def render_profile(fleet: Fleet, vpn: Vpn, who: Administrator, host_key: str) ->
         yours=YOURS,
         host_key=host_key,
         vpn=vpn,
+        endpoint=join_port(vpn.endpoint, vpn.port),
         allowed=", ".join(f"{address}/32" for address in inside),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from airfleet.spec.access import FleetAccess
+from airfleet.spec.addresses import join_port
 from airfleet.spec.machines import Machines
 from airfleet.spec.notifications import Notifications
 from airfleet.spec.openlineage import OpenLineage
@@ -26,7 +27,7 @@ from airfleet_provider.contract.task_limits import LimitRule
 MOST_PARALLELISM = 512
 MOST_SCHEDULERS = 2
 # The fewest bits of the address of a network whose machines may read for reports.
-WIDEST_READERS = 8
+WIDEST_READERS, WIDEST_READERS_IPV6 = 8, 32
 
 # airfleet's own databases and database roles, and names that have a meaning in PostgreSQL, pg_hba.conf or PgBouncer.
 RESERVED_DATABASES = frozenset(
@@ -318,7 +319,7 @@ class Fleet:
     @property
     def public_url(self) -> str:
         """Return the URL of the UI of a fleet with hosts."""
-        return f"{'https' if self.tls else 'http'}://{self.public_address}:{self.ports.api}"
+        return f"{'https' if self.tls else 'http'}://{join_port(self.public_address, self.ports.api)}"
 
     @property
     def public_address(self) -> str:

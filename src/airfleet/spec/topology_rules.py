@@ -5,11 +5,13 @@ Like those of `rules.py`, they read the raw data, so that a user sees their viol
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airfleet.spec import topology
+from airfleet.spec.addresses import is_ipv6
 from airfleet.spec.sections import hosts
 from airfleet.spec.sections.machines import MOST_MACHINES
 from airfleet.spec.yaml_document import Violation
@@ -33,6 +35,7 @@ def findings(data: Mapping[str, object]) -> Iterator[Violation]:
     roles = {name: _roles(host, every if len(machines) == 1 else ["worker"]) for name, host in machines.items()}
     yield from _missing_roles(roles, outside)
     yield from _addresses(machines, roles)
+    yield from _families(data, machines)
     yield from _shared_address(data, machines, roles)
     yield from _broker(machines, roles)
     yield from _log_stores(roles)
@@ -102,7 +105,7 @@ def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[
         address = host.get("address")
         if not isinstance(address, str):
             continue
-        other = first.setdefault(address.lower(), name)
+        other = first.setdefault(_canonical(address), name)
         if other == name:
             continue
         if "balancer" in roles[name] and "balancer" in roles[other]:
@@ -111,6 +114,31 @@ def _addresses(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[
         else:
             what = f"the host {other} has the address {address} too"
             yield Violation(("hosts", name, "address"), what, "write both hosts as one, with the roles of both")
+
+
+def _families(data: Mapping[str, object], machines: Mapping[str, dict[str, Any]]) -> Iterator[Violation]:
+    """Yield why hosts with IPv6 addresses cannot be one fleet with the others, or with what else the file wants."""
+    addresses = {name: host.get("address") for name, host in machines.items()}
+    six = [name for name, one in addresses.items() if isinstance(one, str) and is_ipv6(one)]
+    if not six:
+        return
+    for name, one in addresses.items():
+        if isinstance(one, str) and not is_ipv6(one):
+            # A host comes to others from its address of their family, which nothing in the file says.
+            what = f"{six[0]} has an IPv6 address, and {one} is none: hosts let each other in by these addresses"
+            hint = "give all hosts IPv6 addresses, or none; a name counts as IPv4"
+            yield Violation(("hosts", name, "address"), what, hint)
+    for key, why in (("balancer", "the shared address is one of IPv4"), ("vpn", "the tunnel is one of IPv4")):
+        if data.get(key) is not None:
+            what = f"{why}, and the hosts of this file have IPv6 addresses"
+            yield Violation((key,), what, f"remove `{key}`, or give the hosts IPv4 addresses")
+
+
+def _canonical(address: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(address))
+    except ValueError:
+        return address.lower()
 
 
 def _shared_address(
@@ -131,7 +159,7 @@ def _shared_address(
             yield Violation(("balancer", "address"), what, "write an address that no machine has")
     for name in names:
         address = machines[name].get("address")
-        if isinstance(address, str) and not re.fullmatch(r"[0-9.]+", address):
+        if isinstance(address, str) and not re.fullmatch(r"[0-9.]+", address) and not is_ipv6(address):
             what = f"balancers that share an address know each other by IP address, and {address!r} is a name"
             yield Violation(("hosts", name, "address"), what, "write the IPv4 address of the host")
 
@@ -163,7 +191,7 @@ def _broker(machines: Mapping[str, dict[str, Any]], roles: Mapping[str, list[str
     if len(names) > 1:
         for name in names:
             address = _map(machines.get(name)).get("address")
-            if isinstance(address, str) and "." not in address:
+            if isinstance(address, str) and "." not in address and not is_ipv6(address):
                 what = f"RabbitMQ nodes find each other by address, and {address!r} is a short name"
                 yield Violation(
                     ("hosts", name, "address"), what, "write the IP address or the full name with its domain"

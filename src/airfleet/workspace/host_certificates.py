@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from airfleet.components.host_model import Encryption, HostCertificate, TlsProgress
+from airfleet.spec.addresses import write_dotted
 from airfleet.spec.secrets import Secret, list_accepted
 from airfleet.spec.topology import Host
 from airfleet.workspace import certificate_authority
@@ -61,10 +62,15 @@ def _find_progress(value: Secret) -> TlsProgress:
     return TlsProgress(bool(value.reveal()), all(one.reveal() for one in list_accepted(value)))
 
 
+def _list_names(host: Host) -> tuple[str, ...]:
+    """Return the names of a host beside its own. Nodes of RabbitMQ have a form of IPv6 addresses of their own."""
+    return tuple(dict.fromkeys((host.address, write_dotted(host.address))))
+
+
 def _keep(path: Path, authority: Authority, host: Host, now: datetime) -> HostCertificate:
     held = _load(path)
-    if held is None or certificate_authority.is_due(held, authority, host.name, (host.address,), now):
-        held = certificate_authority.issue(authority, host.name, (host.address,), now)
+    if held is None or certificate_authority.is_due(held, authority, host.name, _list_names(host), now):
+        held = certificate_authority.issue(authority, host.name, _list_names(host), now)
         write_file(path, held.key.reveal() + held.certificate)
     return held
 

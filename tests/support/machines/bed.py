@@ -40,16 +40,25 @@ class Bed:
 
     @classmethod
     def create(
-        cls, machines: int | Sequence[str], *, bed: str | None = None, keep: bool = False, image: Path | None = None
+        cls,
+        machines: int | Sequence[str],
+        *,
+        bed: str | None = None,
+        keep: bool = False,
+        image: Path | None = None,
+        has_ipv6: bool = False,
     ) -> Bed:
-        """Boot machines, named h1, h2 ... or as said; they end with this process unless they are to be kept."""
+        """Boot machines, named h1, h2 ... or as said; they end with this process unless they are to be kept.
+
+        With `has_ipv6`, they know each other by addresses of IPv6.
+        """
         names = tuple(f"h{n}" for n in range(1, machines + 1)) if isinstance(machines, int) else tuple(machines)
         bed = bed or secrets.token_hex(2)
         _check_names(bed, names)
         if reason := why_not():
             raise MachineError(f"no machines can run here: {reason}")
         image = image or ensure_image()
-        made = _claim(bed, names, None if keep else Owner.current())
+        made = _claim(bed, names, None if keep else Owner.current(), has_ipv6=has_ipv6)
         try:
             if not keep:
                 made._watch()
@@ -99,7 +108,7 @@ class Bed:
 
     def go_offline(self, *names: str) -> None:
         """Cut machines off from all but this bed: no package mirror, no name server."""
-        addresses = ", ".join(self[name].address for name in names)
+        addresses = ", ".join(self[name].seat.ipv4_address for name in names)
         run("nft", "add", "element", "ip", self.layout.table, "offline", f"{{ {addresses} }}")
 
     def heal(self) -> None:
@@ -150,6 +159,8 @@ def _make_network(paper: Layout) -> None:
     if not Path(f"/sys/class/net/{paper.bridge}").exists():
         run("ip", "link", "add", paper.bridge, "type", "bridge")
     run("ip", "address", "replace", f"{paper.gateway}/24", "dev", paper.bridge)
+    if paper.has_ipv6:
+        run("ip", "address", "replace", f"{paper.gateway_ipv6}/64", "dev", paper.bridge, "nodad")
     run("ip", "link", "set", paper.bridge, "up")
     if paper.table not in run("nft", "list", "tables", "ip"):
         # All tables of one text come in one transaction.
@@ -190,7 +201,7 @@ def _pidfd(pid: int) -> Iterator[Callable[[float], bool]]:
         os.close(descriptor)
 
 
-def _claim(bed: str, names: tuple[str, ...], owner: Owner | None) -> Bed:
+def _claim(bed: str, names: tuple[str, ...], owner: Owner | None, *, has_ipv6: bool = False) -> Bed:
     """Record a bed before any part of it is made, so that every part can be found and removed."""
     beds = find_home() / "beds"
     with locked(find_home() / "lock"):
@@ -200,7 +211,7 @@ def _claim(bed: str, names: tuple[str, ...], owner: Owner | None) -> Bed:
         if not find_beds():
             _open_way_out()
         net = layout.choose_net([one.layout.net for one in find_beds()], run("ip", "route", "show", "table", "all"))
-        made = Bed(Layout(bed, net, names, beds / bed), owner)
+        made = Bed(Layout(bed, net, names, beds / bed, has_ipv6), owner)
         (beds / bed).mkdir(parents=True, mode=0o700)
         _record(made)
         return made
@@ -208,7 +219,7 @@ def _claim(bed: str, names: tuple[str, ...], owner: Owner | None) -> Bed:
 
 def _record(bed: Bed) -> None:
     paper, owner = bed.layout, bed.owner
-    said = {"bed": paper.bed, "net": paper.net, "names": paper.names}
+    said = {"bed": paper.bed, "net": paper.net, "names": paper.names, "has_ipv6": paper.has_ipv6}
     write(paper.folder / "bed.json", json.dumps({**said, "owner": [owner.pid, owner.started] if owner else None}))
 
 
@@ -218,7 +229,7 @@ def _read(folder: Path) -> Bed | None:
     except OSError:
         return None
     owner = Owner(*said["owner"]) if said["owner"] else None
-    return Bed(Layout(said["bed"], said["net"], tuple(said["names"]), folder), owner)
+    return Bed(Layout(said["bed"], said["net"], tuple(said["names"]), folder, said.get("has_ipv6", False)), owner)
 
 
 def _furnish(machine: Machine, image: Path) -> str:

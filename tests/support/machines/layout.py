@@ -9,6 +9,7 @@ from pathlib import Path
 
 USER = "ops"
 NETWORK = "10.213"
+NETWORK_IPV6 = "fd0a:f213"
 REBOOT = 133  # how systemd-nspawn ends when the machine in it reboots
 
 
@@ -20,9 +21,15 @@ class Seat:
     net: int
     number: int
     name: str
+    has_ipv6: bool = False
 
     @property
     def address(self) -> str:
+        """Return the address at which others reach the machine: that of IPv6, if it has one."""
+        return f"{NETWORK_IPV6}:{self.net:x}::{10 + self.number:x}" if self.has_ipv6 else self.ipv4_address
+
+    @property
+    def ipv4_address(self) -> str:
         return f"{NETWORK}.{self.net}.{10 + self.number}"
 
     @property
@@ -51,10 +58,12 @@ class Layout:
     net: int
     names: tuple[str, ...]
     folder: Path
+    # Besides the addresses of IPv4, by which machines reach package mirrors.
+    has_ipv6: bool = False
 
     @property
     def seats(self) -> tuple[Seat, ...]:
-        return tuple(Seat(self.bed, self.net, number, name) for number, name in enumerate(self.names, 1))
+        return tuple(Seat(self.bed, self.net, number, name, self.has_ipv6) for number, name in enumerate(self.names, 1))
 
     @property
     def bridge(self) -> str:
@@ -67,6 +76,10 @@ class Layout:
     @property
     def gateway(self) -> str:
         return f"{NETWORK}.{self.net}.1"
+
+    @property
+    def gateway_ipv6(self) -> str:
+        return f"{NETWORK_IPV6}:{self.net:x}::1"
 
     @property
     def subnet(self) -> str:
@@ -135,6 +148,7 @@ def render_boot(layout: Layout, seat: Seat, groups: Sequence[Path]) -> str:
             "--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+3", "/usr/local/sbin/machine-init",
         ]
     )  # fmt: skip
+    own_ipv6 = f"\n    ip -n {namespace} address add {seat.address}/64 dev eth0 nodad" if seat.has_ipv6 else ""
     return f"""\
 #!/bin/sh
 # Powers {seat.domain_name}; a reboot inside ends in exit code {REBOOT}.
@@ -146,7 +160,7 @@ while :; do
     ip link add {link} type veth peer name eth0 address {seat.hardware_address} netns {namespace}
     ip link set {link} master {layout.bridge} up
     ip -n {namespace} link set lo up
-    ip -n {namespace} address add {seat.address}/24 dev eth0
+    ip -n {namespace} address add {seat.ipv4_address}/24 dev eth0{own_ipv6}
     ip -n {namespace} link set eth0 up
     ip -n {namespace} route add default via {layout.gateway}
     set +e

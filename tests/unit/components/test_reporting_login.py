@@ -24,8 +24,8 @@ REPORTING = f"reporting: {{password: {{env: REPORTS}}, {READERS}}}\n"
     [
         (f"{NINE}reporting: {{readers: [10.0.9.5]}}\n", "reporting.password", "missing"),
         (NINE + REPORTING.replace("{env: REPORTS}", "secret"), "reporting.password", "fleet.yaml never holds a pass"),
-        (NINE + REPORTING.replace("10.7.0.1", "bi.example"), "reporting.readers", "expected an IPv4 address or the"),
-        (NINE + REPORTING.replace("10.7.0.1", "10.7.0.1/8"), "reporting.readers", "expected an IPv4 address or the"),
+        (NINE + REPORTING.replace("10.7.0.1", "bi.example"), "reporting.readers", "expected an IP address or the"),
+        (NINE + REPORTING.replace("10.7.0.1", "10.7.0.1/8"), "reporting.readers", "expected an IP address or the"),
         (NINE + REPORTING.replace("10.7.0.1", "0.0.0.0/0"), "reporting.readers", "0.0.0.0/0 lets in too many machines"),
         (REPORTING, "reporting", "only a fleet of hosts has a login for reports"),
         (with_setting(NINE, "[warehouse]", "[airfleet_reporting]"), "databases", "the database 'airfleet_reporting'"),

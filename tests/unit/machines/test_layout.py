@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from machines import layout
@@ -53,3 +54,14 @@ def test_the_boot_script_is_shell_and_enters_every_group_before_it_boots() -> No
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
     entered = script.index("/cg/memory/x/cgroup.procs")
     assert script.index("/cg/unified/a b/cgroup.procs") < entered < script.index("systemd-nspawn")
+
+
+def test_machines_with_ipv6_are_reached_there_and_leave_by_ipv4() -> None:
+    six = replace(BED, has_ipv6=True)
+    seats = six.seats
+    assert [one.address for one in seats] == ["fd0a:f213:7::b", "fd0a:f213:7::c"]
+    assert six.gateway_ipv6 not in {one.address for one in seats}
+    script = layout.render_boot(six, seats[0], [])
+    assert "address add 10.213.7.11/24 dev eth0\n" in script
+    assert "address add fd0a:f213:7::b/64 dev eth0 nodad\n" in script
+    assert "fd0a:f213:7::c web1.dev.test web1" in layout.render_hosts(six, seats[0])

@@ -117,8 +117,16 @@ pools:
         ("pools: [io]", "pools: []", "a worker without a pool gets no task"),
         ("name: flights", "dags: folder", "hosts cannot read a folder of this machine"),
         ("memory: 8G", "memory: 8 GB", "expected a size, found '8 GB'"),
-        ("address: 10.0.0.11", "address: ops@10.0.0.11", "expected an IPv4 address or a host name"),
-        ("address: 10.0.0.11", "address: 'fd00::11'", "IPv6 addresses are not supported: fd00::11"),
+        ("address: 10.0.0.11", "address: ops@10.0.0.11", "expected an IP address or a host name"),
+        ("address: 10.0.0.11", "address: 'fd00::11'", "web1 has an IPv6 address, and 10.0.0.12 is none"),
+        ("address: 10.0.0.11", "address: '[fd00::11]'", "expected an IP address or a host name"),
+        (
+            "address: 10.0.0.11",
+            "address: '10.0.0.11:22'",
+            "expected an IP address or a host name",
+        ),
+        ("address: 10.0.0.11", "address: 'fe80::11'", "other hosts cannot reach fe80::11"),
+        ("address: 10.0.0.11", "address: '::ffff:10.0.0.11'", "other hosts cannot reach ::ffff:10.0.0.11"),
         ("roles: [web, balancer]", "roles: [web, balancer, db]", "expected web, scheduler, worker"),
         ("roles: [web, monitor]", "roles: [web, search]", "expected web, scheduler, worker"),
     ],
@@ -171,3 +179,30 @@ def test_machines_that_can_be_hosts_together_and_those_of_hosts_by_other_names_a
     parse(NINE.replace("data1:", "pg:") + describe_groups("data: {roles: [database, broker]"))
     # The hosts of other roles will be written by hand.
     parse(describe_groups("data: {count: 2, roles: [database, broker]", "w: {count: 3"))
+
+
+SIX = NINE.replace("10.0.0.", "fd00::")
+
+
+def test_hosts_may_all_have_ipv6_addresses() -> None:
+    assert parse(SIX).hosts[0].address == "fd00::11"
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "path", "expected"),
+    [
+        (
+            "fd00::12",
+            "web2.example.com",
+            "hosts.web2.address",
+            "web1 has an IPv6 address, and web2.example.com is none",
+        ),
+        ("fd00::12", "FD00:0::11", "hosts.web2.address", "the host web1 has the address FD00:0::11 too"),
+        ("name: flights", "balancer: {address: 10.0.0.9}", "balancer", "the shared address is one of IPv4, and"),
+        ("name: flights", "vpn: {host: web1, endpoint: vpn.example.com}", "vpn", "the tunnel is one of IPv4, and"),
+    ],
+)
+def test_what_hosts_with_ipv6_addresses_cannot_have_is_named(change: str, to: str, path: str, expected: str) -> None:
+    assert change in SIX
+    found = problems(SIX.replace(change, to, 1))
+    assert any(where == path and what.startswith(expected) for _, where, what in found), found

@@ -204,6 +204,8 @@ class Server(ThreadingHTTPServer):
         self._bounds = bounds
         version = "HTTP/1.1" if bounds.keeps_alive else "HTTP/1.0"
         own = {"routes": routes, "handlers": handlers or {}, "bounds": bounds, "protocol_version": version}
+        # The library asks the class for the family before it binds.
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         super().__init__((address, port), type("Handler", (_Handler,), own))
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature

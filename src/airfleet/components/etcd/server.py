@@ -23,6 +23,7 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import certificates
 from airfleet.shell_script import read_program, render_script
+from airfleet.spec.addresses import join_port
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login, list_accepted
 from airfleet.spec.topology import Host
@@ -45,7 +46,7 @@ SCOPE = "postgresql"
 
 def list_endpoints(fleet: Fleet, *, but: Host | None = None) -> list[str]:
     """Where clients reach each voter."""
-    return [f"{host.address}:{ETCD}" for host in fleet.voters if host != but]
+    return [join_port(host.address, ETCD) for host in fleet.voters if host != but]
 
 
 def describe(place: Place, settings: str) -> Part:
@@ -64,15 +65,19 @@ def describe(place: Place, settings: str) -> Part:
     certificate, key = certificates.list_files(place, FOLDER, USER)
     command = (
         *("/usr/bin/etcd", "--name", place.host.name, "--data-dir", str(DATA)),
-        *("--listen-client-urls", ",".join(f"https://{address}:{ETCD}" for address in clients)),
-        *("--advertise-client-urls", f"https://{place.host.address}:{ETCD}"),
+        *("--listen-client-urls", ",".join(f"https://{join_port(address, ETCD)}" for address in clients)),
+        *("--advertise-client-urls", f"https://{join_port(place.host.address, ETCD)}"),
         *("--cert-file", str(certificate.path), "--key-file", str(key.path)),
-        *("--listen-peer-urls", f"https://{listen}:{ETCD_PEERS}"),
+        *("--listen-peer-urls", f"https://{join_port(listen, ETCD_PEERS)}"),
         *("--peer-cert-file", str(certificate.path), "--peer-key-file", str(key.path)),
         *("--peer-client-cert-auth", "--peer-trusted-ca-file", str(AUTHORITIES)),
         *("--initial-advertise-peer-urls", name_member(place.host)),
         # Nothing but the metrics is behind this port, so monitor hosts need not reach the clients' one.
-        *(("--listen-metrics-urls", f"https://{listen}:{ETCD_METRICS}") if place.addresses("monitor") else ()),
+        *(
+            ("--listen-metrics-urls", f"https://{join_port(listen, ETCD_METRICS)}")
+            if place.addresses("monitor")
+            else ()
+        ),
         *("--heartbeat-interval", str(HEARTBEAT_MS), "--election-timeout", str(ELECTION_MS)),
         *("--auto-compaction-retention", "1"),
     )
@@ -108,7 +113,7 @@ def describe(place: Place, settings: str) -> Part:
 
 def name_member(host: Host) -> str:
     """Return the URL by which the members of etcd know a host."""
-    return f"https://{host.address}:{ETCD_PEERS}"
+    return f"https://{join_port(host.address, ETCD_PEERS)}"
 
 
 def list_members(place: Place) -> str:
@@ -119,7 +124,7 @@ def list_members(place: Place) -> str:
     addresses = dict.fromkeys(host.address for host in (place.host, *place.fleet.voters))
     program = read_program(__package__, "list_members")
     files = (AUTHORITIES, FOLDER / certificates.CERTIFICATE, FOLDER / certificates.KEY)
-    words = ("-c", program, *map(str, files), *(f"{address}:{ETCD_PEERS}" for address in addresses))
+    words = ("-c", program, *map(str, files), *(join_port(address, ETCD_PEERS) for address in addresses))
     return f"{place.machine.system.python} {shlex.join(words)}"
 
 
@@ -135,7 +140,7 @@ def _render_join(place: Place) -> str:
         NAME=place.host.name,
         OWN=name_member(place.host),
         PEERS=" ".join(map(name_member, voters)),
-        OTHERS=" ".join(f"{host.address}:{ETCD_PEERS}" for host in voters if host != place.host),
+        OTHERS=" ".join(join_port(host.address, ETCD_PEERS) for host in voters if host != place.host),
         LIST_MEMBERS=read_program(__package__, "list_members"),
         CERTIFICATE=certificate.path,
         KEY=key.path,

@@ -22,6 +22,7 @@ from airfleet.components.host_model import (
 )
 from airfleet.components.hosts import airflow, certificates
 from airfleet.components.model import Site, reveal
+from airfleet.spec.addresses import join_port
 
 # Not the folder of Airflow's servers, where a process of an earlier version may still start from its own file.
 FOLDER = ETC / "agents"
@@ -92,7 +93,7 @@ def list_urls(place: Place) -> tuple[str, ...]:
     """Return the URLs at which monitor hosts reach the agents of all scheduler hosts."""
     scheme = "https" if place.credentials.encryption.agents.is_used else "http"
     port = place.fleet.ports.metrics or AGENTS_METRICS
-    return tuple(f"{scheme}://{address}:{port}" for address in place.addresses("scheduler"))
+    return tuple(f"{scheme}://{join_port(address, port)}" for address in place.addresses("scheduler"))
 
 
 def find_site(place: Place) -> Site:

@@ -8,6 +8,7 @@ from pathlib import Path
 from airfleet.components.host_model import ETC, LIB, LOG, RUN, Folder, HostFile, OpenPort, Part, Place, Service, Stage
 from airfleet.components.hosts import entrances
 from airfleet.components.hosts.entrances import Tunnel
+from airfleet.spec.addresses import is_ipv6
 from airfleet.template import render_template
 
 FIREWALL = "firewall"
@@ -66,11 +67,19 @@ def render_firewall(ports: Iterable[OpenPort], tunnel: Tunnel | None = None) -> 
                 "interface": port.interface,
                 "address": port.address,
                 "why": port.why,
-                "sources": _set(sorted(set(port.sources))),
+                "from": sources,
             }
             for port in opened
+            for sources in _match_sources(port.sources)
         ],
     )
+
+
+def _match_sources(sources: Iterable[str]) -> list[str]:
+    """Return what a rule for these sources says of them. Each family of addresses has a rule of its own."""
+    listed = sorted(set(sources))
+    by_family = {"ip": [one for one in listed if not is_ipv6(one)], "ip6": [one for one in listed if is_ipv6(one)]}
+    return [f"{family} saddr {_set(own)} " for family, own in by_family.items() if own] or [""]
 
 
 def _set(words: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from airfleet.components.host_model import EVERY_ADDRESS, OpenPort, Place
+from airfleet.spec.addresses import collapse
 from airfleet.spec.fleet import Fleet
 
 # The interface of the tunnel on its host.
@@ -64,12 +65,12 @@ def admits(place: Place, client: str) -> bool:
     if allowed is None or client in place.machine.addresses:
         return True
     try:
-        address = ipaddress.IPv4Address(client)
+        address = ipaddress.ip_address(client)
     except ValueError:
         return False
     if client in _list_jump_hosts(place) or client in list_administrators(place):
         return True
-    return any(address in ipaddress.IPv4Network(one) for one in allowed)
+    return any(address in ipaddress.ip_network(one) for one in allowed)
 
 
 def list_administrators(place: Place) -> tuple[str, ...]:
@@ -118,5 +119,4 @@ def _list_jump_hosts(place: Place) -> tuple[str, ...]:
 
 def _merge(networks: Iterable[str]) -> tuple[str, ...]:
     """Return networks that do not overlap, as nftables wants them."""
-    merged = ipaddress.collapse_addresses(ipaddress.IPv4Network(one) for one in networks)
-    return tuple(str(one.network_address) if one.prefixlen == 32 else str(one) for one in merged)
+    return tuple(str(one).removesuffix(f"/{one.max_prefixlen}") for one in collapse(networks))

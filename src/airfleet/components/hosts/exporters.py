@@ -16,6 +16,7 @@ from airfleet.components.host_model import (
     private,
 )
 from airfleet.components.hosts import metrics
+from airfleet.spec.addresses import join_port
 from airfleet.spec.secrets import find_login
 
 
@@ -47,7 +48,10 @@ def _describe(
         name=name,
         what=what,
         stage=Stage.EDGE,
-        command=(f"/usr/bin/prometheus-{name}", f"--web.listen-address={metrics.find_listener(place)}:{exporter.port}"),
+        command=(
+            f"/usr/bin/prometheus-{name}",
+            f"--web.listen-address={join_port(metrics.find_listener(place), exporter.port)}",
+        ),
         user="prometheus",
         files=secrets,
         env_files=tuple(secret.path for secret in secrets),

@@ -24,6 +24,7 @@ from airfleet.components.host_model import (
     Stage,
 )
 from airfleet.components.hosts import entrances, log_servers, metrics, web_ports
+from airfleet.spec.addresses import bracket, join_port
 from airfleet.spec.secrets import Secret
 from airfleet.template import render_template
 from airfleet_provider.contract import slot_rules
@@ -69,7 +70,7 @@ def render_balancer(place: Place) -> str:
         name="balancer",
         sockets=SOCKETS,
         # A host that does not have the shared address or the tunnel's now may have it in a moment.
-        listen=EVERY_ADDRESS if place.fleet.balancer or entrances.ends_tunnel(place) else place.listen,
+        listen=EVERY_ADDRESS if place.fleet.balancer or entrances.ends_tunnel(place) else bracket(place.listen),
         state=f"{LOOPBACK}:{BALANCER_STATE}" if place.fleet.balancer else "",
         port=place.fleet.ports.api,
         certificate=FOLDER / "fleet.pem" if place.fleet.tls else None,
@@ -107,14 +108,14 @@ def render_tls(place: Place) -> str:
         "tls-proxy.cfg",
         name="tls-proxy",
         sockets=SOCKETS,
-        listen=place.listen,
+        listen=bracket(place.listen),
         certificate=CERTIFICATE,
         is_balanced=bool(balancers),
         balancers=tuple(one for one in balancers if one not in (place.host.address, place.own_address)),
         api_port=API_TLS,
         execution_port=EXECUTION_TLS,
-        api=f"{web_ports.find_near(place, API)}:{web_ports.find_port(place, API)}",
-        execution=f"{web_ports.find_near(place, EXECUTION)}:{EXECUTION}",
+        api=join_port(web_ports.find_near(place, API), web_ports.find_port(place, API)),
+        execution=join_port(web_ports.find_near(place, EXECUTION), EXECUTION),
     )
 
 
@@ -175,7 +176,7 @@ def render_logs(place: Place) -> str:
         "log-proxy.cfg",
         name="log-proxy",
         sockets=SOCKETS,
-        listen=place.listen,
+        listen=bracket(place.listen),
         loopback=LOOPBACK,
         certificate=CERTIFICATE,
         servers=log_servers.list_servers(place),
@@ -206,8 +207,8 @@ def render_metrics(place: Place) -> str:
         "metrics-proxy.cfg",
         name="metrics-proxy",
         sockets=SOCKETS,
-        listen=place.listen,
-        near=metrics.find_own_address(place),
+        listen=bracket(place.listen),
+        near=bracket(metrics.find_own_address(place)),
         port=METRICS_TLS,
         certificate=CERTIFICATE,
         authorities=AUTHORITIES,
@@ -218,7 +219,7 @@ def render_metrics(place: Place) -> str:
 
 def _find_metrics_address(place: Place, exporter: metrics.HostExporter) -> str:
     """Return the address of HAProxy's metrics, or "" if the fleet has no monitor host that could read them."""
-    return f"{metrics.find_listener(place)}:{exporter.port}" if place.addresses("monitor") else ""
+    return join_port(metrics.find_listener(place), exporter.port) if place.addresses("monitor") else ""
 
 
 def _part(files: tuple[HostFile, ...], service: Service, ports: tuple[OpenPort, ...] = ()) -> Part:

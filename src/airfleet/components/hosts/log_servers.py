@@ -19,6 +19,7 @@ from airfleet.components.host_model import (
     WORKER_LOGS_NEAR,
     Place,
 )
+from airfleet.spec.addresses import join_port
 from airfleet.spec.topology import Host, Role
 
 
@@ -58,6 +59,8 @@ def find_listener(place: Place, port: int) -> tuple[str, int]:
 
 def render_list(place: Place) -> str:
     """Return the file of the log servers that a web host may ask: how to reach each HOST:PORT that Airflow knows."""
+    # Airflow puts the address of a task's host in front of the port as it is, which is no URL where it is one of IPv6.
+    # So this is a name that an api-server looks up, and what is asked is the URL.
     listed = {
         f"{host.address}:{one.port}": _reach(place, host, one)
         for one in SERVERS
@@ -68,5 +71,5 @@ def render_list(place: Place) -> str:
 
 def _reach(place: Place, host: Host, server: LogServer) -> dict[str, str]:
     if place.credentials.encryption.logs.is_used and is_behind_proxy(place, host):
-        return {"url": f"https://{host.address}:{server.port}", "authorities": str(AUTHORITIES)}
-    return {"url": f"http://{host.address}:{server.port}"}
+        return {"url": f"https://{join_port(host.address, server.port)}", "authorities": str(AUTHORITIES)}
+    return {"url": f"http://{join_port(host.address, server.port)}"}

@@ -33,6 +33,7 @@ from airfleet.components.host_model import (
 from airfleet.components.hosts import certificates, metrics
 from airfleet.components.model import Setting
 from airfleet.components.settings import INDEXED_LOGS
+from airfleet.spec.addresses import join_port
 from airfleet.spec.secrets import list_accepted
 from airfleet.spec.topology import Host, Role
 from airfleet_provider.contract import environment, log_agent_config, log_store_config
@@ -68,7 +69,7 @@ def describe_agent(place: Place) -> Part:
         user=LOGS_USER,
         files=(config,),
         env=_make_environment(**{environment.LOG_AGENT: str(config.path)}),
-        health=HttpCheck(f"http://{own}:{LOG_AGENT_METRICS}/health"),
+        health=HttpCheck(f"http://{join_port(own, LOG_AGENT_METRICS)}/health"),
         sandbox={"SupplementaryGroups": " ".join(groups)},
     )
     return Part(
@@ -124,7 +125,7 @@ def list_settings(place: Place) -> tuple[Setting, ...]:
 
 
 def _find_url(host: Host) -> str:
-    return f"https://{host.address}:{LOG_STORE}"
+    return f"https://{join_port(host.address, LOG_STORE)}"
 
 
 def _find_python(place: Place) -> str:

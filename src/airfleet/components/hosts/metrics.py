@@ -20,6 +20,7 @@ from airfleet.components.host_model import (
     OpenPort,
     Place,
 )
+from airfleet.spec.addresses import join_port
 from airfleet.spec.topology import Host
 
 
@@ -67,7 +68,8 @@ def open_port(place: Place, exporter: HostExporter, why: str) -> tuple[OpenPort,
 
 def find_target(place: Place, host: Host, exporter: HostExporter) -> str:
     """Return the address and port where a monitor host reads an exporter of a host."""
-    return f"{host.address}:{METRICS_TLS if place.credentials.encryption.metrics.is_used else exporter.port}"
+    port = METRICS_TLS if place.credentials.encryption.metrics.is_used else exporter.port
+    return join_port(host.address, port)
 
 
 def _is_open(place: Place) -> bool:

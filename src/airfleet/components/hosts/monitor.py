@@ -44,6 +44,7 @@ from airfleet.components.monitoring.prometheus import (
     scrape_agents,
     scrape_brokers,
 )
+from airfleet.spec.addresses import join_port
 from airfleet.spec.sections.hosts import bytes_of
 from airfleet.spec.topology import Host
 from airfleet_provider.contract.notification_policy import derive_webhook_token
@@ -79,7 +80,7 @@ def describe_prometheus(place: Place) -> Part:
             f"--storage.tsdb.path={PROMETHEUS_DATA}",
             f"--storage.tsdb.retention.time={wanted.retention}d",
             f"--storage.tsdb.retention.size={bytes_of(wanted.size)}B",
-            f"--web.listen-address={place.listen}:{PROMETHEUS}",
+            f"--web.listen-address={join_port(place.listen, PROMETHEUS)}",
             *OPTIONS,
             f"--web.config.file={web[0].path}",
         ),
@@ -122,7 +123,7 @@ def describe_alertmanager(place: Place) -> Part:
     )
     peers = HostFile(ALERTMANAGER_FOLDER / "peers.yml", _render_peers(web[1], web[2]))
     files = (config, token, *web, *((peers,) if others else ()))
-    listen = f"{place.listen}:{ALERTMANAGER_PEERS}" if others else ""
+    listen = join_port(place.listen, ALERTMANAGER_PEERS) if others else ""
     trusted = hashlib.sha256(place.credentials.encryption.trusted.encode()).hexdigest()
     service = Service(
         name="alertmanager",
@@ -132,12 +133,12 @@ def describe_alertmanager(place: Place) -> Part:
             "/usr/bin/prometheus-alertmanager",
             f"--config.file={config.path}",
             f"--storage.path={ALERTMANAGER_DATA}",
-            f"--web.listen-address={place.listen}:{ALERTMANAGER}",
+            f"--web.listen-address={join_port(place.listen, ALERTMANAGER)}",
             f"--web.config.file={web[0].path}",
             f"--cluster.listen-address={listen}",
-            *((f"--cluster.advertise-address={place.own_address}:{ALERTMANAGER_PEERS}",) if others else ()),
+            *((f"--cluster.advertise-address={join_port(place.own_address, ALERTMANAGER_PEERS)}",) if others else ()),
             *((f"--cluster.tls-config={peers.path}",) if others else ()),
-            *(f"--cluster.peer={address}:{ALERTMANAGER_PEERS}" for address in others),
+            *(f"--cluster.peer={join_port(address, ALERTMANAGER_PEERS)}" for address in others),
         ),
         user=USER,
         files=files,
@@ -213,7 +214,7 @@ def _read_expiries(place: Place) -> Iterator[rule_files.Expiry]:
 
 def _list_boards(place: Place) -> tuple[HostFile, ...]:
     """Return the files for a Grafana on this host. They hold no secret."""
-    url = f"https://{place.own_address}:{PROMETHEUS}"
+    url = f"https://{join_port(place.own_address, PROMETHEUS)}"
     files = grafana.list_files(GRAFANA, url, place.credentials.encryption.trusted)
     return tuple(HostFile(path, text) for path, text in files.items())
 
@@ -248,7 +249,7 @@ def _list_patroni(place: Place) -> tuple[Host, ...]:
 
 
 def _targets(hosts: Iterable[Host], port: int) -> tuple[ScrapeTarget, ...]:
-    return tuple(ScrapeTarget(f"{host.address}:{port}", host.name) for host in hosts)
+    return tuple(ScrapeTarget(join_port(host.address, port), host.name) for host in hosts)
 
 
 def _serve_tls(place: Place, folder: Path, *more: str) -> tuple[HostFile, ...]:

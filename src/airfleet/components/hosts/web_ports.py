@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from airfleet.components.health import LOOPBACK
 from airfleet.components.host_model import API, API_TLS, EVERY_ADDRESS, EXECUTION, EXECUTION_TLS, OpenPort, Place
 from airfleet.components.hosts import entrances
+from airfleet.spec.addresses import join_port
 from airfleet.spec.topology import Host
 
 TLS_PORTS = {API: API_TLS, EXECUTION: EXECUTION_TLS}
@@ -25,6 +26,11 @@ class Upstream:
     address: str
     port: int
     has_tls: bool
+
+    @property
+    def place(self) -> str:
+        """Return the address with the port, as HAProxy and a URL have them."""
+        return join_port(self.address, self.port)
 
 
 def find_port(place: Place, server: int) -> int:
@@ -60,7 +66,7 @@ def _find_upstream(place: Place, host: Host, server: int) -> Upstream:
 def find_url(place: Place, host: Host) -> str:
     """Return the URL of a web host's execution API for a process of this host that uses no proxy."""
     upstream = _find_upstream(place, host, EXECUTION)
-    return f"{'https' if upstream.has_tls else 'http'}://{upstream.address}:{upstream.port}"
+    return f"{'https' if upstream.has_tls else 'http'}://{upstream.place}"
 
 
 def list_clients(place: Place, server: int) -> tuple[str, ...]:

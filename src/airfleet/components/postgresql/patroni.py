@@ -27,6 +27,7 @@ from airfleet.components.host_model import (
 from airfleet.components.hosts import certificates
 from airfleet.components.postgresql.psql import SOCKETS, USER, build_command
 from airfleet.shell_script import read_program, render_script
+from airfleet.spec.addresses import bracket, join_port
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, find_login
 
@@ -115,8 +116,8 @@ def render_config(place: Place, *, server: Path, access: Path, names: Path, prog
         "namespace": etcd.PREFIX,
         "name": host.name,
         "restapi": {
-            "listen": f"{listen}:{PATRONI}",
-            "connect_address": f"{host.address}:{PATRONI}",
+            "listen": join_port(listen, PATRONI),
+            "connect_address": join_port(host.address, PATRONI),
             "authentication": {"username": "airfleet", "password": logins.rest.reveal()},
             "certfile": str(certificate),
             "keyfile": str(key),
@@ -132,8 +133,8 @@ def render_config(place: Place, *, server: Path, access: Path, names: Path, prog
         # Only the first host of the file makes a cluster from nothing: an empty host beside one with data may not.
         **({"bootstrap": {"initdb": _INITDB}} if host == place.fleet.with_role("database")[0] else {}),
         "postgresql": {
-            "listen": f"{'*' if everywhere else f'127.0.0.1,{listen}'}:{POSTGRES}",
-            "connect_address": f"{host.address}:{POSTGRES}",
+            "listen": f"{'*' if everywhere else f'127.0.0.1,{bracket(listen)}'}:{POSTGRES}",
+            "connect_address": join_port(host.address, POSTGRES),
             "data_dir": str(DATA),
             "bin_dir": str(programs),
             "custom_conf": str(server),

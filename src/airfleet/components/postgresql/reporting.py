@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 
 from airfleet.components.host_model import Job, Place, Stage
 from airfleet.components.postgresql.psql import USER, build_command
+from airfleet.spec.addresses import collapse
 from airfleet.spec.fleet import Reporting
 from airfleet.spec.secrets import Secret
 
@@ -44,8 +44,7 @@ LOCK_S = 5
 def list_readers(place: Place) -> tuple[str, ...]:
     """Return the networks that may use the login, none within another."""
     wanted = place.fleet.reporting.readers if place.fleet.reporting else ()
-    found = ipaddress.collapse_addresses(map(ipaddress.IPv4Network, wanted))
-    return tuple(str(one).removesuffix("/32") for one in found)
+    return tuple(str(one).removesuffix(f"/{one.max_prefixlen}") for one in collapse(wanted))
 
 
 def make_login(place: Place) -> list[str]:

@@ -30,6 +30,7 @@ from airfleet.components.model import DEAD_PEER
 from airfleet.components.postgresql import backups, patroni, reporting, result_database
 from airfleet.components.postgresql.psql import AS_SERVER, SOCKETS, USER, build_command
 from airfleet.shell_script import render_script
+from airfleet.spec.addresses import is_ipv6
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, by_login
 from airfleet.template import render_template
@@ -247,6 +248,8 @@ def former_logins(place: Place) -> dict[str, Secret]:
 
 
 def _mask(address: str) -> str:
+    if is_ipv6(address):
+        return address if "/" in address else f"{address}/128"
     return f"{address}/32" if address.replace(".", "").isdigit() else address
 
 

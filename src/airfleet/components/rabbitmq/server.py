@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ from airfleet.components.hosts import certificates, metrics
 from airfleet.components.model import DEAD_PEER
 from airfleet.components.rabbitmq import inter_node_tls, own_broker, permissions
 from airfleet.shell_script import render_script
+from airfleet.spec.addresses import is_ipv6, join_port, write_dotted
 from airfleet.spec.secrets import Secret, by_login, find_login
 from airfleet.template import render_template
 
@@ -138,11 +140,19 @@ def _name_node(place: Place) -> dict[str, str]:
     # A single node talks to no other. Nodes of a cluster find each other by address, without DNS.
     alone = len(place.addresses("broker")) == 1
     return {
-        "RABBITMQ_NODENAME": "rabbit@localhost" if alone else f"rabbit@{place.host.address}",
+        "RABBITMQ_NODENAME": "rabbit@localhost" if alone else name_node(place.host.address),
         "RABBITMQ_USE_LONGNAME": "false" if alone else "true",
         "HOME": str(HOME),
         **({"RABBITMQ_CTL_ERL_ARGS": options} if (options := inter_node_tls.render_options(place, FOLDER)) else {}),
     }
+
+
+def name_node(address: str) -> str:
+    """Return the name of the node of a host in a cluster.
+
+    RabbitMQ's tools take what has no dot for a name without its domain, and add one.
+    """
+    return f"rabbit@{write_dotted(address)}"
 
 
 def ask_to_stop(place: Place) -> str:
@@ -157,6 +167,9 @@ def ask_to_stop(place: Place) -> str:
 
 
 def _interface(address: str) -> str:
+    if is_ipv6(address):
+        words = ipaddress.IPv6Address(address).exploded.split(":")
+        address = ".".join(str(int(word, 16)) for word in words)
     if not re.fullmatch(r"[0-9.]+", address):
         return ""
     # The shell scripts of RabbitMQ split this text into words. Braces and commas reach Erlang unchanged.
@@ -178,7 +191,7 @@ def render_config(place: Place, nodes: tuple[str, ...]) -> str:
         consumer_timeout_ms=permissions.CONSUMER_TIMEOUT_MS,
         metrics_address=metrics.find_listener(place),
         metrics_port=RABBITMQ_METRICS,
-        nodes=nodes,
+        nodes=tuple(map(name_node, nodes)),
     )
 
 
@@ -266,7 +279,7 @@ def url(place: Place, user: str, password: Secret) -> Secret:
     ordered = nodes[first:] + nodes[:first]
     scheme, port = ("amqps", AMQPS) if place.credentials.encryption.broker.is_used else ("amqp", AMQP)
     login = f"{find_login(user, password)}:{password.reveal()}"
-    return Secret(";".join(f"{scheme}://{login}@{address}:{port}/{VHOST}" for address in ordered))
+    return Secret(";".join(f"{scheme}://{login}@{join_port(address, port)}/{VHOST}" for address in ordered))
 
 
 def find_authorities(place: Place) -> Path | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from airfleet.spec import topology
+from airfleet.spec.addresses import is_ipv6
 from airfleet.spec.sections import scaling
 from airfleet.spec.sections.section import Pattern, Section, rule, shaped
 from airfleet.spec.topology import MOST_CONCURRENCY, Role
@@ -21,19 +23,24 @@ Name = Annotated[
 ]
 
 
-def _no_ipv6(text: str) -> str:
-    if ":" in text:
-        raise rule(
-            f"IPv6 addresses are not supported: {text}",
-            "write the host's IPv4 address, or a name that leads to one; Airflow itself cannot read logs of such hosts",
-        )
-    return text
+def _write_ipv6(text: str) -> str:
+    """Return an IPv6 address as the machines themselves write it; anything else as it is."""
+    if not is_ipv6(text):
+        return text
+    try:
+        found = ipaddress.IPv6Address(text)
+    except ValueError:
+        hint = "write it without a port and without brackets, as 10.0.0.11 or fd00::11"
+        raise rule(f"expected an IP address or a host name, found {text!r}", hint) from None
+    if found.is_link_local or found.is_loopback or found.is_multicast or found.is_unspecified or found.ipv4_mapped:
+        raise rule(f"other hosts cannot reach {text}", "write a global address of the host, or one of fd00::/8")
+    return str(found)
 
 
 Address = Annotated[
     str,
-    AfterValidator(_no_ipv6),
-    *shaped("[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", "an IPv4 address or a host name without spaces"),
+    AfterValidator(_write_ipv6),
+    *shaped("[A-Za-z0-9]([A-Za-z0-9.:-]{0,252}[A-Za-z0-9:])?", "an IP address or a host name without spaces"),
 ]
 Queue = Annotated[str, *shaped("[A-Za-z0-9_.-]{1,200}", "a queue name: letters, digits and _ . -")]
 NetPort = Annotated[int, Field(ge=1, le=65535)]

@@ -13,14 +13,14 @@ from airfleet.spec.sections.section import rule
 
 def _network(text: str) -> str:
     try:
-        found = ipaddress.IPv4Network(text)
+        found = ipaddress.ip_network(text)
     except ValueError:
-        hint = "write it as 10.0.9.5 or 10.0.9.0/24"
-        raise rule(f"expected an IPv4 address or the address of a network, found {text!r}", hint) from None
-    if found.prefixlen < fleet.WIDEST_READERS:
+        hint = "write it as 10.0.9.5, 10.0.9.0/24 or fd00:9::/64"
+        raise rule(f"expected an IP address or the address of a network, found {text!r}", hint) from None
+    if found.prefixlen < (fleet.WIDEST_READERS if found.version == 4 else fleet.WIDEST_READERS_IPV6):
         hint = "name the machines, or the network of the machines, that are to connect"
         raise rule(f"{text} lets in too many machines", hint)
-    return text
+    return str(found).removesuffix("/128") if found.version == 6 else text
 
 
 Network = Annotated[str, AfterValidator(_network)]

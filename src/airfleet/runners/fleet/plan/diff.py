@@ -33,6 +33,7 @@ from airfleet.runners.fleet.plan.steps import (
     Unpack,
     WriteFile,
 )
+from airfleet.spec.addresses import is_ipv6
 
 WRONG_CLOCK_S = 30.0  # tokens and leases tolerate more, but people who read logs do not
 # One wording for `plan`, `apply`, `status` and `doctor`.
@@ -137,7 +138,11 @@ def find_obstacles(desired: DesiredHost, probe: MachineFacts, facts: HostFacts) 
                 other = "choose another one under `ports`" if is_public else f"give {name} another role"
                 yield Obstacle(name, what, f"stop that program, or {other}")
                 break
-    if desired.place.listen == EVERY_ADDRESS and not desired.place.fleet.firewall:
+    if desired.place.listen == EVERY_ADDRESS and is_ipv6(desired.place.host.address):
+        # There is no address that means every one of IPv6 and none of IPv4.
+        what = f"the host does not have the address {desired.place.host.address} itself"
+        yield Obstacle(name, what, "name an IPv6 address that the host has: ip -6 addr")
+    elif desired.place.listen == EVERY_ADDRESS and not desired.place.fleet.firewall:
         what = f"the host does not have the address {desired.place.host.address}, so services would listen on every one"
         yield Obstacle(name, what, "set `firewall: true`, or name an address that the host has itself")
     yield from _find_lost_address(desired.place)

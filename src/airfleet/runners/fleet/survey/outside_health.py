@@ -19,6 +19,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.survey import own_servers
 from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport import http_request
+from airfleet.spec.addresses import join_port
 from airfleet.spec.fleet import Fleet
 from airfleet_provider.contract import wording
 
@@ -82,7 +83,7 @@ def look(fleet: Fleet, views: Iterable[HostView]) -> tuple[HealthObservation, ..
         scheme = "https" if fleet.tls else "http"
         others = [view for name, view in by_name.items() if name != host.name][:MOST_ASKED]
         own = [by_name[host.name]] if host.name in by_name else []
-        seen += look_at_ui(f"{scheme}://{host.address}:{fleet.ports.api}", (*others, *own))
+        seen += look_at_ui(f"{scheme}://{join_port(host.address, fleet.ports.api)}", (*others, *own))
     if fleet.balancer:
         balancers = [by_name[host.name] for host in fleet.with_role("balancer") if host.name in by_name]
         seen.append(_look_at_address(fleet.balancer, balancers))

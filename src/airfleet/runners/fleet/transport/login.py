@@ -23,6 +23,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.fleet.transport import client_config, known_hosts
 from airfleet.runners.fleet.transport.client_config import ClientConfig
 from airfleet.runners.fleet.transport.known_hosts import PublicKey
+from airfleet.spec.addresses import join_port
 from airfleet.spec.topology import Host, Ssh
 
 if TYPE_CHECKING:
@@ -364,7 +365,7 @@ def _ask_agent(path: str) -> tuple[Any, ...]:
 
 
 def _where(config: ClientConfig) -> str:
-    return config.address if config.port == known_hosts.STANDARD_PORT else f"{config.address}:{config.port}"
+    return config.address if config.port == known_hosts.STANDARD_PORT else join_port(config.address, config.port)
 
 
 def _told(error: BaseException) -> str:
