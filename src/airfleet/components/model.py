@@ -192,8 +192,8 @@ class OwnDatabase:
         user, password, name = (quote(word, safe="") for word in (self.user, self.password.reveal(), self.name))
         limits = {} if driver == "asyncpg" else dict(DEAD_PEER)
         query = urlencode({**limits, **self.tls})
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return Secret(f"{scheme}://{user}:{password}@{host}:{self.port}/{name}{f'?{query}' if query else ''}")
+        place = join_port(self.host, self.port)
+        return Secret(f"{scheme}://{user}:{password}@{place}/{name}{f'?{query}' if query else ''}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class OwnBroker:
         """Return the URL for Celery."""
         login = ":".join(quote(word, safe="") for word in (self.user, self.password.reveal()))
         scheme = "amqps" if self.has_tls else "amqp"
-        return Secret(f"{scheme}://{login}@{self.host}:{self.port}/{quote(self.vhost, safe='')}")
+        return Secret(f"{scheme}://{login}@{join_port(self.host, self.port)}/{quote(self.vhost, safe='')}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,8 @@ def test_the_server_of_agents_and_of_log_stores_listens_at_an_ipv6_address() -> 
     with contextlib.closing(server.socket):
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        url = f"http://[::1]:{server.server_address[1]}/health"
+        assert server.place.startswith("[::1]:")
+        url = f"http://{server.place}/health"
         assert httpx.get(url, timeout=PATIENCE_S, trust_env=False).json() == {"well": True}
         server.shutdown()
         thread.join(PATIENCE_S)

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from kombu.connection import Connection
 
 from airfleet.components.host_model import BROKER_AUTHORITIES, HostFile, Part, Place, Stage
 from airfleet.components.hosts import host_parts, monitor
 from airfleet.components.model import OwnBroker, reveal
 from airfleet.components.rabbitmq import own_broker
 from airfleet.errors import SpecError
+from airfleet.peers import broker as peers_broker
 from airfleet.spec.secrets import Secret
 from places import NINE, parse, place
 
@@ -98,3 +100,9 @@ def test_what_does_not_go_with_it_is_refused(text: str, what: str) -> None:
     with pytest.raises(SpecError, match=what) as refusal:
         parse(text)
     assert "s3cret" not in str(refusal.value)
+
+
+def test_a_broker_at_an_ipv6_address_is_found_by_clients() -> None:
+    url = f"amqps://team:{QUOTED}@[fd00:9::5]:5671/flights"
+    found = Connection(peers_broker.read(Secret(url)).url().reveal())
+    assert (found.hostname, found.port, found.virtual_host) == ("fd00:9::5", 5671, "flights")

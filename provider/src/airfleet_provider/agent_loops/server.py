@@ -208,6 +208,12 @@ class Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         super().__init__((address, port), type("Handler", (_Handler,), own))
 
+    @property
+    def place(self) -> str:
+        """Return the address and the port, as a URL has them."""
+        address, port = str(self.server_address[0]), self.server_address[1]
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the library's signature
         """Serve a connection in a thread of its own."""
         address = str(client_address[0])

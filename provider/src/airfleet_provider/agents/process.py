@@ -141,7 +141,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     signal.signal(signal.SIGINT, stop)
     names = ", ".join(one.loop.name for one in process.threads)
     scheme = "https" if tls else "http"
-    log.info("serving %s://%s:%s/metrics; loops: %s", scheme, place["address"], place["port"], names)
+    log.info("serving %s://%s/metrics; loops: %s", scheme, server.place, names)
     code = process.run()
     # Threads that are stuck in a call would keep the interpreter from its end.
     sys.stderr.flush()

@@ -185,7 +185,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log.info("serving http://%s:%s/metrics", place["address"], place["port"])
+    log.info("serving http://%s/metrics", server.place)
     workers = [threading.Thread(target=one.run, name=name, daemon=True) for name, one in processes.items()]
     for worker in workers:
         worker.start()

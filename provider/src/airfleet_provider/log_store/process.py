@@ -126,7 +126,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log.info("serving https://%s:%s", place["address"], place["port"])
+    log.info("serving https://%s", server.place)
     worker = threading.Thread(target=committer.run, name="commits", daemon=True)
     worker.start()
     while worker.is_alive():
