@@ -41,7 +41,8 @@ def run(folder: Path, plan: Plan) -> Iterator[System]:
         def find_roots() -> Mapping[str, int]:
             snapshot = store.read_snapshot()
             assert snapshot is not None
-            return {one.name: one.pid for one in snapshot.processes if one.pid} | crew.pids
+            forks = {f"{one.name}/{fork}": fork for one in snapshot.processes for fork in one.forks}
+            return {one.name: one.pid for one in snapshot.processes if one.pid} | forks | crew.pids
 
         secrets = store.secrets
         dsn = (secrets / "metadata_dsn").read_text()

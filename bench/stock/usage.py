@@ -20,6 +20,8 @@ COMPONENTS = {
     "execution-api": "execution api",
 }
 SUPERVISOR, TASK = "supervisor", "task child"
+# The pool is a child of its guard, which is a child of the component.
+FORK_DEPTH = 2
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,17 @@ def add_up(processes: list[Seen], runner: str) -> dict[str, float]:
 
 
 def look(roots: Mapping[str, int]) -> list[tuple[psutil.Process, str, int]]:
-    """Return every running process below the components, with its nearest component and its depth."""
+    """Return every running process below the components, with its nearest component and its depth.
+
+    `COMPONENT/PID` names a process that works for a component and is none of its children. Its depth is that of the
+    component's zygote pool.
+    """
     owner = {pid: name for name, pid in roots.items()}
     found: list[tuple[psutil.Process, str, int]] = []
     children: dict[int, list[int]] = defaultdict(list)
     for pid, parent in psutil._ppid_map().items():  # type: ignore[attr-defined]
         children[parent].append(pid)
-    pending = [(pid, name, 0) for pid, name in owner.items()]
+    pending = [(pid, name.partition("/")[0], FORK_DEPTH if "/" in name else 0) for pid, name in owner.items()]
     while pending:
         pid, name, depth = pending.pop()
         try:

@@ -171,15 +171,19 @@ def test_folders_that_come_and_go_are_followed(fleet: Platform, project: Path) -
     wait_description(fleet, "back")
 
 
+def find_helpers(fleet: Platform) -> list[psutil.Process]:
+    return [one for one in fleet.processes() if read_title(one) in HELPERS]
+
+
 def test_a_killed_releaser_misses_nothing(fleet: Platform, project: Path) -> None:
     pid = fleet.pid("releaser")
     assert pid
     releaser = psutil.Process(pid)
     # A watcher that has just begun has its title in a moment.
     helpers = wait_until(
-        lambda: {read_title(one): one for one in releaser.children()}.keys() == HELPERS and releaser.children(),
+        lambda: {read_title(one) for one in find_helpers(fleet)} == HELPERS and find_helpers(fleet),
         "the helpers",
-        seen=lambda: list(map(read_title, releaser.children())),
+        seen=lambda: list(map(read_title, find_helpers(fleet))),
     )
     releaser.kill()
     (project / "include" / "words.py").write_text('WORD = "meanwhile"\n')

@@ -40,9 +40,14 @@ MODULES = (
 )
 
 NAME = "image"
+# What is forked from the part of the image that has no secrets, and its main function (ADR 107).
+KINDS = (
+    "zygote-pool=airfleet_provider.task_runtime.pool_launcher:main_of_fork",
+    "parser=airfleet_provider.releases.parser_process:main_of_fork",
+)
 
 
 def describe(site: Site) -> Component:
     """Describe the image. Its runner appends a file descriptor to the command, and sends requests to fork there."""
-    command = (str(site.python), "-m", "airfleet_provider.processes.fork_server", *MODULES)
+    command = (str(site.python), "-P", "-m", "airfleet_provider.task_runtime.task_image", *KINDS, *MODULES)
     return Component(name=NAME, processes=(Process(name=NAME, commands=(command,), health=ReadyCheck()),))

@@ -50,7 +50,10 @@ class StateVersions:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """One process of the platform, as the supervisor sees it. Times are seconds since 1970."""
+    """One process of the platform, as the supervisor sees it. Times are seconds since 1970.
+
+    `forks` are processes that work for it, and that are its children no more than its supervisor's.
+    """
 
     name: str
     phase: str
@@ -59,6 +62,7 @@ class ProcessStatus:
     restarts: int
     detail: str
     url: str
+    forks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,9 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Snapshot:
-        processes = tuple(ProcessStatus(**process) for process in body["processes"])
+        processes = tuple(
+            ProcessStatus(**{**process, "forks": tuple(process.get("forks", ()))}) for process in body["processes"]
+        )
         return cls(**{**body, "processes": processes, "sessions": tuple(body["sessions"])})
 
 

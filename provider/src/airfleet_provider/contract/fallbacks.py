@@ -35,6 +35,7 @@ SCHEDULER_LOOK = "scheduler-look"
 SCHEDULER_RULES = "scheduler-rules"
 WARM_KEEPER = "warm-keeper"
 FOLDER_WATCH = "folder-watch"
+TASK_IMAGE = "task-image"
 PATHS: Mapping[str, str] = {
     TASK_START: "tasks started from a warm process",
     EXECUTION_API: "calls of tasks answered by the fast path",
@@ -43,6 +44,7 @@ PATHS: Mapping[str, str] = {
     SCHEDULER_RULES: "scheduler starts that skip waiting tasks",
     WARM_KEEPER: "zygote pools that were relieved by a lean one",
     FOLDER_WATCH: "project folders watched by event",
+    TASK_IMAGE: "zygote pools and parsers forked from the task image",
 }
 
 VARIABLE = "AIRFLEET_STATE"

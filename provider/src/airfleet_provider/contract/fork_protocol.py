@@ -5,6 +5,10 @@ waits. The fork server answers with the name and the process id. A byte on the g
 
 A command: the client connects to COMMANDS in AIRFLOW_HOME and receives GREETING. The client then sends a JSON object
 with its three standard streams. The client may send numbers of signals, and receives the exit code.
+
+A zygote pool or a parser: the client connects to TASK_IMAGE in AIRFLOW_HOME and sends a JSON object with descriptors.
+The task image answers with a descriptor of the forked process. That process is in a session of its own. A file
+SESSIONS/COMPONENT/PID in AIRFLOW_HOME says for which component of the platform it works, and so with which it ends.
 """
 
 from __future__ import annotations
@@ -15,6 +19,10 @@ import signal
 WARM = b"warm"
 GO = b"g"
 COMMANDS = "commands.sock"
+TASK_IMAGE = "task-image.sock"
+# The settings of the platform without its secrets, which the task image and its forks have.
+TASK_SETTINGS = ".task-image.cfg"
+SESSIONS = "sessions"
 GREETING = b"ready"
 # The signals that a client may pass on to its command.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH)

@@ -30,9 +30,9 @@ STREAMS = 3
 ALLOWED = frozenset(map(int, SIGNALS))
 
 
-def listen(home: Path) -> socket.socket | None:
-    """Return the socket for requests of commands, which only this user may open; None if it cannot be created."""
-    path = home / COMMANDS
+def listen(home: Path, name: str = COMMANDS) -> socket.socket | None:
+    """Return a socket for requests, which only this user may open; None if it cannot be created."""
+    path = home / name
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         path.unlink(missing_ok=True)
@@ -40,7 +40,7 @@ def listen(home: Path) -> socket.socket | None:
         path.chmod(0o600)
         made.listen(16)
     except OSError as error:  # the path is too long, or the disk is full
-        print(f"airfleet: commands start cold: {error}", file=sys.stderr, flush=True)
+        print(f"airfleet: no requests come through {name}: {error}", file=sys.stderr, flush=True)
         made.close()
         return None
     return made
@@ -71,7 +71,7 @@ def accept(listener: socket.socket, others: Sequence[socket.socket], run: Callab
 
 def _attend(client: socket.socket, run: Callable[[Sequence[str]], int]) -> int:
     setproctitle("airfleet command")
-    if _user_of(client) != os.geteuid():
+    if user_of(client) != os.geteuid():
         return 1
     client.send(GREETING)
     message, streams = _receive(client)
@@ -90,7 +90,8 @@ def _attend(client: socket.socket, run: Callable[[Sequence[str]], int]) -> int:
     return 0
 
 
-def _user_of(client: socket.socket) -> int:
+def user_of(client: socket.socket) -> int:
+    """Return the user whose process has opened the other end of a connection."""
     told = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", told)[1])
 

@@ -30,6 +30,12 @@ def die_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
         raise ParentGoneError("airfleet: the parent of this process has gone")
 
 
+def ignore_signals() -> None:
+    """Ignore the signals that end an executor and the processes of its session, which end after their work."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def become_subreaper() -> None:
     """Become the parent of every orphan among the descendants of this process, in place of init."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)

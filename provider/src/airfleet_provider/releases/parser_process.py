@@ -1,15 +1,17 @@
 """The parser: the process that executes Dag files, and that never had the secrets to open Airflow's database.
 
 The releaser holds the password of the metadata database and the Fernet key in its memory, its environment and its
-connections. A fork of the releaser would hold them too. So the parser is a new program, whose environment and
-airflow.cfg have no secrets. The parser forks children that execute Dag files. It passes their requests for variables
-and connections on to the releaser, which looks them up. Both processes exchange only JSON.
+connections. A fork of the releaser would hold them too. So the parser is a fork of the task image, which never had
+them, or a new program, whose environment and airflow.cfg have no secrets. The parser forks children that execute Dag
+files. It passes their requests for variables and connections on to the releaser, which looks them up. Both processes
+exchange only JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import hashlib
 import json
 import os
 import subprocess
@@ -18,10 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from airfleet_provider.compat.calls import config, dag_files, parsing
-from airfleet_provider.processes import fork_pool, lifecycle
+from airfleet_provider.processes import fork_pool, image_client, lifecycle
 from airfleet_provider.releases import dag_parser
 
 # `path` comes first, so that the parser imports all modules from the same places as the releaser.
@@ -32,6 +34,8 @@ CODE = (
     "from airfleet_provider.releases.parser_process import main; main(given)"
 )
 CONFIG = ".parser.cfg"
+# The name of this kind of process at the task image.
+KIND = "parser"
 # The longest silence of the parser, in seconds, in addition to the timeout of a file. It includes importing Airflow.
 SILENCE_S = 120.0
 # The answer to a question that a child may ask only if it has executed no other file.
@@ -46,11 +50,19 @@ class ParserGoneError(Exception):
     """The parser process has ended, or does not answer."""
 
 
+class ParserProcess(Protocol):
+    """A parser that runs, as a program of its own or as a fork of the task image."""
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> object: ...
+
+
 @dataclass(slots=True)
 class Parser:
     """The releaser's end of the parser: starts the process when there is work, and again after the process ended."""
 
-    process: subprocess.Popen[bytes] | None = None
+    process: ParserProcess | None = None
     channel: Connection | None = field(default=None)
     # Returns if code of a Dag file may read a connection or variable, and raises PermissionError if not.
     check: Callable[[str, str, bool, str], None] = lambda *_: None
@@ -84,18 +96,21 @@ class Parser:
                 raise
 
     def start(self) -> None:
-        """Start the process unless it runs; do not wait until it has imported Airflow."""
+        """Start the process unless it runs; do not wait until a new program has imported Airflow."""
         if self.process is None:
             self.channel, theirs = Pipe()
             settings = config.storage_root() / CONFIG
             settings.parent.mkdir(parents=True, exist_ok=True)
             parsing.write_open_settings(settings)
+            env = parsing.list_open_environment(settings)
+            digest = hashlib.sha256(settings.read_bytes()).hexdigest()
             given = json.dumps({"path": sys.path, "channel": theirs.fileno(), "releaser": os.getpid()})
             with theirs:
-                self.process = subprocess.Popen(
+                self.process = image_client.fork(KIND, {}, [theirs.fileno()], env=env, settings=digest)
+                self.process = self.process or subprocess.Popen(
                     [sys.executable, "-P", "-c", CODE, given],
                     stdin=subprocess.DEVNULL,
-                    env=parsing.list_open_environment(settings),
+                    env=env,
                     pass_fds=(theirs.fileno(),),
                 )
 
@@ -181,9 +196,22 @@ def main(given: str) -> None:
     lifecycle.die_with(told["releaser"])
     setproctitle("airfleet parser")
     parsing.seal_memory()
+    os.set_inheritable(told["channel"], False)
+    work(Connection(told["channel"]))
+
+
+def main_of_fork(_: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    """Do the same as a fork of the task image. The supervisor of the platform ends it with the releaser."""
+    from setproctitle import setproctitle  # noqa: PLC0415 - only this process needs it
+
+    setproctitle("airfleet parser")
+    parsing.seal_memory()
+    work(Connection(descriptors[0]))
+
+
+def work(channel: Connection) -> None:
+    """Do the jobs that come through the channel, until it is closed."""
     parsing.prepare_parser()
-    channel = Connection(told["channel"])
-    os.set_inheritable(channel.fileno(), False)
     gc.freeze()  # forked children share the memory of everything imported so far
     while True:
         try:

@@ -5,7 +5,7 @@ The guard, the pool and its zygotes are descendants of the executor, in its sess
 
 A pool that is forked from the executor serves at once. But each of its forks copies the page tables of all memory that
 the executor uses. So the guard starts a second, lean pool in a fresh process. The lean pool takes over once it is
-ready.
+ready. On one machine the lean pool is a fork of the task image, and the only one.
 """
 
 from __future__ import annotations
@@ -120,8 +120,7 @@ def guard(requests: socket.socket, chosen: ZygoteLimits) -> NoReturn:
     """
     try:
         setproctitle("airfleet guard of warm processes")
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_IGN)
+        lifecycle.ignore_signals()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         # The guard must not hold the executor's connections open: a database must see them end with the executor.
@@ -138,7 +137,16 @@ def guard(requests: socket.socket, chosen: ZygoteLimits) -> NoReturn:
 
 
 def _run_keeper(requests: socket.socket, chosen: ZygoteLimits) -> int:
-    """Run a forked zygote pool at once, and a lean pool that relieves it; return the exit code of the last to end."""
+    """Run a zygote pool to its end, and return its exit code.
+
+    Where there is a task image, the pool is a fork of it. Elsewhere a fork of this process serves at once, until a lean
+    pool relieves it; then the code is that of the last to end.
+    """
+    if forked := pool_launcher.fork(requests, chosen):
+        count_keepers().took_fast()
+        forked.wait()
+        # A pool that is no child of this process leaves no exit code. What its zygotes hold, it cannot answer for.
+        return 0 if pool_launcher.is_deserted(requests) else 1
     ours, theirs = fd_messages.pair()
     with ours, theirs:
         running = {_fork_keeper(requests, chosen, ours, theirs), pool_launcher.start(requests, chosen, theirs)}

@@ -1,4 +1,7 @@
-"""Starts a lean zygote pool in a fresh process: it imports only what tasks need, and so forks twice as fast."""
+"""Starts a lean zygote pool, which has imported only what tasks need, and so forks twice as fast.
+
+On one machine it is a fork of the task image. Elsewhere it is a program of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,61 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from airfleet_provider.processes import fd_messages, iri_grammar, lifecycle
+from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract.fork_protocol import TASK_SETTINGS
+from airfleet_provider.processes import fd_messages, image_client, iri_grammar, lifecycle
+from airfleet_provider.processes.image_client import ForkedProgram
 from airfleet_provider.task_runtime.eviction import ZygoteLimits
 
 CODE = "from airfleet_provider.task_runtime.pool_launcher import main; main()"
 # The imports take two seconds of CPU. Wait for so long first, because the starting executor needs the CPU itself.
 AFTER_S = 2.0
+# The name of this kind of process at the task image.
+KIND = "zygote-pool"
+
+
+def fork(requests: socket.socket, chosen: ZygoteLimits) -> ForkedProgram | None:
+    """Let the task image fork a lean pool, which receives `requests`. Return None if it cannot."""
+    home = Path(os.environ.get("AIRFLOW_HOME", ""))
+    if not (home / TASK_SETTINGS).exists():
+        return None
+    from airfleet_provider.compat.calls import settings_switch  # noqa: PLC0415 - only a platform on one machine needs it
+
+    settings = Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg")
+    if obstacle := settings_switch.find_obstacle(home / TASK_SETTINGS, settings, os.environ):
+        fallbacks.open_counter(fallbacks.TASK_IMAGE, os.environ).fell_back(f"{KIND}: {obstacle}", expected=True)
+        return None
+    return image_client.fork(KIND, {"limits": asdict(chosen)}, [requests.fileno()], env=dict(os.environ))
+
+
+def is_deserted(requests: socket.socket) -> bool:
+    """Return whether no supervisor is left that could send requests."""
+    try:
+        return not requests.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+
+
+def main_of_fork(given: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    """Be a zygote pool, as a fork of the task image: get the settings of the executor first."""
+    from airfleet_provider.compat.calls import settings_switch  # noqa: PLC0415 - the guard imports this module too
+    from airfleet_provider.compat.patches.patch import change_constants  # noqa: PLC0415
+    from airfleet_provider.task_runtime import zygote_pool  # noqa: PLC0415
+
+    requests = socket.socket(fileno=descriptors[0])
+    lifecycle.ignore_signals()
+    lifecycle.hide_memory()  # before it has a secret
+    settings_switch.switch(change_constants)
+    zygote_pool.keep(requests, ZygoteLimits(**given["limits"]))
 
 
 def start(requests: socket.socket, chosen: ZygoteLimits, relief: socket.socket) -> int:
-    """Start a lean pool and return its pid.
+    """Start a lean pool as a program, and return its pid.
 
     The pool's first message on `relief` says that it receives `requests` from now on.
     """

@@ -136,6 +136,20 @@ def find_leftovers(sessions: Collection[int], *, written: float, marker: str | N
     return find_members(own if psutil.boot_time() < written else (), marker=marker)
 
 
+def read_sessions(folder: Path) -> tuple[int, ...]:
+    """Return the sessions that forks of the task image have noted in this folder or below it.
+
+    A note is a file whose name is the number of a session that began when the file was written.
+    """
+    found = []
+    for note in sorted(folder.rglob("*")):
+        with suppress(OSError, ValueError):
+            session, written = int(note.name), note.stat().st_mtime
+            if psutil.boot_time() < written and not _is_leader_newer(session, written):
+                found.append(session)
+    return tuple(found)
+
+
 def _is_leader_newer(session: int, written: float) -> bool:
     try:
         return psutil.Process(session).create_time() > written + CLOCK_SLACK_S

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -27,6 +28,7 @@ from airfleet.runners.local.wake import Wake
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import ProcessStatus, Snapshot, StateFolder, write_file
+from airfleet_provider.contract.fork_protocol import SESSIONS
 
 if TYPE_CHECKING:
     from airfleet.runners.local.checks import Checker
@@ -81,10 +83,10 @@ class Supervised:
     def is_over(self) -> bool:
         return self.unit.phase in (Phase.STOPPED, Phase.DONE)
 
-    def status(self) -> ProcessStatus:
+    def status(self, forks: tuple[int, ...]) -> ProcessStatus:
         unit = self.unit
         return ProcessStatus(
-            self.name, str(unit.phase), self.pid, self.entered, unit.restarts, unit.detail, self.process.url
+            self.name, str(unit.phase), self.pid, self.entered, unit.restarts, unit.detail, self.process.url, forks
         )
 
 
@@ -121,6 +123,10 @@ class Supervisor:
         self._sweep()
         notify(self._write(phase="stopped"))
 
+    @property
+    def _sessions(self) -> Path:
+        return self._launch.site.airflow_home / SESSIONS
+
     @cached_property
     def _checker(self) -> Checker:
         return _make_checker(self._launch.site.dsn("airflow", "airflow", self._launch.credentials.airflow))
@@ -154,9 +160,11 @@ class Supervisor:
             written=previous.written if previous else 0.0,
             marker=self._launch.site.instance,
         )
+        found += processes.find_members(processes.read_sessions(self._sessions))
         servers = [process for process in found if process.name() == "postgres"]
         processes.end([process for process in found if process not in servers], grace_s=LEFTOVER_GRACE_S)
         processes.end(servers, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
+        shutil.rmtree(self._sessions, ignore_errors=True)
         for _ in processes.reap():
             pass
 
@@ -287,7 +295,9 @@ class Supervisor:
             self._fork_server = None
         if session is not None:
             # Tasks of a dead scheduler would continue to run beside their next attempt.
-            processes.end(processes.find_members((session,)), grace_s=LEFTOVER_GRACE_S)
+            forked = processes.read_sessions(self._sessions / unit.name)
+            processes.end(processes.find_members((session, *forked)), grace_s=LEFTOVER_GRACE_S)
+            shutil.rmtree(self._sessions / unit.name, ignore_errors=True)
 
     def _collect_check(self, unit: Supervised, pool: ThreadPoolExecutor) -> None:
         health = unit.process.health
@@ -315,6 +325,7 @@ class Supervisor:
         if self._was_healthy and current == "starting":
             current = "degraded"
         alive = tuple(unit.pid for unit in self._units if unit.pid is not None)
+        forks = {unit.name: processes.read_sessions(self._sessions / unit.name) for unit in self._units}
         snapshot = Snapshot(
             fleet=self._launch.fleet.name,
             project=str(site.project),
@@ -323,8 +334,8 @@ class Supervisor:
             phase=phase or current,
             url=site.api_url,
             written=self._written.written if self._written else 0.0,
-            sessions=alive,
-            processes=tuple(unit.status() for unit in self._units),
+            sessions=(*alive, *(session for found in forks.values() for session in found)),
+            processes=tuple(unit.status(forks[unit.name]) for unit in self._units),
         )
         if snapshot != self._written:
             snapshot = replace(snapshot, written=time.time())

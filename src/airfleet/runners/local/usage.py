@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -19,16 +20,16 @@ class ResourceUsage:
 
 def measure(snapshot: Snapshot) -> dict[str, ResourceUsage]:
     """Return the use of each running component by its name."""
-    return {process.name: _measure_tree(process.pid) for process in snapshot.processes if process.pid}
+    return {one.name: _measure_trees(one.pid, *one.forks) for one in snapshot.processes if one.pid}
 
 
-def _measure_tree(pid: int) -> ResourceUsage:
+def _measure_trees(*pids: int) -> ResourceUsage:
     memory, cpu = 0, 0.0
-    try:
-        root = psutil.Process(pid)
-        members = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return ResourceUsage(0.0, 0.0)
+    members: list[psutil.Process] = []
+    for pid in pids:
+        with suppress(psutil.Error):
+            root = psutil.Process(pid)
+            members += [root, *root.children(recursive=True)]
     for process in members:
         try:
             times = process.cpu_times()

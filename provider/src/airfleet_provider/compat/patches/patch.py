@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,13 +115,14 @@ def undo(patch: Patch) -> None:
             _assign(owner, name, getattr(new, ORIGINAL))
 
 
-def change_constants(change: Callable[[str], str]) -> None:
+def change_constants(change: Callable[[str], str], modules: Collection[str] | None = None) -> None:
     """Replace the texts that Airflow's modules keep in their names, where `change` returns another text.
 
-    A process that forgets its configuration needs it: modules keep what they read of it when they were imported.
+    A process that forgets its configuration needs it: modules keep what they read of it when they were imported. A fork
+    that looks at all modules copies their memory, so it may name those that matter.
     """
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "airflow":
+    for name in [one for one in sys.modules if one.partition(".")[0] == "airflow"] if modules is None else modules:
+        if module := sys.modules.get(name):
             for key, value in list(vars(module).items()):
                 if isinstance(value, str) and (changed := change(value)) != value:
                     _assign(module, key, changed)

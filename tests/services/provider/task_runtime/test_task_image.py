@@ -1,0 +1,289 @@
+"""The task image has no secret of the platform, and what is forked from it has the settings that it should have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from airfleet.components import image
+from airfleet.runners.local import processes
+from airfleet.runners.local.fork_server import ForkServer
+from airfleet_provider.contract.fork_protocol import SESSIONS, TASK_SETTINGS
+from airfleet_provider.processes import image_client
+from airfleet_provider.task_runtime.task_image import MODULES
+from deadline import COMMAND_S, wait_until
+
+SECRETS = {
+    name: f"{name}-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("database", "fernet", "web", "token")
+}
+BROKER = f"amqp://airflow:broker-{hashlib.sha256(b'broker').hexdigest()}@127.0.0.1:1//"
+SETTINGS = f"""
+[core]
+load_examples = False
+parallelism = 7
+fernet_key = {SECRETS["fernet"]}
+[database]
+sql_alchemy_conn = postgresql+psycopg2://airflow:{SECRETS["database"]}@127.0.0.1:1/airflow
+[api]
+secret_key = {SECRETS["web"]}
+[api_auth]
+jwt_secret = {SECRETS["token"]}
+[logging]
+base_log_folder = HOME/logs
+[dag_processor]
+dag_bundle_config_list = [{{"name": "here", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+    "kwargs": {{"path": "HOME/dags"}}}}]
+"""
+# What two processes never have alike, and what only a process has that has read other settings before.
+OWN = {"SECRET_KEY", "OVERRIDE_SPAN_ID_KEY", "OVERRIDE_TRACE_ID_KEY"}
+PROBE = f"""
+import json, os, sys
+
+def describe():
+    from airflow import configuration, settings
+    from airflow.configuration import conf
+    from airflow.sdk.configuration import conf as task_conf
+    found = {{}}
+    for name, module in sorted(sys.modules.items()):
+        if name.partition(".")[0] == "airflow":
+            for key, value in vars(module).items():
+                if type(value) in (str, int, float, bool) and not key.startswith("__") and key not in {OWN!r}:
+                    found[f"{{name}}:{{key}}"] = value
+    for which, one in (("conf", conf), ("task_conf", task_conf)):
+        found[which] = one.as_dict(display_source=True, display_sensitive=True, raw=True)
+        found[f"{{which}} of the file"] = {{section: dict(one._sections[section]) for section in one.sections()}}
+    found["backends"] = [type(one).__name__ for one in configuration.secrets_backend_list]
+    found["engine"] = settings.engine.url.render_as_string(hide_password=False)
+    return found
+
+def tell(descriptor, told):
+    # A pipe holds less than this.
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(told, file)
+
+def plain(given, descriptors):
+    tell(descriptors[0], {{"found": describe(), "environ": dict(os.environ), "session": os.getsid(0),
+        "pid": os.getpid(), "cwd": os.getcwd(), "path": sys.path, "given": given}})
+
+def switched(given, descriptors):
+    from airfleet_provider.compat.calls import settings_switch
+    from airfleet_provider.compat.patches.patch import change_constants
+    settings_switch.switch(change_constants)
+    plain(given, descriptors)
+
+def fresh(modules):
+    from airfleet_provider.processes import fork_server, iri_grammar
+    iri_grammar.defer()
+    fork_server.import_modules(modules)
+    import airfleet_provider.compat.calls.settings_switch
+    tell(os.dup(1), describe())
+"""
+
+EXECUTOR = """
+import os, socket, sys
+from pathlib import Path
+import psutil
+from airfleet_provider.contract.fork_protocol import SESSIONS
+from airfleet_provider.processes import fd_messages
+from airfleet_provider.processes.polling import wait_readable
+from airfleet_provider.task_runtime.eviction import ZygoteLimits
+from airfleet_provider.task_runtime.guard import Guard
+from deadline import PATIENCE_S, wait_until
+
+guard = Guard.start(ZygoteLimits())
+
+def find_pools():
+    notes = Path(os.environ["AIRFLOW_HOME"], SESSIONS, "scheduler").glob("*")
+    found = [psutil.Process(int(note.name)) for note in notes if psutil.pid_exists(int(note.name))]
+    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+
+def start_task():
+    ours, theirs = fd_messages.pair()
+    streams = [socket.socketpair() for _ in range(fd_messages.TASK_DESCRIPTORS - 1)]
+    order = {"bundle": "here", "version": None, "path": "empty.py", "task": ["empty", "one"], "env": {}}
+    with socket.socket(fileno=os.dup(guard.channel)) as channel:
+        fd_messages.send(channel, order, [*(pair[1].fileno() for pair in streams), theirs.fileno()])
+    theirs.close()
+    for _, end in streams:
+        end.close()
+    assert wait_readable([ours], PATIENCE_S), "nobody heard the request"
+    answer, _ = fd_messages.receive(ours)
+    return answer, ours, streams
+
+answer, *held = start_task()  # it waits for its supervisor's first message, and so for the end of this program
+(killed,) = find_pools()
+assert killed.pid in [one.pid for one in psutil.Process(answer["pid"]).parents()]
+killed.kill()
+(pool,) = wait_until(lambda: [one for one in find_pools() if one.pid != killed.pid], "another pool")
+again, *more = start_task()
+assert pool.pid in [one.pid for one in psutil.Process(again["pid"]).parents()]
+assert psutil.Process(answer["pid"]).is_running(), "the task outlives the pool"
+print(pool.pid)
+"""
+EMPTY = """
+from airflow.sdk import DAG, task
+
+with DAG("empty"):
+
+    @task
+    def one() -> None: ...
+
+    one()
+"""
+
+
+@dataclass(frozen=True)
+class Images:
+    """An image that has imported Airflow, and its task image."""
+
+    home: Path
+    image: psutil.Process
+    tasks: psutil.Process
+    environment: Mapping[str, str]
+
+    def fork(self, kind: str, settings: str = "") -> dict[str, Any] | None:
+        """Return what a fork of the task image tells, or None if none was made."""
+        reader, writer = os.pipe()
+        process = image_client.fork(kind, {"word": kind}, [writer], env=self.environment, settings=settings)
+        os.close(writer)
+        with os.fdopen(reader) as file:
+            text = file.read()
+        if process is None:
+            assert not text
+            return None
+        process.wait()
+        told: dict[str, Any] = json.loads(text)
+        return told
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    folder = tmp_path_factory.mktemp("images")
+    home = folder / "home"
+    home.mkdir()
+    (home / "airflow.cfg").write_text(SETTINGS.replace("HOME", str(home)))
+    (folder / "probe.py").write_text(PROBE)
+    (home / "dags").mkdir()
+    (home / "dags" / "empty.py").write_text(EMPTY)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AIRFLEET"))},
+        "AIRFLOW_HOME": str(home),
+        "PYTHONPATH": str(folder),
+        "AIRFLEET_COMPONENT": "releaser",
+        "AIRFLOW__CELERY__BROKER_URL": BROKER,
+    }
+    server = ForkServer()
+    kinds = [*image.KINDS, *(f"{name}=probe:{name}" for name in ("plain", "switched"))]
+    module = "airfleet_provider.task_runtime.task_image"
+    argv = (sys.executable, "-P", "-m", module, *kinds, "airflow.models:import_all_models", str(server.descriptor))
+    log = folder / "image.log"
+    pid = processes.start(argv, env=environment, log=log, inherit=(server.descriptor,))
+    server.hand_over()
+    try:
+        wait_until(server.is_warm, "an image", seen=log.read_text)
+        found = psutil.Process(pid)
+        (tasks,) = found.children()
+        yield Images(home, found, tasks, environment)
+    finally:
+        server.close()
+        os.kill(pid, signal.SIGKILL)  # the task image ends with it
+        os.waitpid(pid, 0)
+
+
+def read_memory(pid: int) -> bytes:
+    parts = []
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as file:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights = line.split()[:2]
+            begin, end = (int(part, 16) for part in span.split("-"))
+            if rights.startswith("rw"):
+                file.seek(begin)
+                parts.append(file.read(end - begin))
+    return b"".join(parts)
+
+
+def test_the_task_image_has_no_secret_in_its_memory_or_its_environment(images: Images) -> None:
+    known = [*SECRETS.values(), BROKER]
+    assert images.tasks.cmdline()[0].strip() == "airfleet task image"
+    memory = read_memory(images.image.pid)
+    assert [secret for secret in known if secret.encode() not in memory] == [], "the image has all of them"
+    memory = read_memory(images.tasks.pid)
+    assert [secret for secret in known if secret.encode() in memory] == []
+    assert b"parallelism" in memory
+    started_with = Path(f"/proc/{images.tasks.pid}/environ").read_bytes()
+    assert [secret for secret in known if secret.encode() in started_with] == []
+
+
+def test_a_fork_is_a_session_of_its_own_that_the_supervisor_finds(images: Images) -> None:
+    told = images.fork("plain")
+    assert told is not None
+    assert told["pid"] == told["session"]
+    assert (told["environ"], told["path"], told["cwd"]) == (dict(images.environment), sys.path, str(Path.cwd()))
+    assert told["given"] == {"word": "plain"}
+    assert told["found"]["conf"]["core"]["parallelism"][0] == "7"
+    assert not any(secret in json.dumps(told["found"]) for secret in SECRETS.values())
+    assert told["pid"] in processes.read_sessions(images.home / SESSIONS / "releaser")
+
+
+def test_a_fork_that_switches_has_what_a_process_has_that_read_all_settings_at_once(images: Images) -> None:
+    told = images.fork("switched")
+    code = "import sys; del sys.path[0]; import json, probe; probe.fresh(json.loads(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(MODULES)],
+        env=dict(images.environment),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=COMMAND_S,
+    )
+    assert told is not None
+    found, expected = told["found"], json.loads(done.stdout.splitlines()[-1])
+    assert {key: found.get(key) for key in expected} == expected
+    assert SECRETS["database"] in found["engine"]
+
+
+def test_who_has_read_other_settings_gets_no_fork(images: Images) -> None:
+    digest = hashlib.sha256((images.home / TASK_SETTINGS).read_bytes()).hexdigest()
+    assert images.fork("plain", digest) is not None
+    assert images.fork("plain", "0" * len(digest)) is None
+    assert images.fork("no such kind") is None
+
+
+def test_a_pool_that_is_killed_while_a_task_runs_is_replaced_at_once(images: Images) -> None:
+    support = Path(__file__).parents[3] / "support"
+    path = os.pathsep.join((images.environment["PYTHONPATH"], str(support)))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", EXECUTOR],
+        env={**images.environment, "PYTHONPATH": path, "AIRFLEET_COMPONENT": "scheduler"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_S,
+    )
+    assert done.returncode == 0, done.stderr
+    last = int(done.stdout.splitlines()[-1])
+    wait_until(lambda: not psutil.pid_exists(last), "the end of the pool after that of its executor")
+
+
+def test_without_a_task_image_there_is_no_fork_and_the_image_stays(images: Images) -> None:
+    images.tasks.kill()
+    wait_until(lambda: images.tasks.status() == psutil.STATUS_ZOMBIE, "its end")
+    assert images.fork("plain") is None
+    assert images.image.is_running()
+
+
+def test_all_kinds_of_a_platform_have_a_main_function() -> None:
+    for kind in image.KINDS:
+        module, _, function = kind.partition("=")[2].partition(":")
+        assert callable(getattr(__import__(module, fromlist=[function]), function))
