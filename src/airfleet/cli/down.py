@@ -16,6 +16,8 @@ from airfleet.errors import AirfleetError, UsageError
 from airfleet.runners.local import processes
 from airfleet.workspace.project import find_fleet, find_state
 from airfleet.workspace.state_folder import Snapshot, StateFolder
+from airfleet_provider.contract import session_notes
+from airfleet_provider.contract.fork_protocol import SESSIONS
 
 LEFTOVER_GRACE_S = 10.0
 POLL_S = 0.3
@@ -75,7 +77,11 @@ def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:
     # The supervisor was killed. The kernel signalled its children to stop, and this ends those that still run.
     marker = folder.peek_instance()
     with folder.lock():
+        # Also those that began after the supervisor wrote last.
+        forked = session_notes.read(folder.root / "airflow" / SESSIONS)
         left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
+        left += processes.find_members(forked)
         processes.end(left, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
-        if processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker):
+        left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
+        if left or processes.find_members(forked):
             raise AirfleetError("some processes could not be stopped", where=str(folder.root))

@@ -241,7 +241,11 @@ class StateFolder:
         )
 
     def write_snapshot(self, snapshot: Snapshot) -> None:
-        write_file(self.root / "state.json", json.dumps(asdict(snapshot)))
+        body = asdict(snapshot)
+        for process in body["processes"]:
+            if not process["forks"]:
+                del process["forks"]  # an earlier version reads the file after a stop, and does not know the field
+        write_file(self.root / "state.json", json.dumps(body))
 
     def read_snapshot(self) -> Snapshot | None:
         """Return the state that the supervisor wrote last, or None if no supervisor ever ran here.

@@ -83,6 +83,15 @@ def test_a_write_that_fails_leaves_the_old_content_and_no_litter(
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_an_earlier_version_reads_the_state_of_a_stopped_platform(folder: StateFolder) -> None:
+    (process,) = SNAPSHOT.processes
+    for forks in ((20, 21), ()):
+        snapshot = replace(SNAPSHOT, processes=(replace(process, forks=forks),))
+        folder.write_snapshot(snapshot)
+        assert folder.read_snapshot() == snapshot
+    assert "forks" not in (folder.root / "state.json").read_text()
+
+
 def test_what_is_written_is_the_owners_alone(folder: StateFolder) -> None:
     folder.write_snapshot(SNAPSHOT)
     folder.read_credentials(("warehouse",))

@@ -7,8 +7,9 @@ A command: the client connects to COMMANDS in AIRFLOW_HOME and receives GREETING
 with its three standard streams. The client may send numbers of signals, and receives the exit code.
 
 A zygote pool or a parser: the client connects to TASK_IMAGE in AIRFLOW_HOME and sends a JSON object with descriptors.
-The task image answers with a descriptor of the forked process. That process is in a session of its own. A file
-SESSIONS/COMPONENT/PID in AIRFLOW_HOME says for which component of the platform it works, and so with which it ends.
+A fork of the task image receives them, and answers with a descriptor of itself. It waits for GO. It is in a session of
+its own. A file SESSIONS/COMPONENT/PID in AIRFLOW_HOME says for which component of the platform it works, and so with
+which it ends.
 """
 
 from __future__ import annotations

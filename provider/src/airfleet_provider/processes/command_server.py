@@ -46,7 +46,7 @@ def listen(home: Path, name: str = COMMANDS) -> socket.socket | None:
     return made
 
 
-def accept(listener: socket.socket, others: Sequence[socket.socket], run: Callable[[Sequence[str]], int]) -> None:
+def accept(listener: socket.socket, others: Sequence[socket.socket], attend: Callable[[socket.socket], int]) -> None:
     """Serve one client in a process of its own, which is not a child of this process; never wait and never raise."""
     try:
         client, _ = listener.accept()
@@ -62,14 +62,15 @@ def accept(listener: socket.socket, others: Sequence[socket.socket], run: Callab
             if os.fork() == 0:
                 for one in (listener, *others):
                     one.close()
-                code = _attend(client, run)
+                code = attend(client)
         except BaseException as error:
-            print(f"airfleet: cannot run a command: {error}", file=sys.stderr, flush=True)
+            print(f"airfleet: cannot do what a client asks: {error}", file=sys.stderr, flush=True)
         finally:
             os._exit(code)
 
 
-def _attend(client: socket.socket, run: Callable[[Sequence[str]], int]) -> int:
+def attend(client: socket.socket, run: Callable[[Sequence[str]], int]) -> int:
+    """Run the command that a client sends, in a process of its own, and tell the client its exit code."""
     setproctitle("airfleet command")
     if user_of(client) != os.geteuid():
         return 1

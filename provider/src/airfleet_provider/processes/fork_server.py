@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         if listener and listener.fileno() in ready:
-            command_server.accept(listener, (channel,), lambda argv: run_commands([argv]))
+            command_server.accept(listener, (channel,), _attend_command)
         if channel.fileno() not in ready:
             continue
         message, descriptors = receive(channel)
@@ -164,6 +164,10 @@ def run_commands(commands: Sequence[Sequence[str]]) -> int:
             if code := exit_code(stop):
                 return code
     return 0
+
+
+def _attend_command(client: socket.socket) -> int:
+    return command_server.attend(client, lambda argv: run_commands([argv]))
 
 
 def exit_code(stop: SystemExit) -> int:

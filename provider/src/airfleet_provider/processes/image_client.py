@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from airfleet_provider.contract import fallbacks
-from airfleet_provider.contract.fork_protocol import TASK_IMAGE
+from airfleet_provider.contract.fork_protocol import GO, TASK_IMAGE
 
 # Seconds to wait for the image. It accepts requests while it imports Airflow, and answers them afterwards.
 ANSWER_S = 20.0
@@ -64,7 +64,9 @@ def fork(
     env: Mapping[str, str],
     settings: str = "",
 ) -> ForkedProgram | None:
-    """Return a new process of this kind, or None if no image could make it. Then nothing has been started.
+    """Return a new process of this kind, or None if no image could make it.
+
+    A fork uses none of `descriptors` before it is told to go on. So after None, one that comes late only ends.
 
     It inherits stdout and stderr of this process, and `descriptors`; `given` is for its main function. The image
     refuses a request whose digest of the open `settings` is another than that of its own.
@@ -97,12 +99,19 @@ def fork(
             reason = json.loads(answer)["refused"] if answer else "it has gone"
             counter.fell_back(f"{kind}: the task image made none: {reason}")
             return None
+        made = ForkedProgram(found[0])
+        try:
+            channel.send(GO)
+        except OSError as error:
+            made.close()
+            counter.fell_back(f"{kind}: the fork of the task image has gone: {error}")
+            return None
         counter.took_fast()
-        return ForkedProgram(found[0])
+        return made
 
 
 def receive(channel: socket.socket, most: int) -> tuple[dict[str, Any] | None, list[int]]:
-    """Receive one request and its descriptors, at the image's end; the request is None if the client has gone."""
+    """Receive one request and its descriptors, in a fork of the image; the request is None if the client has gone."""
     room = array.array("i")
     message, ancillary, _, _ = channel.recvmsg(
         REQUEST_BYTES, socket.CMSG_SPACE(most * room.itemsize), socket.MSG_CMSG_CLOEXEC

@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Protocol
 
-from airfleet_provider.compat.calls import config, dag_files, parsing
+from airfleet_provider.compat.calls import config, dag_files, dag_publishing, parsing
 from airfleet_provider.processes import fork_pool, image_client, lifecycle
 from airfleet_provider.releases import dag_parser
 
@@ -101,7 +101,8 @@ class Parser:
             self.channel, theirs = Pipe()
             settings = config.storage_root() / CONFIG
             settings.parent.mkdir(parents=True, exist_ok=True)
-            parsing.write_open_settings(settings)
+            # The releaser's own settings are not those of the platform, which the task image has.
+            parsing.write_open_settings(settings, without=dag_publishing.PUBLISHER_SETTINGS)
             env = parsing.list_open_environment(settings)
             digest = hashlib.sha256(settings.read_bytes()).hexdigest()
             given = json.dumps({"path": sys.path, "channel": theirs.fileno(), "releaser": os.getpid()})

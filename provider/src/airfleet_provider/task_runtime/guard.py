@@ -1,7 +1,8 @@
 """The guard of a zygote pool: starts the pool again after the pool died.
 
 An executor's main process starts the guard before any task, and with it a channel that all its supervisors inherit.
-The guard, the pool and its zygotes are descendants of the executor, in its session and its cgroup.
+The guard, the pool and its zygotes are descendants of the executor, in its session and its cgroup. A pool that is a
+fork of the task image, on one machine, is none: it has a session of its own, which ends with the executor's.
 
 A pool that is forked from the executor serves at once. But each of its forks copies the page tables of all memory that
 the executor uses. So the guard starts a second, lean pool in a fresh process. The lean pool takes over once it is
@@ -31,6 +32,8 @@ from airfleet_provider.task_runtime import pool_launcher, zygote_pool
 from airfleet_provider.task_runtime.eviction import ZygoteLimits
 
 RESTART_S = 0.5
+# After so many pools in turn that did not live this long, the next is no fork of the task image.
+FORK_TRIES, SHORT_S = 3, 30.0
 # `path` comes first, so that the guard imports all modules from the same places as the executor.
 CODE = (
     "import json, sys; given = json.loads(sys.argv.pop()); "
@@ -126,7 +129,12 @@ def guard(requests: socket.socket, chosen: ZygoteLimits) -> NoReturn:
         # The guard must not hold the executor's connections open: a database must see them end with the executor.
         lifecycle.blank_descriptors(lambda number: number <= LAST_STANDARD_STREAM or number == requests.fileno())
         lifecycle.become_subreaper()
-        while (code := _run_keeper(requests, chosen)) != 0:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            if not (code := _run_keeper(requests, chosen, may_fork=failures < FORK_TRIES)):
+                break
+            failures = failures + 1 if time.monotonic() - began < SHORT_S else 0
             print(f"airfleet: the zygote pool ended with exit code {code}, starting it again", file=sys.stderr)
             count_keepers().fell_back(f"the zygote pool ended with exit code {code} and was started again")
             time.sleep(RESTART_S)
@@ -136,13 +144,13 @@ def guard(requests: socket.socket, chosen: ZygoteLimits) -> NoReturn:
         os._exit(0)
 
 
-def _run_keeper(requests: socket.socket, chosen: ZygoteLimits) -> int:
+def _run_keeper(requests: socket.socket, chosen: ZygoteLimits, *, may_fork: bool) -> int:
     """Run a zygote pool to its end, and return its exit code.
 
     Where there is a task image, the pool is a fork of it. Elsewhere a fork of this process serves at once, until a lean
-    pool relieves it; then the code is that of the last to end.
+    pool relieves it; then the code is that of the last to end that was not relieved: a lean pool may end sooner.
     """
-    if forked := pool_launcher.fork(requests, chosen):
+    if may_fork and (forked := pool_launcher.fork(requests, chosen)):
         count_keepers().took_fast()
         forked.wait()
         # A pool that is no child of this process leaves no exit code. What its zygotes hold, it cannot answer for.
@@ -150,18 +158,20 @@ def _run_keeper(requests: socket.socket, chosen: ZygoteLimits) -> int:
     ours, theirs = fd_messages.pair()
     with ours, theirs:
         running = {_fork_keeper(requests, chosen, ours, theirs), pool_launcher.start(requests, chosen, theirs)}
-    while True:
+    outcome = 1
+    while running:
         pid, status = os.wait()
         if pid not in running:
             continue  # a process that the relieved pool left behind
         running.discard(pid)
         code = os.waitstatus_to_exitcode(status)
-        if not running:
-            return code
         if code == zygote_pool.RELIEVED:
             count_keepers().took_fast()
-        elif code:
-            count_keepers().fell_back(f"one of the two zygote pools ended with exit code {code}")
+        else:
+            outcome = code
+            if code and running:
+                count_keepers().fell_back(f"one of the two zygote pools ended with exit code {code}")
+    return outcome
 
 
 def _fork_keeper(requests: socket.socket, chosen: ZygoteLimits, relief: socket.socket, other: socket.socket) -> int:

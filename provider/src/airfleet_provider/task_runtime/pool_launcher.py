@@ -59,7 +59,6 @@ def main_of_fork(given: Mapping[str, Any], descriptors: Sequence[int]) -> None:
 
     requests = socket.socket(fileno=descriptors[0])
     lifecycle.ignore_signals()
-    lifecycle.hide_memory()  # before it has a secret
     settings_switch.switch(change_constants)
     zygote_pool.keep(requests, ZygoteLimits(**given["limits"]))
 

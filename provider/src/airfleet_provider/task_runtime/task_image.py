@@ -16,19 +16,20 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider.contract import fallbacks
-from airfleet_provider.contract.fork_protocol import SESSIONS, TASK_IMAGE, TASK_SETTINGS
+from airfleet_provider.contract import fallbacks, session_notes
+from airfleet_provider.contract.fork_protocol import GO, SESSIONS, TASK_IMAGE, TASK_SETTINGS
 from airfleet_provider.processes import command_server, fork_server, image_client, iri_grammar, lifecycle
 
 # Names two descriptors in the second program: the task image's socket, and a file in memory with the environment that
 # may have secrets.
 SECOND = "AIRFLEET_IMAGE_FDS"
+# Is set in the third program, which there is only if the second one failed. It imports everything by itself.
+WHOLE = "AIRFLEET_WHOLE_IMAGE"
 COMPONENT = "AIRFLEET_COMPONENT"
 DESCRIPTORS = 8
 # A client sends its request at once.
@@ -62,8 +63,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     others = [word for word in arguments if "=" not in word]
     if descriptors := os.environ.pop(SECOND, ""):
         listener, environment = map(int, descriptors.split())
-        _divide(listener, environment, int(others[-1]), kinds)
-    else:
+        try:
+            _divide(listener, environment, int(others[-1]), kinds)
+        except Exception:
+            traceback.print_exc()
+            _start_whole(environment, int(others[-1]))
+    elif not os.environ.pop(WHOLE, ""):
         try:
             _start_without_secrets(int(others[-1]))
         except Exception:
@@ -95,9 +100,28 @@ def _start_without_secrets(channel: int) -> None:
     for descriptor in (listener.fileno(), environment, channel):
         os.set_inheritable(descriptor, True)
     told = {SECOND: f"{listener.fileno()} {environment}"}
+    _execute({**parsing.list_open_environment(home / TASK_SETTINGS), **told})
+
+
+def _start_whole(environment: int, channel: int) -> NoReturn:
+    """Become a program that imports everything by itself: one that has no task image."""
+    os.set_inheritable(channel, True)
+    kept = _read_environment(environment)
+    reason = "there is no task image: the image failed with the settings without secrets, and its log says why"
+    fallbacks.open_counter(fallbacks.TASK_IMAGE, kept).fell_back(reason)
+    _execute({**kept, WHOLE: "1"})
+
+
+def _execute(environ: Mapping[str, str]) -> NoReturn:
     lifecycle.flush()
     command = [sys.executable, "-P", "-m", __spec__.name if __spec__ else __name__, *sys.argv[1:]]
-    os.execve(sys.executable, command, {**parsing.list_open_environment(home / TASK_SETTINGS), **told})
+    os.execve(sys.executable, command, environ)
+
+
+def _read_environment(file: int) -> dict[str, str]:
+    text = os.pread(file, os.fstat(file).st_size, 0)
+    found: dict[str, str] = json.loads(text.decode("utf-8", "surrogateescape"))
+    return found
 
 
 def _divide(listener: int, environment: int, channel: int, kinds: Mapping[str, str]) -> None:
@@ -120,47 +144,54 @@ def _divide(listener: int, environment: int, channel: int, kinds: Mapping[str, s
             lifecycle.flush()
             os._exit(1)
     os.close(listener)
-    text = os.pread(environment, os.fstat(environment).st_size, 0)
-    os.close(environment)
     os.environ.clear()
-    os.environ.update(json.loads(text.decode("utf-8", "surrogateescape")))
+    os.environ.update(_read_environment(environment))
     from airfleet_provider.compat.calls import settings_switch  # noqa: PLC0415 - Airflow's own configuration comes first
     from airfleet_provider.compat.patches.patch import change_constants  # noqa: PLC0415
 
     settings_switch.switch(change_constants)
+    os.close(environment)
 
 
 def serve(listener: socket.socket, kinds: Mapping[str, str]) -> NoReturn:
-    """Be the task image: fork one process for each request. Never return."""
+    """Be the task image: fork one process for each request, which receives the request itself. Never return.
+
+    Requests have secrets, such as the environment of a scheduler: no other fork may find them in its memory.
+    """
     digest = hashlib.sha256(Path(os.environ["AIRFLOW_CONFIG"]).read_bytes()).hexdigest()
     while True:
-        client, _ = listener.accept()
-        with client:
-            try:
-                _attend(client, listener, kinds, digest)
-            except Exception:  # the client starts a program of its own
-                traceback.print_exc()
+        try:
+            command_server.accept(listener, (), lambda client: _attend(client, kinds, digest))
+        except OSError:  # there is no memory for a fork; the client starts a program of its own
+            traceback.print_exc()
 
 
-def _attend(client: socket.socket, listener: socket.socket, kinds: Mapping[str, str], digest: str) -> None:
+def _attend(client: socket.socket, kinds: Mapping[str, str], digest: str) -> int:
+    """Receive a request, in a process of its own. Become what it asks for, or say why not.
+
+    Only a client that has received the answer lets the process go on. One that has given up may have started a program
+    in its place, and both would read from the same channel.
+    """
+    lifecycle.hide_memory()  # before it has a secret
     if command_server.user_of(client) != os.geteuid():
-        return
+        return 1
     client.settimeout(REQUEST_S)
     order, descriptors = image_client.receive(client, DESCRIPTORS)
-    try:
-        if order is None:
-            return
-        if refused := _find_refusal(order, descriptors, kinds, digest):
-            client.send(json.dumps({"refused": refused}).encode())
-            return
-        pidfd = _fork(order, descriptors, kinds[order["kind"]], (client, listener))
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-    # A client that has gone closed the channel on which the new process would get work, so that it ends.
-    with suppress(OSError):
-        socket.send_fds(client, [b"{}"], [pidfd])
+    if order is None:
+        return 1
+    if refused := _find_refusal(order, descriptors, kinds, digest):
+        client.send(json.dumps({"refused": refused}).encode())
+        return 0
+    os.setsid()
+    session_notes.write(Path(order["env"]["AIRFLOW_HOME"]) / SESSIONS, str(order["env"].get(COMPONENT, "")))
+    pidfd = os.pidfd_open(os.getpid())
+    socket.send_fds(client, [b"{}"], [pidfd])
     os.close(pidfd)
+    client.settimeout(None)
+    if client.recv(len(GO)) != GO:
+        return 0
+    client.close()
+    return become(order, descriptors, kinds[order["kind"]])
 
 
 def _find_refusal(
@@ -173,36 +204,10 @@ def _find_refusal(
     return None
 
 
-def _fork(order: Mapping[str, Any], descriptors: Sequence[int], entry: str, own: Sequence[socket.socket]) -> int:
-    """Fork a grandchild, which is a child of the platform's supervisor. Return a descriptor of the process."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        middle = os.fork()
-        if middle == 0:
-            child = os.fork()
-            if child == 0:
-                ours.close()
-                theirs.close()
-                for one in own:
-                    one.close()
-                become(order, descriptors, entry)
-            with suppress(OSError):
-                socket.send_fds(theirs, [b"."], [os.pidfd_open(child)])
-            os._exit(0)
-        theirs.close()
-        _, found, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
-    os.waitpid(middle, 0)
-    if not found:
-        raise ChildProcessError("the new process has gone")
-    return found[0]
-
-
 def become(order: Mapping[str, Any], descriptors: Sequence[int], entry: str) -> NoReturn:
-    """Be the process that a request describes: session, streams, environment and paths. Call its function, and exit."""
+    """Be the process that a request describes: streams, environment and paths. Call its function, and exit."""
     code = 1
     try:
-        os.setsid()
-        _note_session(Path(order["env"]["AIRFLOW_HOME"]), str(order["env"].get(COMPONENT, "")))
         for number, descriptor in enumerate(descriptors[:2], start=1):
             os.dup2(descriptor, number)
             os.close(descriptor)
@@ -220,13 +225,6 @@ def become(order: Mapping[str, Any], descriptors: Sequence[int], entry: str) -> 
     finally:
         lifecycle.flush()
         os._exit(code)
-
-
-def _note_session(home: Path, component: str) -> None:
-    """Let the supervisor know whose process this is: it belongs to no session that the supervisor knows."""
-    folder = home / SESSIONS / (Path(component).name or "unknown")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / str(os.getpid())).touch(mode=0o600)
 
 
 if __name__ == "__main__":

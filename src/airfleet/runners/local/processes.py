@@ -17,6 +17,7 @@ import psutil
 
 from airfleet.components.model import Command
 from airfleet.errors import AirfleetError
+from airfleet_provider.contract import session_notes
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -136,18 +137,12 @@ def find_leftovers(sessions: Collection[int], *, written: float, marker: str | N
     return find_members(own if psutil.boot_time() < written else (), marker=marker)
 
 
-def read_sessions(folder: Path) -> tuple[int, ...]:
-    """Return the sessions that forks of the task image have noted in this folder or below it.
-
-    A note is a file whose name is the number of a session that began when the file was written.
-    """
-    found = []
-    for note in sorted(folder.rglob("*")):
-        with suppress(OSError, ValueError):
-            session, written = int(note.name), note.stat().st_mtime
-            if psutil.boot_time() < written and not _is_leader_newer(session, written):
-                found.append(session)
-    return tuple(found)
+def forget_ended(folder: Path) -> None:
+    """Remove the notes of sessions of which no process is left."""
+    for session in session_notes.read(folder):
+        if not session_notes.has_leader(session) and not find_members((session,)):
+            for note in folder.rglob(str(session)):
+                note.unlink(missing_ok=True)
 
 
 def _is_leader_newer(session: int, written: float) -> bool:

@@ -28,6 +28,7 @@ from airfleet.runners.local.wake import Wake
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import ProcessStatus, Snapshot, StateFolder, write_file
+from airfleet_provider.contract import session_notes
 from airfleet_provider.contract.fork_protocol import SESSIONS
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Supervisor:
             written=previous.written if previous else 0.0,
             marker=self._launch.site.instance,
         )
-        found += processes.find_members(processes.read_sessions(self._sessions))
+        found += processes.find_members(session_notes.read(self._sessions))
         servers = [process for process in found if process.name() == "postgres"]
         processes.end([process for process in found if process not in servers], grace_s=LEFTOVER_GRACE_S)
         processes.end(servers, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
@@ -295,7 +296,7 @@ class Supervisor:
             self._fork_server = None
         if session is not None:
             # Tasks of a dead scheduler would continue to run beside their next attempt.
-            forked = processes.read_sessions(self._sessions / unit.name)
+            forked = session_notes.read(self._sessions / unit.name)
             processes.end(processes.find_members((session, *forked)), grace_s=LEFTOVER_GRACE_S)
             shutil.rmtree(self._sessions / unit.name, ignore_errors=True)
 
@@ -325,7 +326,7 @@ class Supervisor:
         if self._was_healthy and current == "starting":
             current = "degraded"
         alive = tuple(unit.pid for unit in self._units if unit.pid is not None)
-        forks = {unit.name: processes.read_sessions(self._sessions / unit.name) for unit in self._units}
+        forks = {unit.name: session_notes.read(self._sessions / unit.name) for unit in self._units}
         snapshot = Snapshot(
             fleet=self._launch.fleet.name,
             project=str(site.project),
@@ -350,6 +351,7 @@ class Supervisor:
         if time.monotonic() - self._rotated < ROTATE_EVERY_S:
             return
         self._rotated = time.monotonic()
+        processes.forget_ended(self._sessions)
         for log in self._folder.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG_BYTES:
                 # Processes keep the file open to append, so it is copied and truncated in place.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,11 @@ import pytest
 from airfleet.components import image
 from airfleet.runners.local import processes
 from airfleet.runners.local.fork_server import ForkServer
-from airfleet_provider.contract.fork_protocol import SESSIONS, TASK_SETTINGS
+from airfleet_provider.contract import session_notes
+from airfleet_provider.contract.fork_protocol import SESSIONS, TASK_IMAGE, TASK_SETTINGS
 from airfleet_provider.processes import image_client
 from airfleet_provider.task_runtime.task_image import MODULES
-from deadline import COMMAND_S, wait_until
+from deadline import COMMAND_S, PATIENCE_S, wait_until
 
 SECRETS = {
     name: f"{name}-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("database", "fernet", "web", "token")
@@ -94,6 +98,7 @@ EXECUTOR = """
 import os, socket, sys
 from pathlib import Path
 import psutil
+from airfleet_provider.contract import session_notes
 from airfleet_provider.contract.fork_protocol import SESSIONS
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable
@@ -104,9 +109,14 @@ from deadline import PATIENCE_S, wait_until
 guard = Guard.start(ZygoteLimits())
 
 def find_pools():
-    notes = Path(os.environ["AIRFLOW_HOME"], SESSIONS, "scheduler").glob("*")
-    found = [psutil.Process(int(note.name)) for note in notes if psutil.pid_exists(int(note.name))]
-    return [one for one in found if one.status() != psutil.STATUS_ZOMBIE]
+    noted = session_notes.read(Path(os.environ["AIRFLOW_HOME"], SESSIONS, "scheduler"))
+    return [psutil.Process(session) for session in noted if not is_gone(session)]
+
+def is_gone(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 def start_task():
     ours, theirs = fd_messages.pair()
@@ -121,6 +131,10 @@ def start_task():
     answer, _ = fd_messages.receive(ours)
     return answer, ours, streams
 
+"""
+KILLER = (
+    EXECUTOR
+    + """
 answer, *held = start_task()  # it waits for its supervisor's first message, and so for the end of this program
 (killed,) = find_pools()
 assert killed.pid in [one.pid for one in psutil.Process(answer["pid"]).parents()]
@@ -129,8 +143,25 @@ killed.kill()
 again, *more = start_task()
 assert pool.pid in [one.pid for one in psutil.Process(again["pid"]).parents()]
 assert psutil.Process(answer["pid"]).is_running(), "the task outlives the pool"
-print(pool.pid)
+print("last", pool.pid, flush=True)
 """
+)
+LOSER = (
+    EXECUTOR
+    + """
+from airfleet_provider.task_runtime.guard import FORK_TRIES
+seen = set()
+for _ in range(FORK_TRIES):
+    (pool,) = wait_until(lambda: [one for one in find_pools() if one.pid not in seen], "a pool")
+    seen.add(pool.pid)
+    pool.kill()
+wait_until(lambda: not find_pools(), "the end of the last")
+answer, *held = start_task()
+assert answer["pid"], answer
+assert find_pools() == []
+print("last", guard.pid, flush=True)
+"""
+)
 EMPTY = """
 from airflow.sdk import DAG, task
 
@@ -167,9 +198,26 @@ class Images:
         return told
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
-    folder = tmp_path_factory.mktemp("images")
+@contextmanager
+def run_image(home: Path, environment: Mapping[str, str], *kinds: str) -> Iterator[psutil.Process]:
+    """Run an image, with its task image, in this home until the end of the block."""
+    server = ForkServer()
+    module = "airfleet_provider.task_runtime.task_image"
+    argv = (sys.executable, "-P", "-m", module, *kinds, "airflow.models:import_all_models", str(server.descriptor))
+    log = home.parent / "image.log"
+    pid = processes.start(argv, env=environment, log=log, inherit=(server.descriptor,))
+    server.hand_over()
+    try:
+        wait_until(server.is_warm, "an image", seen=log.read_text)
+        yield psutil.Process(pid)
+    finally:
+        server.close()
+        os.kill(pid, signal.SIGKILL)  # the task image ends with it
+        os.waitpid(pid, 0)
+
+
+def prepare(folder: Path) -> tuple[Path, dict[str, str]]:
+    """Make a home with settings and a Dag file, and return it with the environment of an image."""
     home = folder / "home"
     home.mkdir()
     (home / "airflow.cfg").write_text(SETTINGS.replace("HOME", str(home)))
@@ -183,22 +231,24 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
         "AIRFLEET_COMPONENT": "releaser",
         "AIRFLOW__CELERY__BROKER_URL": BROKER,
     }
-    server = ForkServer()
+    return home, environment
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+    home, environment = prepare(tmp_path_factory.mktemp("images"))
     kinds = [*image.KINDS, *(f"{name}=probe:{name}" for name in ("plain", "switched"))]
-    module = "airfleet_provider.task_runtime.task_image"
-    argv = (sys.executable, "-P", "-m", module, *kinds, "airflow.models:import_all_models", str(server.descriptor))
-    log = folder / "image.log"
-    pid = processes.start(argv, env=environment, log=log, inherit=(server.descriptor,))
-    server.hand_over()
-    try:
-        wait_until(server.is_warm, "an image", seen=log.read_text)
-        found = psutil.Process(pid)
+    with run_image(home, environment, *kinds) as found:
         (tasks,) = found.children()
         yield Images(home, found, tasks, environment)
-    finally:
-        server.close()
-        os.kill(pid, signal.SIGKILL)  # the task image ends with it
-        os.waitpid(pid, 0)
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process has ended. An orphan may stay a zombie for as long as init likes."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def read_memory(pid: int) -> bytes:
@@ -216,6 +266,7 @@ def read_memory(pid: int) -> bytes:
 def test_the_task_image_has_no_secret_in_its_memory_or_its_environment(images: Images) -> None:
     known = [*SECRETS.values(), BROKER]
     assert images.tasks.cmdline()[0].strip() == "airfleet task image"
+    assert images.fork("plain") is not None, "a request with a secret passes by the task image"
     memory = read_memory(images.image.pid)
     assert [secret for secret in known if secret.encode() not in memory] == [], "the image has all of them"
     memory = read_memory(images.tasks.pid)
@@ -233,7 +284,7 @@ def test_a_fork_is_a_session_of_its_own_that_the_supervisor_finds(images: Images
     assert told["given"] == {"word": "plain"}
     assert told["found"]["conf"]["core"]["parallelism"][0] == "7"
     assert not any(secret in json.dumps(told["found"]) for secret in SECRETS.values())
-    assert told["pid"] in processes.read_sessions(images.home / SESSIONS / "releaser")
+    assert told["pid"] in session_notes.read(images.home / SESSIONS / "releaser")
 
 
 def test_a_fork_that_switches_has_what_a_process_has_that_read_all_settings_at_once(images: Images) -> None:
@@ -260,20 +311,44 @@ def test_who_has_read_other_settings_gets_no_fork(images: Images) -> None:
     assert images.fork("no such kind") is None
 
 
-def test_a_pool_that_is_killed_while_a_task_runs_is_replaced_at_once(images: Images) -> None:
-    support = Path(__file__).parents[3] / "support"
+def test_a_fork_whose_client_gave_up_ends_and_does_nothing(images: Images) -> None:
+    order = {
+        "kind": "plain",
+        "given": {},
+        "env": dict(images.environment),
+        "path": sys.path,
+        "cwd": "/",
+        "settings": "",
+    }
+    reader, writer = os.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(str(images.home / TASK_IMAGE))
+        socket.send_fds(client, [json.dumps(order).encode()], [1, 2, writer])
+        client.settimeout(PATIENCE_S)
+        _, (pidfd,), _, _ = socket.recv_fds(client, 100, 1)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        assert file.read() == ""
+    image_client.ForkedProgram(pidfd).wait()
+
+
+@pytest.mark.parametrize("code", [KILLER, LOSER], ids=["one", "all"])
+def test_a_pool_that_is_killed_is_replaced_at_once_and_by_a_program_if_none_lasts(
+    images: Images, tmp_path: Path, code: str
+) -> None:
+    support, log = Path(__file__).parents[3] / "support", tmp_path / "log"
     path = os.pathsep.join((images.environment["PYTHONPATH"], str(support)))
     done = subprocess.run(
-        [sys.executable, "-P", "-c", EXECUTOR],
+        [sys.executable, "-P", "-c", code],
         env={**images.environment, "PYTHONPATH": path, "AIRFLEET_COMPONENT": "scheduler"},
-        capture_output=True,
-        text=True,
+        stdout=log.open("w"),  # no pipe: the pool has it too
+        stderr=subprocess.STDOUT,
         check=False,
         timeout=COMMAND_S,
     )
-    assert done.returncode == 0, done.stderr
-    last = int(done.stdout.splitlines()[-1])
-    wait_until(lambda: not psutil.pid_exists(last), "the end of the pool after that of its executor")
+    assert done.returncode == 0, log.read_text()
+    last = int(re.findall(r"^last (\d+)$", log.read_text(), re.MULTILINE)[0])
+    wait_until(lambda: is_gone(last), "the end after that of its executor", seen=log.read_text)
 
 
 def test_without_a_task_image_there_is_no_fork_and_the_image_stays(images: Images) -> None:
@@ -281,6 +356,18 @@ def test_without_a_task_image_there_is_no_fork_and_the_image_stays(images: Image
     wait_until(lambda: images.tasks.status() == psutil.STATUS_ZOMBIE, "its end")
     assert images.fork("plain") is None
     assert images.image.is_running()
+
+
+def test_an_image_that_cannot_begin_without_secrets_imports_everything_by_itself(tmp_path: Path) -> None:
+    home, environment = prepare(tmp_path)
+    (tmp_path / "broken.py").write_text("raise RuntimeError('not without secrets')")
+    state = {"AIRFLEET_STATE": str(tmp_path)}
+    with run_image(home, {**environment, **state}, *image.KINDS, "broken=broken:main") as found:
+        assert found.children() == []
+        assert BROKER.encode() in read_memory(found.pid)
+        assert image_client.fork("parser", {}, [], env=environment) is None
+    (reason,) = json.loads((tmp_path / "fallbacks" / "task-image.json").read_text())
+    assert reason.startswith("there is no task image")
 
 
 def test_all_kinds_of_a_platform_have_a_main_function() -> None:

@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,18 @@ MOST_KEYS = 1_000_000
 TALKATIVE = ("airflow.dag_processing", "airflow.models", "airflow.serialization")
 
 
-def render_open_settings() -> str:
-    """Return the text of an airflow.cfg with all settings of this process, without those that are secret."""
+def render_open_settings(without: Collection[str] = ()) -> str:
+    """Return the text of an airflow.cfg with all settings of this process, without those that are secret.
+
+    Variables of the environment that `without` names are left out.
+    """
     from airflow.configuration import AIRFLOW_CONFIG, conf
 
     found = configparser.RawConfigParser()
     found.read(AIRFLOW_CONFIG)
     for name, value in os.environ.items():
         _, section, key = (*name.split("__", 2), "", "")[:3]
-        if name.startswith("AIRFLOW__") and key:
+        if name.startswith("AIRFLOW__") and key and name not in without:
             section = section.lower()
             if not found.has_section(section):
                 found.add_section(section)
@@ -56,10 +59,10 @@ def render_open_settings() -> str:
     return text.getvalue()
 
 
-def write_open_settings(path: Path) -> None:
+def write_open_settings(path: Path, without: Collection[str] = ()) -> None:
     """Write these settings to a file, atomically."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}.", delete=False) as draft:
-        draft.write(render_open_settings())
+        draft.write(render_open_settings(without))
     Path(draft.name).replace(path)
 
 
