@@ -30,6 +30,8 @@ DELEGATED = "AIRFLEET_DELEGATED"
 RECORDS = "AIRFLEET_RECORDS"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
+# Set where somebody may end this process by its session: what works for it must then stay in that session.
+ONE_SESSION = "AIRFLEET_ONE_SESSION"
 # Set in processes of tasks if the spans of their code are wanted.
 SPANS = "AIRFLEET_SPANS"
 # The URL at which a worker of a pool that scales reports, and learns its slots and whether it is drained.

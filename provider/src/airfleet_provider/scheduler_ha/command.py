@@ -8,6 +8,7 @@ import secrets
 from typing import NoReturn
 
 from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract import environment
 from airfleet_provider.scheduler_ha import host
 from airfleet_provider.scheduler_ha.agent import SchedulerAgent
 from airfleet_provider.scheduler_ha.airflow_scheduler import AirflowScheduler
@@ -26,6 +27,7 @@ def run_command(arguments: argparse.Namespace) -> NoReturn:
     """
     if os.getsid(0) != os.getpid():
         raise SystemExit(ALONE)
+    os.environ[environment.ONE_SESSION] = "1"  # another candidate may end what this one has left, by its session
     place = host.find_place(arguments.seat)
     holder = f"{place.seat[:30]}:{secrets.token_hex(6)}"
     raise SystemExit(SchedulerAgent(metadata_db.connect, AirflowScheduler(), place, holder).run())

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from airfleet_provider.contract import fallbacks
+from airfleet_provider.contract import environment, fallbacks
 from airfleet_provider.contract.fork_protocol import TASK_SETTINGS
 from airfleet_provider.processes import fd_messages, image_client, iri_grammar, lifecycle
 from airfleet_provider.processes.image_client import ForkedProgram
@@ -34,13 +34,19 @@ def fork(requests: socket.socket, chosen: ZygoteLimits) -> ForkedProgram | None:
     home = Path(os.environ.get("AIRFLOW_HOME", ""))
     if not (home / TASK_SETTINGS).exists():
         return None
-    from airfleet_provider.compat.calls import settings_switch  # noqa: PLC0415 - only a platform on one machine needs it
-
-    settings = Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg")
-    if obstacle := settings_switch.find_obstacle(home / TASK_SETTINGS, settings, os.environ):
+    if obstacle := _find_obstacle(home):
         fallbacks.open_counter(fallbacks.TASK_IMAGE, os.environ).fell_back(f"{KIND}: {obstacle}", expected=True)
         return None
     return image_client.fork(KIND, {"limits": asdict(chosen)}, [requests.fileno()], env=dict(os.environ))
+
+
+def _find_obstacle(home: Path) -> str | None:
+    if environment.ONE_SESSION in os.environ:
+        return "a scheduler with a standby keeps its tasks in its session"
+    from airfleet_provider.compat.calls import settings_switch  # noqa: PLC0415 - only a platform on one machine needs it
+
+    settings = Path(os.environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg")
+    return settings_switch.find_obstacle(home / TASK_SETTINGS, settings, os.environ)
 
 
 def is_deserted(requests: socket.socket) -> bool:

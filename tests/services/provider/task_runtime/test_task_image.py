@@ -23,6 +23,7 @@ from airfleet.components import image
 from airfleet.runners.local import processes
 from airfleet.runners.local.fork_server import ForkServer
 from airfleet_provider.contract import session_notes
+from airfleet_provider.contract.environment import ONE_SESSION
 from airfleet_provider.contract.fork_protocol import SESSIONS, TASK_IMAGE, TASK_SETTINGS
 from airfleet_provider.processes import image_client
 from airfleet_provider.task_runtime.task_image import MODULES
@@ -162,6 +163,16 @@ assert find_pools() == []
 print("last", guard.pid, flush=True)
 """
 )
+# A pool of an executor whose session somebody else may end.
+KEPT = (
+    EXECUTOR
+    + """
+answer, *held = start_task()
+assert os.getsid(answer["pid"]) == os.getsid(0)
+assert find_pools() == []
+print("last", guard.pid, flush=True)
+"""
+)
 EMPTY = """
 from airflow.sdk import DAG, task
 
@@ -263,6 +274,23 @@ def read_memory(pid: int) -> bytes:
     return b"".join(parts)
 
 
+def run_executor(images: Images, log: Path, code: str, more: Mapping[str, str] | None = None) -> None:
+    """Run a program that starts tasks to its end, and wait for the end of the process that it names last."""
+    support = Path(__file__).parents[3] / "support"
+    path = os.pathsep.join((images.environment["PYTHONPATH"], str(support)))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={**images.environment, "PYTHONPATH": path, "AIRFLEET_COMPONENT": "scheduler", **(more or {})},
+        stdout=log.open("w"),  # no pipe: the pool has it too
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=COMMAND_S,
+    )
+    assert done.returncode == 0, log.read_text()
+    last = int(re.findall(r"^last (\d+)$", log.read_text(), re.MULTILINE)[0])
+    wait_until(lambda: is_gone(last), "the end after that of its executor", seen=log.read_text)
+
+
 def test_the_task_image_has_no_secret_in_its_memory_or_its_environment(images: Images) -> None:
     known = [*SECRETS.values(), BROKER]
     assert images.tasks.cmdline()[0].strip() == "airfleet task image"
@@ -336,19 +364,11 @@ def test_a_fork_whose_client_gave_up_ends_and_does_nothing(images: Images) -> No
 def test_a_pool_that_is_killed_is_replaced_at_once_and_by_a_program_if_none_lasts(
     images: Images, tmp_path: Path, code: str
 ) -> None:
-    support, log = Path(__file__).parents[3] / "support", tmp_path / "log"
-    path = os.pathsep.join((images.environment["PYTHONPATH"], str(support)))
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        env={**images.environment, "PYTHONPATH": path, "AIRFLEET_COMPONENT": "scheduler"},
-        stdout=log.open("w"),  # no pipe: the pool has it too
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=COMMAND_S,
-    )
-    assert done.returncode == 0, log.read_text()
-    last = int(re.findall(r"^last (\d+)$", log.read_text(), re.MULTILINE)[0])
-    wait_until(lambda: is_gone(last), "the end after that of its executor", seen=log.read_text)
+    run_executor(images, tmp_path / "log", code)
+
+
+def test_what_must_stay_in_one_session_is_no_fork(images: Images, tmp_path: Path) -> None:
+    run_executor(images, tmp_path / "log", KEPT, {ONE_SESSION: "1"})
 
 
 def test_without_a_task_image_there_is_no_fork_and_the_image_stays(images: Images) -> None:
