@@ -106,15 +106,11 @@ def test_failover_hands_over_on_purpose_and_nothing_is_run_twice(two: Platform) 
 
 def test_a_frozen_active_one_is_replaced_and_never_acts_again(two: Platform) -> None:
     before = active(two)
-    run = two.hold()
     frozen = two.session(two.pid(before))
-    assert int(two.attempts()[0].split()[0]) in [process.pid for process in frozen], "the successor ends its session"
     send(frozen, signal.SIGSTOP)
     wait_until(lambda: active(two) not in ("", before), "the take-over")
     assert two.succeeds("quick")
     assert not any(is_alive(process) for process in frozen), "it may thaw beside its successor"
-    two.release()
-    assert two.wait_run("slow", run) == "success"
     two.wait_healthy()
     assert overlaps(two) == []
 

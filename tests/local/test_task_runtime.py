@@ -194,7 +194,7 @@ def test_a_task_finds_its_process_as_in_stock_airflow(tasks: Platform, runs: dic
     assert "airfleet warm dags/task_semantics.py" in warm.pop("parent")
     assert "airflow worker" in cold.pop("parent")
     assert warm.pop("descriptors") <= cold.pop("descriptors")
-    # A warm task has the session of the zygote pool, which is a fork of the task image (ADR 107).
+    # A warm task has the session of the zygote pool, which is a fork of the task image (ADR 108).
     assert warm.pop("session") != cold.pop("session")
     assert warm == cold
 

@@ -40,7 +40,7 @@ MODULES = (
 )
 
 NAME = "image"
-# What is forked from the part of the image that has no secrets, and its main function (ADR 107).
+# What is forked from the part of the image that has no secrets, and its main function (ADR 108).
 KINDS = (
     "zygote-pool=airfleet_provider.task_runtime.pool_launcher:main_of_fork",
     "parser=airfleet_provider.releases.parser_process:main_of_fork",

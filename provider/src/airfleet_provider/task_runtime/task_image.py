@@ -1,4 +1,4 @@
-"""The image of one machine, and the task image: two processes that share what both have imported (ADR 107).
+"""The image of one machine, and the task image: two processes that share what both have imported (ADR 108).
 
 The task image has imported what tasks and Dag files need, with the settings of the platform but none of its secrets. It
 executes no code of a Dag file: its forks do, the parser and the zygote pool, and what they write to memory is their
