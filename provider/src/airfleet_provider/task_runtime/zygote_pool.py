@@ -17,7 +17,7 @@ from typing import Any
 
 from setproctitle import setproctitle
 
-from airfleet_provider.compat.patches import prefork, task_start
+from airfleet_provider.compat.patches import prefork, rehearsal, task_start
 from airfleet_provider.processes import fd_messages, lifecycle, oom_priority
 from airfleet_provider.task_runtime import eviction, zygote
 from airfleet_provider.task_runtime.eviction import ZygoteLimits, ZygoteUsage
@@ -219,6 +219,8 @@ def keep(
     prefork.import_modules()
     prefork.keep_parts()
     log = prefork.prepare_log()
+    if relief is None:  # a pool that another one will relieve serves for some seconds, and has its executor's metrics
+        rehearsal.rehearse(log)
     gc.collect()
     gc.freeze()
     on_ready()
