@@ -57,12 +57,14 @@ class Loaded:
     log: bytes = b""
     stdout: bytes = b""
     stderr: bytes = b""
+    # The descriptor to which a task logs, in its process.
+    descriptor: int = -1
 
-    def repeat(self, log: int) -> None:
+    def repeat(self) -> None:
         """Write the output of the load to a task's streams and log, as if the task had loaded the file now."""
         context = {"timestamp": datetime.now(UTC).isoformat(), **task_start.log_context()}
         lines = b"".join(json.dumps({**json.loads(line), **context}).encode() + b"\n" for line in self.log.splitlines())
-        for descriptor, text in ((1, self.stdout), (2, self.stderr), (log, lines)):
+        for descriptor, text in ((1, self.stdout), (2, self.stderr), (self.descriptor, lines)):
             if text:
                 os.write(descriptor, text)
 
@@ -231,7 +233,8 @@ class Zygote:
                 if task.status:
                     task.status.close()
             task_start.reseed()
-            task_start.run_task(streams, self.loaded.bag, self.loaded.repeat)
+            self.loaded.descriptor = streams[3]
+            task_start.run_task(streams)
         except BaseException:
             # The task never began: write the reason to the worker's log and to the task's own log.
             for descriptor in {2, streams[2]}:
@@ -316,6 +319,8 @@ def run(pool_key: PoolKey, control: socket.socket, log: int) -> None:
             fd_messages.send(control, {"refused": reason, "lasting": is_lasting})
         refuse_all(control, reason)
         return
+    # Once for all tasks: what a task does after its fork, it does in pages that it then no longer shares.
+    task_start.lend_bag(loaded.bag, loaded.repeat)
     gc.collect()
     gc.freeze()
     with contextlib.suppress(OSError):

@@ -84,6 +84,7 @@ def _run_once() -> None:
     import structlog
     from airflow.sdk.execution_time import comms, task_runner
     from airflow.sdk.execution_time.supervisor import set_supervisor_comms
+    from airflow.sdk.observability.metrics import stats_utils
 
     dag = _make_dag()
     bag = SimpleNamespace(dag_folder=os.devnull, dags={NAME: dag})
@@ -91,9 +92,12 @@ def _run_once() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         _answer(theirs)
-        apply(task_start.LOADED_BAG, bag, lambda: None, is_checked=True)
+        task_start.lend_bag(bag, lambda: None)
         try:
-            with set_supervisor_comms(comms.CommsDecoder(log=task_log, socket=ours)):
+            # Generic, because Python takes a while to find what the runner writes so, and then remembers it.
+            channel = comms.CommsDecoder[task_runner.ToTask, task_runner.ToSupervisor](log=task_log, socket=ours)
+            stats_utils.get_stats_factory()
+            with set_supervisor_comms(channel):
                 task_log.info("::group::Pre Execute")
                 details = task_runner.get_startup_details()
                 with task_runner._make_task_span(msg=details):

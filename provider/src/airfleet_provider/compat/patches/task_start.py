@@ -84,24 +84,18 @@ def load_bag(bundle: Any, path: str) -> Any:  # noqa: ANN401 - a BaseDagBundle, 
     )
 
 
-def run_task(
-    descriptors: Sequence[int],
-    bag: Any,  # noqa: ANN401 - a DagBag
-    said: Callable[[int], None],
-) -> NoReturn:
-    """Run a task in this process, and exit. `descriptors` are its requests, stdout, stderr and log.
+def lend_bag(bag: Any, said: Callable[[], None]) -> None:  # noqa: ANN401 - a DagBag
+    """Let this process and its forks find a bag in place of executing its Dag file. `said` is called when they do."""
+    # The worker has checked this before its request for the task.
+    apply(LOADED_BAG, bag, said, is_checked=True)
 
-    `bag` has the Dags of its file. `said` is called with the log's descriptor when the Dag file would be executed.
-    """
+
+def run_task(descriptors: Sequence[int]) -> NoReturn:
+    """Run a task in this process, and exit. `descriptors` are its requests, stdout, stderr and log."""
     from airflow.sdk.execution_time import supervisor
 
-    def target() -> None:
-        # The worker has checked this before its request for the task.
-        apply(LOADED_BAG, bag, lambda: said(descriptors[3]), is_checked=True)
-        supervisor._subprocess_main()
-
     requests, stdout, stderr = (socket.socket(fileno=one) for one in descriptors[:3])
-    supervisor._fork_main(requests, stdout, stderr, descriptors[3], target)
+    supervisor._fork_main(requests, stdout, stderr, descriptors[3], supervisor._subprocess_main)
     raise SystemExit  # never reached, because the call exits
 
 
@@ -376,7 +370,7 @@ LOADED_BAG = Patch(
     ),
     make=_give_loaded,
     without="every task loads its Dag file again, in a process that starts Airflow's own way",
-    processes="tasks that are forked from a zygote",
+    processes="zygotes and the tasks that are forked from them",
 )
 LOOKUPS = Patch(
     name="zygote-lookups",
