@@ -58,7 +58,7 @@ class Loaded:
     stdout: bytes = b""
     stderr: bytes = b""
     # The descriptor to which a task logs, in its process.
-    descriptor: int = -1
+    descriptor: int = field(default=-1, kw_only=True)
 
     def repeat(self) -> None:
         """Write the output of the load to a task's streams and log, as if the task had loaded the file now."""
