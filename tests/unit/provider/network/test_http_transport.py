@@ -27,6 +27,8 @@ class Echo(BaseHTTPRequestHandler):
         self.send_response(409 if self.path.startswith("/conflict") else 200)
         self.send_header("X-One", "1")
         self.send_header("X-One", "2")
+        if self.path == "/cookie":
+            self.send_header("Set-Cookie", "node=a; Path=/")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -75,6 +77,22 @@ def test_a_server_that_hung_up_meanwhile_is_called_again(server: SimpleNamespace
             connection = client._transport._connection  # type: ignore[attr-defined]
             if connection is not None:
                 connection.sock.recv(1)  # returns once the server has hung up
+
+
+def test_a_cookie_of_a_balancer_is_sent_back(server: SimpleNamespace) -> None:
+    for plain in (False, True):
+        with make(server.url, plain=plain) as client:
+            for path in ("/", "/cookie", "/"):
+                client.patch(path)
+    cookies = [headers.get("cookie") for _, headers, _ in server.handler.seen]
+    assert cookies == [None, None, "node=a"] * 2
+
+
+@pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb: c", "a\rb"])
+def test_a_header_of_two_lines_is_not_sent(server: SimpleNamespace, value: str) -> None:
+    with make(server.url) as client, pytest.raises((ValueError, httpx.LocalProtocolError)):
+        client.patch("/", headers={"a": value})
+    assert server.handler.seen == []
 
 
 def test_a_body_of_unknown_length_goes_the_usual_way(server: SimpleNamespace) -> None:
