@@ -11,12 +11,25 @@ from typing import Any
 
 import pytest
 from airflow.sdk import listener, plugins_manager
+from airflow.sdk._shared.observability.metrics import stats
 from airflow.sdk.execution_time import task_runner
+from opentelemetry import trace
 from setproctitle import getproctitle
 from structlog.contextvars import get_contextvars
 
 from airfleet_provider.compat.patches import prefork, rehearsal
 from forked import run_forked
+
+
+class Telling(trace.TracerProvider):
+    """What a user has set up for traces: tells if anybody wants to write a span."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def get_tracer(self, name: str, *_: Any, **__: Any) -> trace.Tracer:  # noqa: ANN401 - OpenTelemetry's own
+        self.told.append(name)
+        return trace.NoOpTracer()
 
 
 def _find_state() -> dict[str, Any]:
@@ -45,6 +58,9 @@ def _rehearse() -> list[Any]:
     os.dup2(writer, 2)
     os.close(writer)
     descriptor = prefork.prepare_log()
+    told: list[str] = []
+    stats.initialize(factory=lambda: told.append("metrics"), export_legacy_names=False)  # type: ignore[func-returns-value]
+    trace.set_tracer_provider(Telling(told))
     loads, before = _count_plugin_loads(), _find_state()
     found = rehearsal.rehearse(descriptor)
     after, loads_after = _find_state(), _count_plugin_loads()
@@ -52,7 +68,7 @@ def _rehearse() -> list[Any]:
         said = os.read(reader, 1 << 16).decode()
     except BlockingIOError:
         said = ""
-    return [found, before, after, said, loads_after == loads]
+    return [found, before, after, [said, *told], loads_after == loads]
 
 
 def test_it_runs_a_task_to_its_end_and_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +78,9 @@ def test_it_runs_a_task_to_its_end_and_leaves_the_process_as_it_was(monkeypatch:
     found, before, after, said, is_without_plugins = run_forked(_rehearse)
     assert found is None
     assert after == before
-    assert said == "", "a line of the made-up task would stand in the log of the worker"
+    assert said == [""], (
+        "a metric or a span would tell of a task that nobody has, and a line of it would stand in the log of the worker"
+    )
     assert is_without_plugins, "warm processes load plugins, because they live for 15 minutes only"
 
 

@@ -40,8 +40,8 @@ def rehearse(descriptor: int, times: int = TIMES) -> str | None:
     """Run a made-up task in this process, from its start to its end, and leave nothing of it behind but warm code.
 
     No code of users runs: neither listeners nor macros of plugins, nor Dag files. Nothing leaves the process: no line
-    of a log, no metric, no request. `descriptor` is the one to which this process logs. Return None, or why it failed:
-    then tasks are as correct, and slower. It never raises.
+    of a log, no metric, no span, no request. `descriptor` is the one to which this process logs. Return None, or why it
+    failed: then tasks are as correct, and slower. It never raises.
     """
     try:
         if obstacle := apply(PATCH):
@@ -167,6 +167,8 @@ class RehearsalBundles:
 def _make(*_: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
     from airflow.sdk._shared.listeners.listener import ListenerManager
     from airflow.sdk._shared.listeners.spec import lifecycle, taskinstance
+    from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
+    from opentelemetry.trace import NoOpTracer
 
     listeners = ListenerManager()
     listeners.add_hookspecs(lifecycle)
@@ -176,12 +178,15 @@ def _make(*_: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
         type("Bundles", (RehearsalBundles,), {}),
         lambda: NAME,
         lambda: NAME,
+        NoOpTracer(),
+        NoStatsLogger(),
         lambda: None,
         lambda context: {},
     )
 
 
 _RUNNER = "airflow.sdk.execution_time.task_runner"
+_STATS = "airflow.sdk._shared.observability.metrics.stats"
 PATCH = Patch(
     name="rehearsal",
     targets=(
@@ -189,6 +194,8 @@ PATCH = Patch(
         f"{_RUNNER}:DagBundlesManager",
         f"{_RUNNER}:get_hostname",
         f"{_RUNNER}:getuser",
+        f"{_RUNNER}:tracer",
+        f"{_STATS}:_backend",
         "airflow.sdk.plugins_manager:integrate_macros_plugins",
         "airflow.settings:get_airflow_context_vars",
     ),
@@ -207,6 +214,8 @@ PATCH = Patch(
         ),
         Contains(f"{_RUNNER}:parse", ("DagBundlesManager().get_bundle(",)),
         Contains(f"{_RUNNER}:startup", ('getattr(ti.task, "run_as_user", None) or', "and run_as_user != getuser():")),
+        Contains(f"{_RUNNER}:_make_task_span", ("with tracer.start_as_current_span(",)),
+        Contains(f"{_STATS}:_get_backend", ("if _backend is None:",)),
         Contains(f"{_RUNNER}:_prepare", ("ti.hostname = get_hostname()",)),
     ),
     make=_make,
