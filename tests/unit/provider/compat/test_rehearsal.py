@@ -27,8 +27,8 @@ class Telling(trace.TracerProvider):
     def __init__(self, told: list[str]) -> None:
         self.told = told
 
-    def get_tracer(self, name: str, *_: Any, **__: Any) -> trace.Tracer:  # noqa: ANN401 - OpenTelemetry's own
-        self.told.append(name)
+    def get_tracer(self, instrumenting_module_name: str, *_: Any, **__: Any) -> trace.Tracer:  # noqa: ANN401
+        self.told.append(instrumenting_module_name)
         return trace.NoOpTracer()
 
 
@@ -59,7 +59,7 @@ def _rehearse() -> list[Any]:
     os.close(writer)
     descriptor = prefork.prepare_log()
     told: list[str] = []
-    stats.initialize(factory=lambda: told.append("metrics"), export_legacy_names=False)  # type: ignore[func-returns-value]
+    stats.initialize(factory=lambda: told.append("metrics"), export_legacy_names=False)
     trace.set_tracer_provider(Telling(told))
     loads, before = _count_plugin_loads(), _find_state()
     found = rehearsal.rehearse(descriptor)
