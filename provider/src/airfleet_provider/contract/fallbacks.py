@@ -33,6 +33,7 @@ EXECUTION_API = "execution-api"
 SCHEDULER_WAKE = "scheduler-wake"
 SCHEDULER_LOOK = "scheduler-look"
 SCHEDULER_RULES = "scheduler-rules"
+SCHEDULER_STEP = "scheduler-step"
 WARM_KEEPER = "warm-keeper"
 FOLDER_WATCH = "folder-watch"
 TASK_IMAGE = "task-image"
@@ -42,6 +43,7 @@ PATHS: Mapping[str, str] = {
     SCHEDULER_WAKE: "waits of the scheduler with notifications from the database",
     SCHEDULER_LOOK: "scheduler loops that examine only changed Dag runs",
     SCHEDULER_RULES: "scheduler starts that skip waiting tasks",
+    SCHEDULER_STEP: "changes of Dag runs that needed no scheduler loop",
     WARM_KEEPER: "zygote pools that were relieved by a lean one",
     FOLDER_WATCH: "project folders watched by event",
     TASK_IMAGE: "zygote pools and parsers forked from the task image",

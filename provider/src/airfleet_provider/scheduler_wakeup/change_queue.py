@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 # A Dag run: the id of its Dag, and its run id.
@@ -35,6 +35,10 @@ class ChangeQueue:
     def is_left(self) -> bool:
         """Whether a change is left to examine."""
         return self.is_everything or bool(self.runs)
+
+    def list_next(self, tried: Collection[Run]) -> list[Run]:
+        """Return the next recorded Dag runs without those in `tried`, at most as many as a loop examines."""
+        return [run for run in self.runs if run not in tried][:RUNS_AT_ONCE]
 
     def choose(self, now: float) -> frozenset[Run] | None:
         """Return the Dag runs to examine now, in the order of their notifications, or None for all Dag runs.

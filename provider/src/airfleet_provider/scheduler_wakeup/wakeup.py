@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.compat.calls.db_errors import choose_pause
-from airfleet_provider.compat.patches import incremental_scheduling, ready_filter, scheduler_loop
+from airfleet_provider.compat.patches import incremental_scheduling, ready_filter, scheduler_loop, short_path
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.processes.polling import wait_readable
 from airfleet_provider.scheduler_wakeup import triggers
 from airfleet_provider.scheduler_wakeup.change_queue import ChangeQueue, Run
+from airfleet_provider.scheduler_wakeup.short_path import ShortPath
 
 # The most seconds until the next attempt to listen. Until then a loop begins once a second, so the first pauses after a
 # short outage, such as a switch-over of the database, are shorter.
@@ -23,6 +24,8 @@ RETRY_S = 5.0
 # Seconds between two writes of the counts to their files.
 FLUSH_S = 2.0
 LONGEST_REST_S = 0.05
+# Seconds after a loop from which the next loop may come early, when it keeps no task waiting.
+EARLY_S = 0.5
 # If workers have more tasks than they can run, the scheduler can wait longer: a loop costs as much for one task as for
 # many.
 STORE_REST_S = 0.25
@@ -41,6 +44,8 @@ class Wakeup:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     has_store: Callable[[], bool] = lambda: False
+    # Queues tasks of Dag runs, and returns those runs that a loop must examine.
+    step: Callable[[Collection[Run]], frozenset[Run]] | None = None
     changes: ChangeQueue = field(default_factory=ChangeQueue)
     connection: Any = None
     retry_at: float = 0.0
@@ -60,12 +65,7 @@ class Wakeup:
             self.sleep(seconds)
         else:
             try:
-                if self._has_news(seconds):
-                    rest = choose_rest(began - self.woke_at, has_store=self.has_store())
-                    rest = min(rest, seconds) - (self.clock() - began)
-                    if rest > 0:
-                        self.sleep(rest)
-                        self._has_news(0)  # the next loop handles notifications that arrived during the rest
+                self._wait_for_news(began, seconds)
                 self.waits.took_fast()
             except Exception as error:
                 self._hang_up(began, error)
@@ -73,6 +73,43 @@ class Wakeup:
                 self.sleep(min(seconds, self.retry_at - began))
         self.woke_at = self.clock()
         self.chosen = self.changes.choose(self.woke_at)
+
+    def _wait_for_news(self, began: float, seconds: float) -> None:
+        """Return when a loop has work, has rested and is worth its cost, or else after `seconds`.
+
+        Meanwhile the short path takes each Dag run that a notification names, and a loop need not examine those that
+        it settles. A loop that is due anyway comes right after such a step, while the tasks start that it queued.
+        """
+        end = began + seconds
+        rested_at = min(began + choose_rest(began - self.woke_at, has_store=self.has_store()), end)
+        step_at = began
+        tried: set[Run] = set()
+        self._hear()
+        while True:
+            now = self.clock()
+            fresh = [] if self.has_store() else self.changes.list_next(tried)
+            if fresh and self.step is not None and now < end:
+                if now < step_at:
+                    self.sleep(min(step_at, end) - now)
+                    self._hear()
+                    continue
+                left = self.step(fresh)
+                tried |= left
+                self.changes.forget(set(fresh) - left)
+                stepped_at = self.clock()
+                step_at = stepped_at + choose_rest(stepped_at - now)
+                if not left and stepped_at - began >= EARLY_S:
+                    self.changes.is_everything = True
+                    return
+            else:
+                until = rested_at if self.changes.is_left else end
+                if now >= until:
+                    return
+                if self.changes.is_left and (self.step is None or self.has_store()):
+                    self.sleep(until - now)
+                elif not wait_readable([self.connection], until - now):
+                    return
+            self._hear()
 
     def take(self) -> frozenset[Run] | None:
         """Return the Dag runs that the starting loop must examine, or None for all of them; never raise."""
@@ -89,13 +126,6 @@ class Wakeup:
             return None
         self.looks.took_fast()
         return chosen
-
-    def _has_news(self, seconds: float) -> bool:
-        self._hear()
-        if not self.changes.is_left and seconds > 0:
-            wait_readable([self.connection], seconds)
-            self._hear()
-        return self.changes.is_left
 
     def _hear(self) -> None:
         self.connection.poll()
@@ -138,9 +168,12 @@ def start(has_store: Callable[[], bool] = lambda: False) -> None:
 
     `has_store` returns whether the workers have more tasks than they can run, so that they do not wait for a loop.
     """
-    waits, looked, rules = (
+    waits, looked, rules, steps = (
         fallbacks.open_counter(name, os.environ, flush_every_s=FLUSH_S)
-        for name in (fallbacks.SCHEDULER_WAKE, fallbacks.SCHEDULER_LOOK, fallbacks.SCHEDULER_RULES)
+        for name in (
+            *(fallbacks.SCHEDULER_WAKE, fallbacks.SCHEDULER_LOOK),
+            *(fallbacks.SCHEDULER_RULES, fallbacks.SCHEDULER_STEP),
+        )
     )
     wakeup = Wakeup(metadata_db.connect, has_store=has_store, waits=waits, looks=looked)
     if not scheduler_loop.replace_sleep(wakeup.wait, waits.fell_back):
@@ -150,3 +183,6 @@ def start(has_store: Callable[[], bool] = lambda: False) -> None:
         rules.took_fast()
     # Over the patch that chooses what a loop looks at.
     scheduler_loop.wait_after_work(lambda: wakeup.connection is not None, has_store)
+    path = ShortPath(counts=steps)
+    if short_path.serve_scheduler(path.meet, steps.fell_back):
+        wakeup.step = path.step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from airfleet_provider.compat.patches import incremental_scheduling, scheduler_l
 from airfleet_provider.compat.patches.requirements import Contains
 from airfleet_provider.contract.locks import SCHEMA_LOCK
 from airfleet_provider.scheduler_wakeup import triggers, wakeup
-from airfleet_provider.scheduler_wakeup.wakeup import Wakeup
+from airfleet_provider.scheduler_wakeup.wakeup import EARLY_S, Wakeup
 from clocks import MadeUpClock
 
 
@@ -209,3 +210,89 @@ def test_a_scheduler_that_waits_in_another_way_is_left_alone(
         wakeup.start()
     assert "looks for work once a second, as in stock Airflow" in caplog.text
     assert not any(patch.is_applied() for patch in (scheduler_loop.REST, incremental_scheduling.PATCH))
+
+
+@dataclass
+class Step:
+    """A short path that leaves these runs to a loop, and takes its time."""
+
+    clock: MadeUpClock
+    left: frozenset[tuple[str, str]] = frozenset()
+    takes_s: float = 0.0
+    database: Database | None = None
+    taken: list[list[tuple[str, str]]] = field(default_factory=list)
+
+    def __call__(self, runs: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        self.taken.append(list(runs))
+        self.clock.now += self.takes_s
+        if self.database is not None:
+            self.database.tell()
+            self.database = None
+        return frozenset(runs) & self.left
+
+
+def test_the_short_path_takes_a_run_before_the_loop_has_rested() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    wait.take()
+    clock.slept.clear()
+    clock.now += 0.04  # as long as the loop took
+    wait.step = step = Step(clock)
+    database.tell()
+    wait.wait(0.05)
+    assert step.taken == [[("sales", "run_1")]]
+    assert clock.slept == []
+    assert wait.take() == frozenset(), "no loop needs to examine what is settled"
+
+
+def test_a_run_that_the_short_path_leaves_is_examined_once_the_loop_has_rested() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    wait.take()
+    wait.step = step = Step(clock, left=frozenset({("sales", "run_1")}), database=database)
+    database.tell()
+    wait.wait(60)
+    assert step.taken == [[("sales", "run_1")]], "another notification of the run changes nothing"
+    assert wait.take() == {("sales", "run_1")}
+
+
+def test_a_loop_that_is_due_soon_comes_after_a_step() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    wait.take()
+    wait.step = step = Step(clock, takes_s=EARLY_S)
+    database.tell()
+    wait.wait(60)
+    assert wait.take() is None
+    step.takes_s = 0.01
+    clock.now += 3  # a loop that took long is not followed by another one at once
+    database.tell()
+    wait.wait(0.05)
+    assert len(step.taken) == 2
+    assert clock.now == pytest.approx(wait.woke_at)
+
+
+def test_steps_take_half_a_core_at_most_too() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    wait.step = step = Step(clock, takes_s=0.02, database=database)
+    database.tell()
+    wait.wait(0.05)
+    assert len(step.taken) == 2
+    assert clock.slept[-1] == 0.02
+
+
+def test_no_steps_while_the_workers_have_work_in_store() -> None:
+    database = Database()
+    wait, clock = make(database)
+    wait.wait(0)
+    wait.take()
+    wait.step, wait.has_store = Step(clock), lambda: True
+    database.tell()
+    wait.wait(1)
+    assert wait.step.taken == []
+    assert wait.take() == {("sales", "run_1")}

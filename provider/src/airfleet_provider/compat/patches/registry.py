@@ -26,6 +26,7 @@ from airfleet_provider.compat.patches import (
     retry_rules,
     scheduler_loop,
     secret_lookups,
+    short_path,
     task_guard,
     task_start,
 )
@@ -39,6 +40,7 @@ PATCHES: tuple[Patch, ...] = (
     incremental_scheduling.PATCH,
     ready_filter.PATCH,
     scheduler_loop.REST,
+    short_path.PATCH,
     held_tasks.PATCH,
     local_workers.PATCH,
     child_exits.PATCH,
