@@ -6,6 +6,7 @@ import base64
 import configparser
 import json
 import re
+import subprocess
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -326,6 +327,25 @@ def test_each_node_of_a_cluster_keeps_a_copy_of_every_queue() -> None:
         assert f"\nNODE=rabbit@{address}\n" in job.script.reveal()
         assert job.stage > Stage.STORES, "all nodes have started"
     assert "rabbitmq-copies" not in {job.name for part in parts("data1") for job in part.jobs}
+
+
+def test_a_node_asks_again_for_a_copy_that_the_cluster_refused_while_another_node_joined(tmp_path: Path) -> None:
+    """The tool is a stand-in: the refusal of a real cluster lasts for moments only."""
+    text = NINE.replace("roles: [scheduler]", "roles: [scheduler, broker]")
+    (job,) = (job for part in parts("sched1", text) for job in part.jobs if job.name == "rabbitmq-copies")
+    tool, asked = tmp_path / "rabbitmq-queues", tmp_path / "asked"
+    tool.write_text(
+        f"""#!/bin/bash
+case "$*" in
+  *" grow "*) echo >> {asked}; [ "$(wc -l < {asked})" -gt 1 ] || {{ echo cluster_change_not_permitted >&2; exit 1; }} ;;
+  *) [ "$(wc -l < {asked})" -lt 2 ] || echo "rabbit@10.0.0.21 follower" ;;
+esac
+"""
+    )
+    tool.chmod(0o755)
+    script = re.sub(r"(?m)^TOOL=.*$", f"TOOL={tool}", job.script.reveal())
+    done = subprocess.run(["bash"], input=script, text=True, capture_output=True, check=False)
+    assert (done.returncode, asked.read_text()) == (0, "\n\n"), done.stderr
 
 
 def test_a_pool_s_login_reads_its_own_queues_and_does_nothing_else() -> None:

@@ -227,7 +227,7 @@ def _list_jobs(place: Place, env: Mapping[str, str]) -> tuple[Job, ...]:
 def _grow(place: Place, env: Mapping[str, str]) -> Job:
     """Describe the job that adds a copy of every queue on this node. The first node of a cluster created the queues."""
     script = _ask_node("copy_queues", "rabbitmq-queues", env, VHOST=VHOST, QUEUES=" ".join(place.fleet.queues))
-    timeout_s = 600 + CALL_S * len(place.fleet.queues)
+    timeout_s = 720 + CALL_S * len(place.fleet.queues)
     return Job("rabbitmq-copies", "a copy of every queue", Stage.POOLER, Secret(script), USER, timeout_s=timeout_s)
 
 
