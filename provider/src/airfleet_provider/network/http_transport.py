@@ -41,6 +41,9 @@ class PlainTransport(httpx.BaseTransport):
                 kind = _name_error(error, is_connected=bool(self._connection and self._connection.sock))
                 self._hang_up()
                 raise kind(str(error) or type(error).__name__, request=request) from error
+            except BaseException:  # such as that of a signal: what is still to come must not answer the next request
+                self._hang_up()
+                raise
 
     def close(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,6 +78,26 @@ def test_a_server_that_hung_up_meanwhile_is_called_again(server: SimpleNamespace
             connection = client._transport._connection  # type: ignore[attr-defined]
             if connection is not None:
                 connection.sock.recv(1)  # returns once the server has hung up
+
+
+@pytest.mark.parametrize("step", ["begin", "read"])
+def test_an_answer_that_nobody_awaited_is_not_that_of_the_next_request(
+    server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The handler of a signal may raise while a request is under way, for instance KeyboardInterrupt."""
+
+    def interrupt(_: http.client.HTTPResponse) -> None:
+        raise KeyboardInterrupt
+
+    with make(server.url) as client:
+        client.patch("/")
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(http.client.HTTPResponse, step, interrupt)
+            client.patch("/", content=b"first")
+        monkeypatch.setattr(
+            "airfleet_provider.network.http_transport._has_ended", lambda _: False
+        )  # it is not there yet
+        assert client.patch("/", content=b"second").content == b"second"
 
 
 def test_a_cookie_of_a_balancer_is_sent_back(server: SimpleNamespace) -> None:
