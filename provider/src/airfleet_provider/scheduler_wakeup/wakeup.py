@@ -79,6 +79,7 @@ class Wakeup:
 
         Meanwhile the short path takes each Dag run that a notification names, and a loop need not examine those that
         it settles. A loop that is due anyway comes right after such a step, while the tasks start that it queued.
+        Steady notifications of such runs do not keep a loop from what the short path has left.
         """
         end = began + seconds
         rested_at = min(began + choose_rest(began - self.woke_at, has_store=self.has_store()), end)
@@ -98,6 +99,8 @@ class Wakeup:
                 self.changes.forget(set(fresh) - left)
                 stepped_at = self.clock()
                 step_at = stepped_at + choose_rest(stepped_at - now)
+                if (tried or self.changes.is_everything) and stepped_at >= rested_at:
+                    return
                 if not left and stepped_at - began >= EARLY_S:
                     self.changes.is_everything = True
                     return

@@ -286,6 +286,33 @@ def test_steps_take_half_a_core_at_most_too() -> None:
     assert clock.slept[-1] == 0.02
 
 
+@pytest.mark.parametrize("first", ["sales run_1", ""])
+def test_steady_steps_keep_no_loop_from_what_is_left(first: str) -> None:
+    """The first notification concerns what a loop has to do; others follow it as long as anybody takes them."""
+    database = Database(payload=first)
+    wait, clock = make(database)
+    wait.wait(0)
+    wait.take()
+    names = iter(range(100))
+
+    def step(runs: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        clock.now += 0.01
+        database.payload = f"sales other_{next(names)}"
+        database.tell()
+        return frozenset(runs) & {("sales", "run_1")}
+
+    wait.step = step
+    database.tell()
+    wait._hear()
+    database.payload = "sales other"
+    database.tell()
+    clock.now += 0.02  # as long as the loop took
+    wait.wait(60)
+    assert next(names) <= 3, "a loop comes when it has rested"
+    chosen = wait.take()
+    assert chosen is None or ("sales", "run_1") in chosen
+
+
 def test_no_steps_while_the_workers_have_work_in_store() -> None:
     database = Database()
     wait, clock = make(database)
