@@ -17,7 +17,7 @@ from typing import Any
 from airflow.executors.executor_loader import ExecutorLoader
 from airflow.jobs.job import Job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
-from airflow.models import DagModel, DagRun, TaskInstance
+from airflow.models import DagModel, DagRun, Pool, TaskInstance
 from airflow.sdk import DAG
 from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
@@ -26,6 +26,8 @@ from airfleet_provider.compat.calls import dag_files, dag_publishing, metadata_d
 from airfleet_provider.scheduler_wakeup.short_path import ShortPath
 from scheduling_twins import DAY, make_runs, step
 
+# A Dag whose second task is not plain.
+RIVAL = "rival"
 Trial = Callable[["Place"], contextlib.AbstractContextManager[None]]
 
 
@@ -34,11 +36,12 @@ class Place:
 
     def __init__(self, name: str, runner: SchedulerJobRunner) -> None:
         self.name, self.runner, self.is_sent = name, runner, True
+        self.path = ShortPath(send=lambda _: self.is_sent, read=lambda _: None)
 
-    def change(self, model: Any, **values: Any) -> None:
-        """Change the rows of this run in a table."""
+    def change(self, model: Any, name: str = "", **values: Any) -> None:
+        """Change the rows of this run, or of that of another Dag, in a table."""
         with metadata_db.open_session() as session:
-            where = [model.dag_id == self.name]
+            where = [model.dag_id == (name or self.name)]
             if model is TaskInstance:
                 where.append(model.task_id == "second")
             session.execute(update(model).where(*where).values(**values))
@@ -85,6 +88,17 @@ def fill_pool(place: Place) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def leave_another(place: Place) -> Iterator[None]:
+    """Leave a run to a loop whose task may take the last slot of the pool."""
+    with metadata_db.open_session() as session:
+        session.add(Pool(pool="narrow", slots=1, include_deferred=False))
+    for name in (place.name, RIVAL):
+        place.change(TaskInstance, name, pool="narrow")
+    assert place.path.step([(RIVAL, "run")]) == {(RIVAL, "run")}
+    yield
+
+
+@contextlib.contextmanager
 def publish_another(place: Place) -> Iterator[None]:
     publish(make_dag(place.name, more=True))
     yield
@@ -120,13 +134,13 @@ def break_broker(place: Place) -> Iterator[None]:
 TRIALS: dict[str, Trial] = {
     "plain": lambda place: contextlib.nullcontext(),
     **{one.__name__: one for one in (lock_run, lock_section, pause, run_late, run_again, fill_pool)},
-    **{one.__name__: one for one in (publish_another, break_executor, break_commit, break_broker)},
+    **{one.__name__: one for one in (leave_another, publish_another, break_executor, break_commit, break_broker)},
 }
 
 
 def make_dag(name: str, *, more: bool = False) -> DAG:
     with DAG(name, schedule=None, start_date=DAY, dagrun_timeout=timedelta(hours=1)) as dag:
-        step("first") >> step("second") >> step("third")
+        step("first") >> step("second", "all_done" if name == RIVAL else "all_success") >> step("third")
         if more:
             step("fourth")
     return dag
@@ -148,7 +162,7 @@ def succeed_first(runner: SchedulerJobRunner) -> None:
 
 
 def main() -> None:
-    make_runs(map(make_dag, TRIALS))
+    make_runs(map(make_dag, (*TRIALS, RIVAL)))
     ExecutorLoader.init_executors()
     runner = SchedulerJobRunner(job=Job(), num_runs=-1)
     with metadata_db.open_session() as session:
@@ -157,16 +171,15 @@ def main() -> None:
     answer = {}
     for name, trial in TRIALS.items():
         place, run = Place(name, runner), (name, "run")
-        path = ShortPath(send=lambda _, place=place: place.is_sent, read=lambda _: None)  # type: ignore[misc]
-        path.meet(runner)
+        place.path.meet(runner)
         with trial(place):
-            left = path.step([run])
+            left = place.path.step([run])
         held = sorted(getattr(key, "task_id", key) for key in runner.executor.queued_tasks)
         runner.executor.queued_tasks.clear()
         with metadata_db.open_session() as session:
             wanted = select(TaskInstance.state).where(TaskInstance.dag_id == name, TaskInstance.task_id == "second")
             state = session.scalar(wanted)
-        answer[name] = {"left": run in left, "state": state, "held": held, "errors": list(path.counts.slow)}
+        answer[name] = {"left": run in left, "state": state, "held": held, "errors": list(place.path.counts.slow)}
     json.dump(answer, sys.stdout)
 
 

@@ -16,6 +16,8 @@ ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"}
 ACTIVE = frozenset({"queued", "running", "restarting", "deferred", "awaiting_input"})
 # The states that hold a slot of a pool, and count as active tasks of a run.
 HOLDING = frozenset({"queued", "running"})
+# Airflow no longer decides whether a task in one of these states becomes ready.
+DECIDED = ENDED | ACTIVE | {"scheduled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Decision:
 
     ready: tuple[InstanceRow, ...] = ()
     is_settled: bool = False
-    # What Airflow may decide to queue at the same time, perhaps with a higher priority.
+    # What Airflow may decide to queue at the same time, perhaps with a higher priority. A task of unknown number is
+    # here as often as its run may have active tasks.
     rivals: tuple[InstanceRow, ...] = ()
 
 
@@ -59,15 +62,13 @@ def decide(
     tasks: Mapping[str, TaskTraits], instances: Sequence[InstanceRow], *, version: str, most_active: int
 ) -> Decision:
     """Decide about a running Dag run. `version` is that of its Dag, `most_active` its limit of active tasks."""
-    if any(one.task not in tasks or one.state == "scheduled" for one in instances):
-        return UNDECIDED
     states = {one.task: one.state for one in instances}
     ended = {one.task for one in instances if one.state in ENDED}
     counts = Counter(one.task for one in instances)
     several = {one.task for one in instances if one.map_index >= 0 or counts[one.task] > 1}
     ready, rivals = [], []
-    for one in instances:
-        if one.state in ENDED or one.state in ACTIVE or _is_waiting(one, tasks[one.task], ended):
+    for one in list_open(instances):
+        if one.task not in tasks or _is_waiting(one, tasks[one.task], ended):
             continue
         if not _is_plain(one, tasks[one.task], several, version):
             rivals.append(one)
@@ -77,12 +78,21 @@ def decide(
             ready.append(one)
         elif not before <= {None, "success", *ACTIVE}:
             rivals.append(one)  # Airflow skips it, or lets it fail
-    if ready and len(ready) + len(rivals) + sum(one.state in HOLDING for one in instances) > most_active:
-        return UNDECIDED
-    if not all(tasks[one.task].is_single for one in rivals):
-        return UNDECIDED  # nobody knows how many instances there will be
+    room = most_active - sum(one.state in HOLDING for one in instances)
+    numerous = [one for one in rivals if not tasks[one.task].is_single]
+    if (
+        any(one.task not in tasks or one.state == "scheduled" for one in instances)
+        or numerous  # nobody knows how many instances there will be
+        or (ready and len(ready) + len(rivals) > room)
+    ):
+        return Decision(rivals=(*ready, *rivals, *numerous * (room - 1)))
     is_active = bool(ready) or any(one.state in ACTIVE for one in instances)
     return Decision(tuple(ready), is_active and not rivals, tuple(rivals))
+
+
+def list_open(instances: Sequence[InstanceRow]) -> list[InstanceRow]:
+    """Return the instances that may be queued one day, and that Airflow has not scheduled yet."""
+    return [one for one in instances if one.state not in DECIDED]
 
 
 def _is_waiting(one: InstanceRow, task: TaskTraits, ended: Collection[str]) -> bool:
@@ -105,16 +115,19 @@ def _is_plain(one: InstanceRow, task: TaskTraits, several: Collection[str], vers
     )
 
 
-def have_room(wanted: Collection[InstanceRow], pools: Mapping[str, PoolRoom], *, slots: int) -> bool:
-    """Return whether all of these fit at once, so that no priority decides between them and other tasks.
+def have_room(
+    ready: Collection[InstanceRow], rivals: Collection[InstanceRow], pools: Mapping[str, PoolRoom], *, slots: int
+) -> bool:
+    """Return whether all that is ready fits at once beside its rivals, so that no priority decides between them.
 
-    `slots` are the free slots of the executor. Tasks that are scheduled already come before, whatever their priority.
+    A rival counts in the pools of `ready` only, and for the free slots of the executor, `slots`. Tasks that are
+    scheduled already come before, whatever their priority.
     """
     counts: dict[str, int] = {}
-    for one in wanted:
+    for one in (*ready, *rivals):
         counts[one.pool] = counts.get(one.pool, 0) + one.pool_slots
     waiting = sum(room.awaited for room in pools.values())
-    return len(wanted) + waiting <= slots and all(
-        name in pools and not pools[name].awaited and count <= min(pools[name].free, pools[name].total)
-        for name, count in counts.items()
+    return len(ready) + len(rivals) + waiting <= slots and all(
+        name in pools and not pools[name].awaited and counts[name] <= min(pools[name].free, pools[name].total)
+        for name in {one.pool for one in ready}
     )

@@ -13,7 +13,15 @@ from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
 from airfleet_provider.contract.statements import Statements
 from airfleet_provider.scheduler_wakeup.change_queue import Run
-from airfleet_provider.scheduler_wakeup.plain_runs import UNDECIDED, Decision, InstanceRow, PoolRoom, decide, have_room
+from airfleet_provider.scheduler_wakeup.plain_runs import (
+    UNDECIDED,
+    Decision,
+    InstanceRow,
+    PoolRoom,
+    decide,
+    have_room,
+    list_open,
+)
 
 log = logging.getLogger("airfleet")
 
@@ -40,10 +48,13 @@ class ShortPath:
     is_usable: bool = False
     traits: dict[str, tuple[str, dag_traits.DagTraits]] = field(default_factory=dict)
     unread: int = 0
+    # What the next loop may queue in Dag runs that earlier steps left to it.
+    claims: dict[Run, tuple[InstanceRow, ...]] = field(default_factory=dict)
 
     def meet(self, runner: Any) -> None:  # noqa: ANN401 - a SchedulerJobRunner
         """Take notice of a loop of the scheduler, which also reads results."""
         self.unread = 0
+        self.claims.clear()
         if self.runner is not runner:
             self.runner, self.lock = runner, queueing.read_lock()
             # With breakers or limits, Airflow's own query leaves tasks out that must wait.
@@ -75,12 +86,15 @@ class ShortPath:
         decisions = self._decide(locked, query(SQL["read_instances"], {**names, "most": MOST_INSTANCES + 1}), session)
         settled = frozenset(run for run, decision in decisions.items() if decision.is_settled)
         ready = [one for decision in decisions.values() for one in decision.ready]
+        for run, decision in decisions.items():
+            self.claims[run] = (*decision.ready, *decision.rivals)
         if not ready:
             return settled, 0
         if not query(SQL["lock_queueing"], {"lock": self.lock})[0]["is_locked"]:
             return frozenset(), 0
-        rivals = [one for decision in decisions.values() for one in decision.rivals]
-        if not have_room([*ready, *rivals], _read_pools(query), slots=queueing.count_free_slots(self.runner)):
+        chosen = {one.id for one in ready}
+        rivals = [one for claim in self.claims.values() for one in claim if one.id not in chosen]
+        if not have_room(ready, rivals, _read_pools(query), slots=queueing.count_free_slots(self.runner)):
             return frozenset(), 0
         ids = [one.id for one in ready]
         has_id = self.runner.executor.pre_assigns_external_executor_id
@@ -90,6 +104,7 @@ class ShortPath:
             return frozenset(), 0
         queueing.hand_over(self.runner, ids, session)
         session.commit()
+        self.claims.update((run, decision.rivals) for run, decision in decisions.items())
         log.info("queued after their upstream tasks: %s", ", ".join(f"{one.task} {one.id}" for one in ready))
         return settled, len(ids)
 
@@ -114,7 +129,7 @@ class ShortPath:
         version = row["version"]
         # Without an instance of the newest version, Airflow first adds and removes task instances.
         if not (row["is_of_release"] or any(one.version == version for one in instances)):
-            return UNDECIDED
+            return Decision(rivals=tuple(list_open(instances)))
         traits = self._read_traits(version, row["hash"], session)
         if traits is None:
             return UNDECIDED

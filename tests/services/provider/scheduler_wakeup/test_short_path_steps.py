@@ -35,6 +35,10 @@ def test_a_run_that_is_not_plain_is_left_to_airflow(trials: dict[str, Any], name
     assert trials[name] == LEFT
 
 
+def test_a_run_that_an_earlier_step_left_keeps_its_room_until_the_next_loop(trials: dict[str, Any]) -> None:
+    assert trials["leave_another"] == LEFT, "a loop would compare the priorities of both"
+
+
 def test_what_the_executor_does_not_get_is_not_queued(trials: dict[str, Any]) -> None:
     assert trials["break_executor"] == {**LEFT, "errors": ["RuntimeError: no key to sign tokens with"]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,10 @@ def list_ready(decision: Decision) -> list[str]:
     return [one.task for one in decision.ready]
 
 
+def is_left(decision: Decision) -> bool:
+    return not decision.ready and not decision.is_settled
+
+
 def test_a_task_is_ready_when_the_task_before_it_succeeded() -> None:
     decision = take(make_run(first="success", other="running"))
     assert list_ready(decision) == ["second"]
@@ -60,13 +65,22 @@ def test_a_rule_of_its_own_is_for_airflow_and_keeps_no_plain_task_waiting() -> N
     assert list_ready(decision) == ["second"]
     assert not decision.is_settled
     assert [one.task for one in decision.rivals] == ["last"]
-    assert take(make_run(first="success", other="success"), most_active=1) == Decision(), "a priority decides"
+    assert is_left(take(make_run(first="success", other="success"), most_active=1)), "a priority decides"
 
 
 def test_tasks_of_unknown_number_may_take_all_slots() -> None:
     tasks = {**TASKS, "last": replace(TASKS["last"], is_single=False, can_wait=False)}
     run = make_run(first="success", other="success")
-    assert decide(tasks, run, version="v1", most_active=16) == Decision()
+    decision = decide(tasks, run, version="v1", most_active=16)
+    assert is_left(decision)
+    assert Counter(one.task for one in decision.rivals) == {"second": 1, "last": 16}, "others must leave them room"
+
+
+def test_what_is_ready_in_a_run_that_is_left_is_a_rival_of_other_runs() -> None:
+    for states, most_active in (({"other": "scheduled"}, 16), ({"other": "running"}, 1)):
+        decision = take(make_run(first="success", **states), most_active=most_active)
+        assert is_left(decision)
+        assert [one.task for one in decision.rivals] == ["second"]
 
 
 def test_a_run_without_anything_active_is_for_airflow() -> None:
@@ -97,16 +111,16 @@ def test_a_task_before_with_several_instances_is_for_airflow() -> None:
 
 
 def test_a_task_that_its_dag_no_longer_has_is_for_airflow() -> None:
-    assert take([*make_run(first="success", other="running"), make("gone", "success")]) == Decision()
+    assert is_left(take([*make_run(first="success", other="running"), make("gone", "success")]))
 
 
 def test_a_run_with_scheduled_tasks_is_for_airflow() -> None:
-    assert take(make_run(first="success", other="scheduled")) == Decision()
+    assert is_left(take(make_run(first="success", other="scheduled")))
 
 
 def test_the_limit_of_active_tasks_holds() -> None:
     run = make_run(first="success", other="running")
-    assert take(run, most_active=1) == Decision()
+    assert is_left(take(run, most_active=1))
     assert list_ready(take(run, most_active=2)) == ["second"]
     assert list_ready(take(make_run(first="success", other="deferred"), most_active=1)) == ["second"]
 
@@ -114,15 +128,25 @@ def test_the_limit_of_active_tasks_holds() -> None:
 def test_tasks_are_queued_only_if_all_of_them_fit() -> None:
     ready = [make("second", None, pool="small", pool_slots=2), make("last", None)]
     pools = {"small": PoolRoom(2, 2, 0), "default_pool": PoolRoom(float("inf"), float("inf"), 0)}
-    assert have_room(ready, pools, slots=2)
-    assert not have_room(ready, pools, slots=1)
-    assert not have_room(ready, {**pools, "small": PoolRoom(2, 1, 0)}, slots=2)
-    assert not have_room(ready, {"small": pools["small"]}, slots=2), "a pool that is gone"
+    assert have_room(ready, [], pools, slots=2)
+    assert not have_room(ready, [], pools, slots=1)
+    assert not have_room(ready, [], {**pools, "small": PoolRoom(2, 1, 0)}, slots=2)
+    assert not have_room(ready, [], {"small": pools["small"]}, slots=2), "a pool that is gone"
+
+
+def test_rivals_keep_their_room_in_the_same_pool_and_in_the_executor() -> None:
+    ready = [make("second", None)]
+    pools = {"default_pool": PoolRoom(2, 2, 0), "small": PoolRoom(1, 0, 0)}
+    rival, elsewhere = make("last", None), make("last", None, pool="small")
+    assert have_room(ready, [rival], pools, slots=2)
+    assert not have_room(ready, [rival], pools, slots=1)
+    assert not have_room(ready, [rival, rival], pools, slots=3)
+    assert have_room(ready, [elsewhere, elsewhere], pools, slots=3), "they wait for their own pool"
 
 
 def test_scheduled_tasks_come_first() -> None:
     ready = [make("second", None)]
     pools = {"default_pool": PoolRoom(16, 16, 0), "full": PoolRoom(1, 0, 3)}
-    assert have_room(ready, pools, slots=4), "they wait for their own pool"
-    assert not have_room(ready, pools, slots=3), "they may wait for the executor"
-    assert not have_room(ready, {"default_pool": PoolRoom(16, 16, 1)}, slots=8), "a priority decides"
+    assert have_room(ready, [], pools, slots=4), "they wait for their own pool"
+    assert not have_room(ready, [], pools, slots=3), "they may wait for the executor"
+    assert not have_room(ready, [], {"default_pool": PoolRoom(16, 16, 1)}, slots=8), "a priority decides"
