@@ -186,6 +186,8 @@ def test_a_kernel_without_wireguard_is_told_before_anything_changes(said: str, h
         (f"{NINE}allow_from: []\nfirewall: false\n", "allow_from", "airfleet's firewall does it"),
         (f"{NINE}allow_from: [all]\n", "allow_from[0]", "expected an IP address or the address of a network"),
         (f"{NINE}allow_from: [0.0.0.0/0]\n", "allow_from[0]", "0.0.0.0/0 lets in too many machines"),
+        (f"{NINE}allow_from: ['fe80::1%eth0']\n", "allow_from[0]", "expected an IP address or the address of"),
+        (f'{NINE}allow_from: ["fd00::%x accept\\n/64"]\n', "allow_from[0]", "expected an IP address or the address of"),
         (f"{NINE}{VPN}".replace("vpn.example.com", "10.0.0.12"), "vpn.endpoint", "10.0.0.12 is the `address` of web2"),
         (f"{NINE}{VPN}  network: 10.0.0.0/24\n", "vpn.network", "web1 has an address of the network 10.0.0.0/24"),
         (f"{NINE}{VPN}  network: 8.8.8.0/24\n", "vpn.network", "8.8.8.0/24 is no network for a tunnel"),

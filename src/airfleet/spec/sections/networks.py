@@ -13,7 +13,8 @@ from airfleet.spec.sections.section import rule
 
 def _network(text: str) -> str:
     try:
-        found = ipaddress.ip_network(text)
+        # A zone (fe80::1%eth0) may be any text, and this text gets into the rules of firewall and database.
+        found = ipaddress.ip_network("" if "%" in text else text)
     except ValueError:
         hint = "write it as 10.0.9.5, 10.0.9.0/24 or fd00:9::/64"
         raise rule(f"expected an IP address or the address of a network, found {text!r}", hint) from None
