@@ -21,6 +21,7 @@ from airfleet.components.model import OwnBroker
 from airfleet.components.rabbitmq import permissions
 from airfleet.errors import UsageError
 from airfleet.peers.findings import judge_round_trip
+from airfleet.spec.addresses import join_port
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.diagnosis import Diagnosis, Level
 from airfleet_provider.contract import own_broker
@@ -137,7 +138,7 @@ def _say(level: Level, what: str, hint: str = "") -> Diagnosis:
 def _examine_connection(
     broker: OwnBroker, queues: tuple[str, ...], way: int, *, tries_queue: bool
 ) -> Iterator[Diagnosis]:
-    place = f"{broker.host}:{broker.port}"
+    place = join_port(broker.host, broker.port)
     try:
         connection = amqp.Connection(**broker.address.options(way))
         connection.connect()

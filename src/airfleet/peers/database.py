@@ -22,6 +22,7 @@ from airfleet.errors import UsageError
 from airfleet.peers import result_server
 from airfleet.peers.connection import SUBJECT, ask, connect, say
 from airfleet.peers.findings import judge_round_trip, refuse
+from airfleet.spec.addresses import join_port
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.diagnosis import Diagnosis
 from airfleet_provider.contract import database_claim
@@ -145,7 +146,7 @@ def examine(
         hint = "is the server up, and may this machine and this login reach the database (pg_hba.conf, security group)?"
         # Only a server that answered says FATAL.
         what = f"refuses the login {database.user}" if "FATAL:" in str(error) else "does not answer"
-        return [say("error", f"{database.host}:{database.port} {what}: {first}", hint)]
+        return [say("error", f"{join_port(database.host, database.port)} {what}: {first}", hint)]
 
 
 def _judge_version(version: int) -> Diagnosis:

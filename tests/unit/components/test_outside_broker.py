@@ -52,6 +52,11 @@ def test_without_the_management_api_all_processes_share_the_login_of_the_url() -
         assert (found["authorities"], found["queue_type"]) == (str(BROKER_AUTHORITIES), "quorum")
 
 
+def test_an_address_of_ipv6_has_brackets_in_its_url() -> None:
+    found = read_celery(replace(BROKER, host="fd00:b::7"), "sched1", "celery.json")
+    assert found["broker_url"] == f"amqps://team:{QUOTED}@[fd00:b::7]:5671/flights"
+
+
 def test_with_it_each_pool_has_its_own_login_and_no_worker_has_that_of_the_url() -> None:
     worker = read_celery(MANAGED, "io1", "celery-io.json")
     assert worker["broker_url"] == "amqps://flights-pool-io:s3cret-pool-io@mq.example:5671/flights"

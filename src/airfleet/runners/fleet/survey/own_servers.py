@@ -13,6 +13,7 @@ from airfleet.peers.findings import judge_round_trip
 from airfleet.runners.fleet.transport.connection import HostConnection, HostError
 from airfleet.runners.fleet.transport.shell import NamedShell
 from airfleet.shell_script import render_script
+from airfleet.spec.addresses import join_port
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.diagnosis import Diagnosis
 
@@ -107,7 +108,9 @@ def _measure(subject: str, shells: tuple[HostConnection, ...], address: str, por
                 yield judge_round_trip(subject, found, shell.host.name)
             else:
                 hint = "may it reach the server (name server, route, security group, pg_hba.conf)?"
-                yield Diagnosis("error", shell.host.name, f"{address}:{port} cannot be reached: {found}", hint)
+                yield Diagnosis(
+                    "error", shell.host.name, f"{join_port(address, port)} cannot be reached: {found}", hint
+                )
 
 
 def _try(shell: NamedShell, command: str) -> float | str:
@@ -135,5 +138,5 @@ def count_consumers(own: OwnBroker, queues: Iterable[str], way: HostConnection) 
         with way.forward(own.host, own.port) as port:
             return broker.count_consumers(own, queues, way=port)
     except (amqp.AMQPError, OSError) as error:
-        what = f"{own.host}:{own.port} does not answer: {error or type(error).__name__}"
+        what = f"{join_port(own.host, own.port)} does not answer: {error or type(error).__name__}"
         raise HostError(what, where=way.host.name, hint="airfleet doctor") from None
