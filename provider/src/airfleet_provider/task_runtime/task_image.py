@@ -16,6 +16,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,12 +69,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         except Exception:
             traceback.print_exc()
             _start_whole(environment, int(others[-1]))
-    elif not os.environ.pop(WHOLE, ""):
-        try:
-            _start_without_secrets(int(others[-1]))
-        except Exception:
-            traceback.print_exc()
+    else:
+        if not os.environ.pop(WHOLE, ""):
+            try:
+                _start_without_secrets(int(others[-1]))
+            except Exception:
+                traceback.print_exc()
+        _leave_no_socket()
     fork_server.main(others)
+
+
+def _leave_no_socket() -> None:
+    """Remove the socket of an earlier task image: clients that find nobody there count a fault."""
+    with suppress(KeyError, OSError):
+        Path(os.environ["AIRFLOW_HOME"], TASK_IMAGE).unlink()
 
 
 def _start_without_secrets(channel: int) -> None:

@@ -386,8 +386,21 @@ def test_an_image_that_cannot_begin_without_secrets_imports_everything_by_itself
         assert found.children() == []
         assert BROKER.encode() in read_memory(found.pid)
         assert image_client.fork("parser", {}, [], env=environment) is None
+        assert not (home / TASK_IMAGE).exists(), "who asks there counts a fault each time"
     (reason,) = json.loads((tmp_path / "fallbacks" / "task-image.json").read_text())
     assert reason.startswith("there is no task image")
+
+
+def test_an_image_without_a_task_image_leaves_no_socket_of_an_earlier_one(tmp_path: Path) -> None:
+    home, environment = prepare(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as earlier:
+        earlier.bind(str(home / TASK_IMAGE))
+    secret = {"AIRFLOW__SENTRY__SENTRY_DSN": "https://key@sentry.example/1"}
+    with run_image(home, {**environment, **secret, "AIRFLEET_STATE": str(tmp_path)}, *image.KINDS) as found:
+        assert found.children() == []
+        assert not (home / TASK_IMAGE).exists()
+    (reason,) = json.loads((tmp_path / "fallbacks" / "task-image.json").read_text())
+    assert reason == "there is no task image: [sentry] sentry_dsn is a secret, or has another value"
 
 
 def test_all_kinds_of_a_platform_have_a_main_function() -> None:
