@@ -114,7 +114,7 @@ def take_turns(system: System, turns: int) -> dict[str, Any]:
 
 
 def archive(system: System) -> subprocess.Popen[str]:
-    """Start `airfleet db archive run` for a turn, and return it once it has begun to archive."""
+    """Start `airfleet db archive run` for a turn. It archives for `TURN_S`; its own start and end come on top."""
     words = [*own_airfleet.AIRFLEET, "db", "archive", "run", "--project", str(system.state.parent / "project")]
     words += ["--state", str(system.state), "--budget", str(round(TURN_S)), "--json"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
