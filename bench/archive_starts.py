@@ -5,9 +5,10 @@ make bench-archive-starts ARGS="--turns 1"       a quick look; nothing is kept o
 
 The platform is airfleet with Celery and eight slots, and has 320,000 old task instances with their runs, XComs and log
 rows. A run of ten tasks in a row begins every two seconds: eight times the floor of 50,000 tasks a day. In half of the
-turns `airfleet db archive run` works, with the rests that `archive.pause` of fleet.yaml has by default. A task may run
-when the one before it has ended; its start takes from there to its first line of code. `start_p95_ratio` is the 95th
-percentile of the starts while the archive works, divided by the one of the others.
+turns `airfleet db archive run` works, with the rests that `archive.pause` of fleet.yaml has by default. Such a turn is
+as long as the command, some seconds more than it archives. A task may run when the one before it has ended; its start
+takes from there to its first line of code. `start_p95_ratio` is the 95th percentile of the starts while the archive
+works, divided by the one of the others.
 """
 
 from __future__ import annotations
