@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from four import PACKAGES, ROLES, Four
+from four import Four, make_fleet
 from machines import Bed, why_not
-from machines.image import Recipe, ensure_image
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,12 +42,5 @@ def bed(_shared: Bed) -> Bed:
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
     """A fleet of four machines with a release that is live, one for all tests of a file."""
-    if reason := why_not():
-        pytest.skip(f"no machines can run here: {reason}")
-    with Bed.create(list(ROLES), image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
-        bed.wait_ready()
-        made = Four(tmp_path_factory.mktemp("four"), bed)
-        made.write()
-        made.do("apply")
-        made.do("release", "deploy", "-m", "first")
+    with make_fleet(tmp_path_factory.mktemp("four")) as made:
         yield made

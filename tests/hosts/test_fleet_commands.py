@@ -30,9 +30,7 @@ from airfleet.components.host_model import (
 )
 from captures import Capture
 from deadline import COMMAND_S, PATIENCE_S, wait_until
-from four import AIRFLEET, PACKAGES, Four
-from machines import Bed, why_not
-from machines.image import Recipe, ensure_image
+from four import AIRFLEET, Four, make_fleet
 from slapd_node import MISSING, PROGRAM, SERVICE_PASSWORD, SlapdNode
 from terminals import open_terminal
 
@@ -54,14 +52,7 @@ REFUSED = "Read-only file system|Operation not permitted|Permission denied|SIGSY
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
-    if reason := why_not():
-        pytest.skip(f"no machines can run here: {reason}")
-    with Bed.create(list(ROLES), image=ensure_image(Recipe(fetched=PACKAGES))) as bed:
-        bed.wait_ready()
-        made = Four(tmp_path_factory.mktemp("two"), bed, ROLES)
-        made.write()
-        made.do("apply")
-        made.do("release", "deploy", "-m", "first")
+    with make_fleet(tmp_path_factory.mktemp("two"), ROLES) as made:
         yield made
 
 

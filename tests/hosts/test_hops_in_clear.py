@@ -19,9 +19,7 @@ from airfleet.components.host_model import (
 )
 from captures import Capture
 from deadline import wait_until
-from four import PACKAGES, Four
-from machines import Bed, why_not
-from machines.image import Recipe, ensure_image
+from four import PACKAGES, Four, make_fleet
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 
@@ -41,14 +39,7 @@ CLUSTER_WORDS = (b"rabbit_", b"pool-default", b"sleeper", b"execute_workload")
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
-    if reason := why_not():
-        pytest.skip(f"no machines can run here: {reason}")
-    with Bed.create(list(ROLES), image=ensure_image(Recipe(fetched=(*PACKAGES, *MONITORING)))) as bed:
-        bed.wait_ready()
-        made = Four(tmp_path_factory.mktemp("three"), bed, ROLES)
-        made.write()
-        made.do("apply")
-        made.do("release", "deploy", "-m", "first")
+    with make_fleet(tmp_path_factory.mktemp("three"), ROLES, fetched=(*PACKAGES, *MONITORING)) as made:
         yield made
 
 

@@ -13,9 +13,7 @@ from airfleet.components.host_model import AMQPS, ETCD, PGBOUNCER, PROMETHEUS, W
 from airfleet.runners.fleet.transport import http_request
 from airfleet.spec.addresses import join_port
 from deadline import REQUEST_S, wait_until
-from four import PACKAGES, Four
-from machines import Bed, why_not
-from machines.image import Recipe, ensure_image
+from four import PACKAGES, Four, make_fleet
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
 
@@ -29,17 +27,10 @@ MONITORING = ("prometheus", "prometheus-alertmanager")
 
 @pytest.fixture(scope="module")
 def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
-    if reason := why_not():
-        pytest.skip(f"no machines can run here: {reason}")
     if not Path("/proc/sys/net/ipv6").exists():
         pytest.skip("this kernel has no IPv6")
-    image = ensure_image(Recipe(fetched=(*PACKAGES, *MONITORING)))
-    with Bed.create(list(ROLES), image=image, has_ipv6=True) as bed:
-        bed.wait_ready()
-        made = Four(tmp_path_factory.mktemp("six"), bed, ROLES)
-        made.write()
-        made.do("apply")
-        made.do("release", "deploy", "-m", "first")
+    folder = tmp_path_factory.mktemp("six")
+    with make_fleet(folder, ROLES, fetched=(*PACKAGES, *MONITORING), has_ipv6=True) as made:
         yield made
 
 

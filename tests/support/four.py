@@ -7,16 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from airfleet.spec.addresses import join_port
 from deadline import COMMAND_S, REQUEST_S, wait_until
-from machines import Bed
+from machines import Bed, why_not
+from machines.image import Recipe, ensure_image
 
 AIRFLEET = [sys.executable, "-m", "airfleet"]
 PACKAGES = (
@@ -161,3 +164,19 @@ class Poller:
             except httpx.HTTPError as error:
                 self.failed.append(f"{time.strftime('%H:%M:%S')} {error!r}")
             self._over.wait(0.1)
+
+
+@contextmanager
+def make_fleet(
+    folder: Path, roles: Mapping[str, str] = ROLES, *, fetched: Sequence[str] = PACKAGES, has_ipv6: bool = False
+) -> Iterator[Four]:
+    """Yield a fleet on machines made here, with a release that is live; skip the test where no machines can run."""
+    if reason := why_not():
+        pytest.skip(f"no machines can run here: {reason}")
+    with Bed.create(list(roles), image=ensure_image(Recipe(fetched=tuple(fetched))), has_ipv6=has_ipv6) as bed:
+        bed.wait_ready()
+        made = Four(folder, bed, roles)
+        made.write()
+        made.do("apply")
+        made.do("release", "deploy", "-m", "first")
+        yield made
