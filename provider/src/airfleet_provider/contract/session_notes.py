@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-PROC = Path("/proc")
+from airfleet_provider.contract.process_identity import read_boot, read_start
 
 
 def write(folder: Path, component: str) -> None:
@@ -19,7 +19,7 @@ def write(folder: Path, component: str) -> None:
     place = folder / (Path(component).name or "unknown")
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = place / f".{os.getpid()}"
-    draft.write_text(f"{_read_boot()} {_read_start(os.getpid())}")
+    draft.write_text(f"{read_boot()} {read_start(os.getpid())}")
     draft.replace(place / str(os.getpid()))
 
 
@@ -30,24 +30,11 @@ def read(folder: Path) -> tuple[int, ...]:
         with suppress(OSError, ValueError):
             session = int(note.name)
             boot, start = note.read_text().split()
-            if boot == _read_boot() and _read_start(session) in (None, int(start)):
+            if boot == read_boot() and read_start(session) in (None, int(start)):
                 found.append(session)
     return tuple(found)
 
 
 def has_leader(session: int) -> bool:
     """Return whether the process that began a session still runs."""
-    return _read_start(session) is not None
-
-
-def _read_boot() -> str:
-    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-
-
-def _read_start(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None if there is no such process."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[19])
+    return read_start(session) is not None

@@ -9,9 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-PROC = Path("/proc")
+from airfleet_provider.contract.process_identity import PROC, read_boot, read_start
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +32,9 @@ def read_clock() -> float:
 def find_place(seat: str) -> Candidate:
     """Return the place of this process."""
     # Containers on one kernel share its boot id but not its pids, so the pid namespace is part of the name.
-    boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    machine = f"{boot}/{(PROC / 'self/ns/pid').stat().st_ino}"
+    machine = f"{read_boot()}/{(PROC / 'self/ns/pid').stat().st_ino}"
     session = os.getsid(0)
     return Candidate(seat, socket.gethostname(), machine, session, read_start(session) or 0)
-
-
-def read_start(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None if there is no such process."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[19])
 
 
 def end_session(session: int, started: int | None = None) -> None:

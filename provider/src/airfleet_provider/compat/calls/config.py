@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
 import platform
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
@@ -19,6 +21,19 @@ def read_setting(section: str, key: str, fallback: str = "") -> str:
     from airflow.configuration import conf
 
     return str(conf.get(section, key, fallback=fallback))
+
+
+def add_variables(
+    found: configparser.RawConfigParser, environ: Mapping[str, str], without: Collection[str] = ()
+) -> None:
+    """Add the settings of an environment to those of a file, over which they go; not those that `without` names."""
+    for name, value in environ.items():
+        _, section, key = (*name.split("__", 2), "", "")[:3]
+        if name.startswith("AIRFLOW__") and key and name not in without:
+            section = section.lower()
+            if not found.has_section(section):
+                found.add_section(section)
+            found.set(section, key.lower(), value.replace("%", "%%"))
 
 
 def storage_root() -> Path:

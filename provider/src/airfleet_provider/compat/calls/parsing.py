@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from airfleet_provider.compat.calls import config
+
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
@@ -34,13 +36,7 @@ def render_open_settings(without: Collection[str] = ()) -> str:
 
     found = configparser.RawConfigParser()
     found.read(AIRFLOW_CONFIG)
-    for name, value in os.environ.items():
-        _, section, key = (*name.split("__", 2), "", "")[:3]
-        if name.startswith("AIRFLOW__") and key and name not in without:
-            section = section.lower()
-            if not found.has_section(section):
-                found.add_section(section)
-            found.set(section, key.lower(), value.replace("%", "%%"))
+    config.add_variables(found, os.environ, without)
     sensitive = {(section.lower(), key.lower()) for section, key in conf.sensitive_config_values} | CLOSED_KEYS
     secrets: set[str] = set()
     for section in found.sections():
@@ -66,10 +62,10 @@ def write_open_settings(path: Path, without: Collection[str] = ()) -> None:
     Path(draft.name).replace(path)
 
 
-def list_open_environment(config: Path) -> dict[str, str]:
+def list_open_environment(settings: Path) -> dict[str, str]:
     """Return the environment for a process that executes Dag files: that of this process without Airflow's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
-    return {**kept, "AIRFLOW_CONFIG": str(config), "_AIRFLOW_PROCESS_CONTEXT": "client"}
+    return {**kept, "AIRFLOW_CONFIG": str(settings), "_AIRFLOW_PROCESS_CONTEXT": "client"}
 
 
 def seal_memory() -> None:

@@ -6,6 +6,8 @@ import configparser
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from airfleet_provider.compat.calls import config
+
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
@@ -26,12 +28,7 @@ def find_obstacle(open_settings: Path, settings: Path, environ: Mapping[str, str
     known, all_ = (configparser.RawConfigParser(strict=False) for _ in range(2))
     known.read(open_settings)
     all_.read(settings)
-    for name, value in environ.items():
-        _, section, key = (*name.split("__", 2), "", "")[:3]
-        if name.startswith("AIRFLOW__") and key:
-            if not all_.has_section(section.lower()):
-                all_.add_section(section.lower())
-            all_.set(section.lower(), key.lower(), value.replace("%", "%%"))
+    config.add_variables(all_, environ)
     for section in all_.sections():
         for key, value in all_.items(section):
             if section in SECTIONS or (section, key) in KEYS:
