@@ -30,13 +30,35 @@ MODULES = (
     "airflow.sdk.execution_time.task_runner",
     "uvicorn.loops.uvloop",
     "uvicorn.protocols.http.httptools_impl",
+    # A component that makes these classes after its fork copies pages all over the heap (ADR 109).
+    "airflow.executors.base_executor",
+    "airfleet_provider.execution_api.command",
+    "airfleet_provider.releases.agent",
+    "airfleet_provider.scheduler_wakeup.wakeup",
+    "airfleet_provider.breakers.gate",
+    "airfleet_provider.compat.patches.incremental_scheduling",
+    "airfleet_provider.compat.patches.task_start",
     # Without these calls, every process would make them at its first query, for most of a second.
     "airflow.models:import_all_models",
     "sqlalchemy.orm:configure_mappers",
     # A command that is forked does not list the provider's commands again, where another process makes this patch.
     "airfleet_provider.compat.patches.db_clean:narrow_cleanup",
+    "airfleet_provider.compat.calls.task_client:keep_parts",
     # Airflow keeps the parser of its command line, which every component builds.
     "airflow.cli.cli_parser:get_parser",
+)
+
+# What scheduler and worker need of Celery. None of these reads a setting.
+CELERY_MODULES = (
+    "celery.backends.database.session",
+    "celery.canvas",
+    "celery.utils.quorum_queues",
+    "celery.worker.worker",
+    "kombu.transport.native_delayed_delivery",
+    "kombu.serialization",
+    "amqp.connection",
+    "concurrent.futures.process",
+    "multiprocessing.queues",
 )
 
 NAME = "image"
@@ -49,5 +71,6 @@ KINDS = (
 
 def describe(site: Site) -> Component:
     """Describe the image. Its runner appends a file descriptor to the command, and sends requests to fork there."""
-    command = (str(site.python), "-P", "-m", "airfleet_provider.task_runtime.task_image", *KINDS, *MODULES)
+    modules = (*(CELERY_MODULES if site.broker or site.outside_broker else ()), *MODULES)
+    command = (str(site.python), "-P", "-m", "airfleet_provider.task_runtime.task_image", *KINDS, *modules)
     return Component(name=NAME, processes=(Process(name=NAME, commands=(command,), health=ReadyCheck()),))

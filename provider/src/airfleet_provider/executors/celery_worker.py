@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -10,15 +11,15 @@ import time
 from typing import Any, NoReturn
 
 from celery import current_app
-from celery.signals import worker_init, worker_process_init
+from celery.signals import worker_init, worker_process_init, worker_ready
 
-from airfleet_provider.compat.calls import config
+from airfleet_provider.compat.calls import config, task_client
 from airfleet_provider.compat.calls.celery_publishing import notice_dead_brokers
 from airfleet_provider.compat.calls.celery_results import keep_result_connections
 from airfleet_provider.compat.patches import cold_start
 from airfleet_provider.contract import environment, task_limits
 from airfleet_provider.executors.worker_drain import WorkerDrain
-from airfleet_provider.processes import lifecycle, oom_priority, task_group
+from airfleet_provider.processes import heap, lifecycle, oom_priority, task_group
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.task_runtime.eviction import ZygoteLimits
 from airfleet_provider.task_runtime.guard import RESTART_S, Guard
@@ -46,7 +47,24 @@ def start_keeper(**_: object) -> None:
     # After the fork of the guard, which does not need these modules, and before the forks of Celery's processes, which
     # share their memory.
     cold_start.prepare_supervisors()
+    share_memory()
     threading.Thread(target=keep_guard, args=(guard,), daemon=True, name="airfleet-guard").start()
+
+
+def share_memory() -> None:
+    """Let Celery's processes share the memory of all that exists by now, also those that it forks later.
+
+    Airflow puts everything back into garbage collections when the worker is ready: the next one would copy all memory
+    that the worker shares with other processes. So the receiver is connected late, and comes after Airflow's.
+    """
+    task_client.keep_parts()
+    heap.prepare_forks()
+    worker_ready.connect(leave_out_of_collections)
+
+
+def leave_out_of_collections(**_: object) -> None:
+    """Leave all that exists by now out of garbage collections."""
+    gc.freeze()
 
 
 def keep_guard(guard: Guard) -> NoReturn:

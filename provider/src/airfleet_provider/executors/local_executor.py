@@ -10,10 +10,11 @@ from typing import Any
 from airflow.executors import local_executor
 
 from airfleet_provider.breakers import gate
-from airfleet_provider.compat.calls import config
+from airfleet_provider.compat.calls import config, task_client
 from airfleet_provider.compat.patches import local_workers, outages
 from airfleet_provider.executors.executor_events import KnowsScheduled
 from airfleet_provider.liveness.task_liveness import TaskLiveness
+from airfleet_provider.processes import heap
 from airfleet_provider.processes.fd_messages import CHANNEL_VARIABLE
 from airfleet_provider.scheduler_wakeup import wakeup
 from airfleet_provider.task_runtime.eviction import ZygoteLimits
@@ -73,6 +74,8 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         Airflow ends this after the fork. Then the next full collection writes to every object, and so copies all memory
         that the scheduler shares with its workers and with the process from which it was forked.
         """
+        task_client.keep_parts()
+        heap.prepare_forks()
         super()._spawn_workers_with_gc_freeze(spawn_number)
         gc.freeze()
 

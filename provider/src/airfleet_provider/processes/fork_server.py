@@ -12,6 +12,7 @@ import array
 import gc
 import importlib
 import json
+import linecache
 import os
 import select
 import signal
@@ -79,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import each `module`, and call each `module:function`; a missing name is logged and only costs time later."""
+    """Import each `module`, and call each `module:function`; a missing name is logged and only costs time later.
+
+    This process is ready to fork then.
+    """
     gc.disable()  # imports create many objects and little garbage
     for name in names:
         module, _, function = name.partition(":")
@@ -89,10 +93,9 @@ def import_modules(names: Sequence[str]) -> None:
                 getattr(imported, function)()
         except (ImportError, AttributeError) as error:
             print(f"airfleet: cannot preload {name}: {one_line(error)}", file=sys.stderr, flush=True)
-    gc.collect()
-    gc.freeze()
+    linecache.clearcache()  # a fork that clears it itself copies some MiB of source
+    heap.prepare_forks()
     gc.enable()
-    heap.give_back_free_memory()  # the routes of the api-server leave 17 MiB of it
 
 
 def receive(channel: socket.socket) -> tuple[bytes, list[int]]:

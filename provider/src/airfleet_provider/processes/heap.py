@@ -1,12 +1,81 @@
-"""The heap of this process."""
+"""The heap of a process that forks: what it keeps from being copied into its forks.
+
+A fork shares each page of memory with its parent until one of them writes to it. The allocator of Python puts a new
+object into the first gap of its size between older objects. So a fork that makes some objects copies the pages around
+the gaps, with everything else on them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+import re
+import sys
+
+# A line of sys._debugmallocstats: class, size of a block, pools, blocks in use, free blocks.
+LINE = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+\d+\s+(\d+)\s*$", re.MULTILINE)
+# The bytes of an empty `bytes` object, and of the smallest objects, which are no `bytes`.
+EMPTY = sys.getsizeof(b"")
+FLOAT, PLAIN = 32, 16
+# Python keeps so many floats for later, and so many more are needed before it takes a new block.
+SPARE_FLOATS = 100
+
+
+def prepare_forks() -> None:
+    """Make this process ready to fork.
+
+    Its forks share all objects that there are by now, do not examine them in a garbage collection, and put theirs
+    elsewhere.
+    """
+    gc.collect()
+    give_back_free_memory()
+    fill_gaps()
+    gc.freeze()
 
 
 def give_back_free_memory() -> None:
     """Return to the kernel what the allocator of C keeps free. An allocator that cannot do this keeps it."""
     with contextlib.suppress(AttributeError, OSError):  # glibc has the function, musl has not
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def fill_gaps() -> None:
+    """Fill the gaps between the objects of this process until it ends."""
+    fillers: list[object] = []
+    for size, count in count_gaps().items():
+        if size > EMPTY:
+            fillers += [bytes(size - EMPTY) for _ in range(count)]
+        elif size == FLOAT:
+            fillers += [1.5 + number for number in range(count + SPARE_FLOATS)]
+        elif size == PLAIN:
+            fillers += [object() for _ in range(count)]
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(fillers))  # no frame and no module has to keep them
+
+
+def count_gaps() -> dict[int, int]:
+    """Return how many free blocks of each size in bytes lie between others. It is empty if Python does not say.
+
+    It calls what sys._debugmallocstats calls, with a stream in memory in place of stderr, to which threads may write.
+    """
+    tell = getattr(ctypes.pythonapi, "_PyObject_DebugMallocStats", None)
+    libc = ctypes.CDLL(None)
+    if tell is None or not hasattr(libc, "open_memstream"):
+        return {}
+    libc.open_memstream.restype = ctypes.c_void_p
+    text, size = ctypes.c_void_p(), ctypes.c_size_t()
+    stream = ctypes.c_void_p(libc.open_memstream(ctypes.byref(text), ctypes.byref(size)))
+    if not stream:
+        return {}
+    tell(stream)
+    libc.fclose(stream)
+    if not text:
+        return {}
+    table = ctypes.string_at(text, size.value)
+    libc.free(text)
+    return read_gaps(table)
+
+
+def read_gaps(table: bytes) -> dict[int, int]:
+    """Return how many free blocks of each size the table of an allocator shows."""
+    return {int(size): int(count) for size, count in LINE.findall(table)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import selectors
 import signal
@@ -18,7 +17,7 @@ from typing import Any
 from setproctitle import setproctitle
 
 from airfleet_provider.compat.patches import prefork, rehearsal, task_start
-from airfleet_provider.processes import fd_messages, lifecycle, oom_priority
+from airfleet_provider.processes import fd_messages, heap, lifecycle, oom_priority
 from airfleet_provider.task_runtime import eviction, zygote
 from airfleet_provider.task_runtime.eviction import ZygoteLimits, ZygoteUsage
 from airfleet_provider.task_runtime.load_audit import is_fresh
@@ -221,8 +220,7 @@ def keep(
     log = prefork.prepare_log()
     if relief is None:  # a pool that another one will relieve serves for some seconds, and has its executor's metrics
         rehearsal.rehearse(log)
-    gc.collect()
-    gc.freeze()
+    heap.prepare_forks()
     on_ready()
     pool = ZygotePool(requests, chosen, log, relief)
     pool.watch_children()

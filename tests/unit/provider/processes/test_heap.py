@@ -1,9 +1,13 @@
-"""Free memory in a heap goes back to the kernel."""
+"""Free memory in a heap goes back to the kernel, and forks copy little of a heap that is in use."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
+
+from airfleet_provider.processes import heap
 
 # Every second block is freed, and the last one is kept, so the heap has holes and cannot shrink from its end.
 PROGRAM = """
@@ -32,3 +36,49 @@ print(before - measure())
 def test_memory_that_is_free_below_memory_in_use_goes_back() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=600)
     assert int(done.stdout) > 30_000, "KiB of the 78,000 that are free"
+
+
+# Each gap is one object wide, and some pages from the next one.
+GAPS = """
+import os
+import pathlib
+import sys
+
+from airfleet_provider.processes import heap
+
+
+def measure():
+    lines = pathlib.Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+
+
+objects = [bytes(300) for _ in range(100_000)]
+del objects[::40]
+if sys.argv[1] == "filled":
+    heap.prepare_forks()
+reader, writer = os.pipe()
+if os.fork() == 0:
+    before = measure()
+    more = [bytes(300) for _ in range(2_000)]
+    os.write(writer, str(measure() - before).encode())
+    os._exit(0)
+os.wait()
+print(os.read(reader, 20).decode())
+"""
+
+
+def copy_kib(how: str) -> int:
+    """Return how many KiB of memory a fork copies or takes when it makes some objects."""
+    command = [sys.executable, "-c", GAPS, how]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout)
+
+
+def test_a_fork_puts_its_objects_beside_those_of_its_parent_and_not_between_them() -> None:
+    assert 3 * copy_kib("filled") < copy_kib("left open")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "class   size   num pools   blocks in use  avail blocks\n-----\n", "no such table"]
+)
+def test_a_python_that_does_not_say_where_gaps_are_has_none(text: str) -> None:
+    assert heap.read_gaps(text.encode()) == {}

@@ -37,6 +37,10 @@ TASK_MODULES = (
     "jinja2.ext",
     "airfleet_provider.bundles.folder_bundle",
     "airfleet_provider.bundles.release_bundle",
+    # Modules of installed plugins. Each zygote loads the plugins, and would import these by itself.
+    "airfleet_provider.api_server.plugin",
+    "airflow.providers.openlineage.plugins.openlineage",
+    "airflow.timetables.trigger",
 )
 
 
