@@ -13,6 +13,7 @@ from airfleet_provider.audit import execution_api as audit
 from airfleet_provider.breakers.api import BreakerRequests
 from airfleet_provider.compat.calls import config, execution_api, execution_lists, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
+from airfleet_provider.compat.patches import one_version
 from airfleet_provider.contract import breaker_rules, fallbacks, service_limits, task_records
 from airfleet_provider.execution_api.fast_path import FLUSH_S, RUNNING, Bypass, FastPath, Rows
 from airfleet_provider.execution_api.record_reports import RecordReports, RecordStore
@@ -32,6 +33,7 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     execution_lists.enforce(execution_lists.find_application(app), checks)
     patches.report_outages(note)
     patches.accept_early_tokens()
+    one_version.build_older_versions_late()
     obstacle = execution_api.find_obstacle()
     models = None if obstacle else execution_api.Models()
     app = audit.wrap(OutageResponses(app), models.read_claims if models else None)

@@ -67,6 +67,7 @@ PATCHES: tuple[Patch, ...] = (
     outages.POOLS,
     log_requests.PATCH,
     one_version.PATCH,
+    one_version.LATE,
     cookie_key.PATCH,
     db_clean.PATCH,
 )
