@@ -18,7 +18,7 @@ from typing import Any
 
 from airfleet_provider.contract import environment, fallbacks
 from airfleet_provider.contract.fork_protocol import TASK_SETTINGS
-from airfleet_provider.processes import fd_messages, image_client, iri_grammar, lifecycle
+from airfleet_provider.processes import fd_messages, huge_pages, image_client, iri_grammar, lifecycle
 from airfleet_provider.processes.image_client import ForkedProgram
 from airfleet_provider.task_runtime.eviction import ZygoteLimits
 
@@ -100,6 +100,7 @@ def main() -> None:
     from airfleet_provider.task_runtime import zygote_pool  # noqa: PLC0415
 
     def relieve() -> None:
+        huge_pages.join_pages()
         with contextlib.suppress(OSError), relief:
             fd_messages.send(relief, {"ready": True})
 
