@@ -17,6 +17,7 @@ NAME = "worker"
 MODULES = (
     "airflow.providers.celery.executors.celery_executor",
     "airflow.providers.celery.cli.celery_command",
+    "airfleet_provider.compat.calls.celery_processes:import_commands",
     "airflow.sdk.execution_time.task_runner",
     "airflow.dag_processing.dagbag",
 )

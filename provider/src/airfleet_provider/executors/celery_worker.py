@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from celery import current_app
 from celery.signals import worker_init, worker_process_init, worker_ready
 
-from airfleet_provider.compat.calls import config, task_client
+from airfleet_provider.compat.calls import celery_processes, config, task_client
 from airfleet_provider.compat.calls.celery_publishing import notice_dead_brokers
 from airfleet_provider.compat.calls.celery_results import keep_result_connections
 from airfleet_provider.compat.patches import cold_start
@@ -58,6 +58,7 @@ def share_memory() -> None:
     that the worker shares with other processes. So the receiver is connected late, and comes after Airflow's.
     """
     task_client.keep_parts()
+    celery_processes.keep_parts()
     heap.prepare_forks()
     worker_ready.connect(leave_out_of_collections)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import logging
 import re
 import sys
 
@@ -31,6 +32,8 @@ def prepare_forks() -> None:
     gc.collect()
     give_back_free_memory()
     fill_gaps()
+    gather_loggers()
+    fill_gaps()
     gc.freeze()
 
 
@@ -51,6 +54,19 @@ def fill_gaps() -> None:
         elif size == PLAIN:
             fillers += [object() for _ in range(count)]
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(fillers))  # no frame and no module has to keep them
+
+
+def gather_loggers() -> None:
+    """Put what is written of every logger side by side: a fork that sets one level touches all loggers."""
+    with getattr(logging, "_lock"):  # noqa: B009 - of the module; other threads may ask for new loggers
+        known = logging.root.manager.loggerDict
+        found = [(name[:1] + name[1:], one) for name, one in known.items()]
+        known.clear()
+        known.update(found)
+        for _, one in found:
+            if isinstance(one, logging.Logger):
+                one.handlers = list(one.handlers)
+                setattr(one, "_cache", {})  # noqa: B010 - of the class
 
 
 def count_gaps() -> dict[int, int]:

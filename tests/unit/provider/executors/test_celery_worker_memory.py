@@ -22,15 +22,38 @@ worker_ready.send(sender=None)
 print(shared, gc.get_freeze_count())
 """
 
+# What a process of the pool does first, after what its worker did.
+POOL = """
+import sys
+from airfleet_provider.compat.calls import celery_processes
 
-def test_what_a_worker_has_stays_out_of_collections_when_it_is_ready(tmp_path: Path) -> None:
+celery_processes.import_commands()
+flower = sorted(name for name in sys.modules if name.partition(".")[0] in ("flower", "tornado"))
+celery_processes.keep_parts()
+made = set(sys.modules)
+from celery.platforms import set_pdeathsig
+
+set_pdeathsig("SIGKILL")
+print([flower, sorted(set(sys.modules) - made)])
+"""
+
+
+def run(code: str, home: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+        [sys.executable, "-c", code],
+        env={**os.environ, "AIRFLOW_HOME": str(home)},
         capture_output=True,
         text=True,
         check=True,
         timeout=COMMAND_S,
     )
-    shared, left = map(int, done.stdout.splitlines()[-1].split())
+    return done.stdout.splitlines()[-1]
+
+
+def test_a_process_of_the_pool_imports_nothing_to_end_with_its_worker_and_no_worker_has_flower(tmp_path: Path) -> None:
+    assert run(POOL, tmp_path) == "[[], []]"
+
+
+def test_what_a_worker_has_stays_out_of_collections_when_it_is_ready(tmp_path: Path) -> None:
+    shared, left = map(int, run(CODE, tmp_path).split())
     assert left >= shared > 100_000

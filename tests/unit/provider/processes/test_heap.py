@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
@@ -75,6 +76,19 @@ def copy_kib(how: str) -> int:
 
 def test_a_fork_puts_its_objects_beside_those_of_its_parent_and_not_between_them() -> None:
     assert 3 * copy_kib("filled") < copy_kib("left open")
+
+
+def test_loggers_are_the_same_after_they_are_put_side_by_side(caplog: pytest.LogCaptureFixture) -> None:
+    parent, child = logging.getLogger("heap.one"), logging.getLogger("heap.one.two")
+    parent.setLevel(logging.ERROR)
+    assert not child.isEnabledFor(logging.INFO)
+    heap.gather_loggers()
+    assert logging.getLogger("heap.one.two") is child
+    assert logging.getLogger("heap.one") is parent
+    assert not child.isEnabledFor(logging.INFO)
+    parent.setLevel(logging.INFO)
+    child.info("it is heard")
+    assert "it is heard" in caplog.messages
 
 
 @pytest.mark.parametrize(
