@@ -11,8 +11,15 @@ import contextlib
 import ctypes
 import gc
 import logging
+import os
 import re
 import sys
+import types
+from collections import abc, defaultdict, deque
+from datetime import date, datetime, timedelta
+from numbers import Number
+from pathlib import PosixPath
+from typing import Any
 
 # A line of sys._debugmallocstats: class, size of a block, pools, blocks in use, free blocks.
 LINE = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+\d+\s+(\d+)\s*$", re.MULTILINE)
@@ -21,6 +28,19 @@ EMPTY = sys.getsizeof(b"")
 FLOAT, PLAIN = 32, 16
 # Python keeps so many floats for later, and so many more are needed before it takes a new block.
 SPARE_FLOATS = 100
+# The first `isinstance` of a type and one of these classes looks at every class that inherits from the latter.
+ABSTRACT: tuple[Any, ...] = (
+    *(abc.Mapping, abc.MutableMapping, abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet),
+    *(abc.Iterable, abc.Iterator, abc.Generator, abc.Callable, abc.Hashable, abc.Sized, abc.Collection, abc.Container),
+    *(abc.Reversible, abc.Awaitable, abc.Coroutine, abc.AsyncIterable, abc.AsyncIterator, abc.AsyncGenerator),
+    *(contextlib.AbstractContextManager, contextlib.AbstractAsyncContextManager, os.PathLike, Number),
+)
+USUAL = (
+    *(str, bytes, int, float, bool, type(None), type(Ellipsis), object, type, slice, range, property),
+    *(list, tuple, dict, set, frozenset, deque, defaultdict, date, datetime, timedelta, PosixPath),
+    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType, types.GeneratorType),
+    *(types.CoroutineType, types.MappingProxyType, types.SimpleNamespace, ValueError, KeyError, OSError),
+)
 
 
 def prepare_forks() -> None:
@@ -33,6 +53,7 @@ def prepare_forks() -> None:
     give_back_free_memory()
     fill_gaps()
     gather_loggers()
+    remember_types()
     fill_gaps()
     gc.freeze()
 
@@ -67,6 +88,13 @@ def gather_loggers() -> None:
             if isinstance(one, logging.Logger):
                 one.handlers = list(one.handlers)
                 setattr(one, "_cache", {})  # noqa: B010 - of the class
+
+
+def remember_types() -> None:
+    """Let Python remember to which abstract classes the usual types belong: to find out, it writes to all classes."""
+    for abstract in ABSTRACT:
+        for usual in USUAL:
+            issubclass(usual, abstract)
 
 
 def count_gaps() -> dict[int, int]:
