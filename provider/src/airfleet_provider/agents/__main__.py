@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from airfleet_provider.agents.process import main
+
+def main() -> int:
+    """Run the process; return its exit code."""
+    # The command line of httpx, for which httpx imports rich, click and pygments: 5 MiB on each machine with agents.
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("httpx._main", None)
+    from airfleet_provider.agents import process  # noqa: PLC0415 - it imports httpx
+
+    return process.main()
+
 
 if __name__ == "__main__":
     sys.exit(main())
