@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import types
 from collections import abc, defaultdict, deque
 from datetime import date, datetime, timedelta
@@ -79,7 +80,8 @@ def fill_gaps() -> None:
 
 def gather_loggers() -> None:
     """Put what is written of every logger side by side: a fork that sets one level touches all loggers."""
-    with getattr(logging, "_lock"):  # noqa: B009 - of the module; other threads may ask for new loggers
+    lock = getattr(logging, "_lock", threading.RLock())  # other threads may ask for new loggers
+    with lock:
         known = logging.root.manager.loggerDict
         found = [(name[:1] + name[1:], one) for name, one in known.items()]
         known.clear()
@@ -87,7 +89,7 @@ def gather_loggers() -> None:
         for _, one in found:
             if isinstance(one, logging.Logger):
                 one.handlers = list(one.handlers)
-                setattr(one, "_cache", {})  # noqa: B010 - of the class
+                one._cache = {}  # type: ignore[attr-defined]
 
 
 def remember_types() -> None:
