@@ -8,6 +8,8 @@ from airfleet.components.model import Component, Process, Site
 # What more than one component needs, imported and built once before the forks. A process shares the memory of the image
 # as long as neither writes to it, so each module here is in memory once. Components import the rest in parallel.
 MODULES = (
+    # Before the first route is made.
+    "airfleet_provider.compat.patches.deferred_routes:defer_routes",
     "airflow.cli.cli_parser",
     "airflow.api_fastapi.app",
     "airflow.api_fastapi.execution_api.app",

@@ -37,9 +37,10 @@ def _keep_administrator(arguments: argparse.Namespace) -> None:
     password = Path(arguments.password_file).read_text()
     with closing(metadata_db.connect()) as connection:
         known = _read(connection)
+        hashed = None
         with users.open_users() as found:
             if not found.exists(arguments.username):
-                found.create_admin(arguments.username, password)
+                hashed = found.create_admin(arguments.username, password)
             elif known is None or not users.is_hash_of(known, password):
                 if found.has_password(arguments.username, password):
                     print(f"{arguments.username} has this password already")
@@ -49,7 +50,7 @@ def _keep_administrator(arguments: argparse.Namespace) -> None:
             else:
                 return
         with connection.cursor() as cursor:
-            cursor.execute(NOTE, (job_schema.ADMIN_PASSWORD, users.make_hash(password)))
+            cursor.execute(NOTE, (job_schema.ADMIN_PASSWORD, hashed or users.make_hash(password)))
 
 
 def _read(connection: Any) -> str | None:  # noqa: ANN401 - a psycopg2 connection, which has no types

@@ -49,8 +49,9 @@ class Users:
     def has_password(self, username: str, password: str) -> bool:
         return self.passwords[username] == password
 
-    def create_admin(self, username: str, password: str) -> None:
+    def create_admin(self, username: str, password: str) -> str:
         self.passwords[username] = password
+        return users.make_hash(password)
 
     def set_password(self, username: str, password: str) -> None:
         self.passwords[username] = password

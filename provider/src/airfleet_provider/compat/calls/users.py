@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from airfleet_provider.compat.calls import fab_roles
+
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
@@ -24,15 +26,17 @@ class Users:
         """Return whether the user can log in with the password."""
         return is_hash_of(self._manager.find_user(username).password or "", password)
 
-    def create_admin(self, username: str, password: str) -> None:
-        """Create a user with the role Admin.
+    def create_admin(self, username: str, password: str) -> str:
+        """Create a user with the role Admin, and return the hash of the password.
 
         Raises:
             RuntimeError: The user could not be created.
         """
         role = self._manager.find_role("Admin")
-        if not self._manager.add_user(username, "Fleet", "Admin", f"{username}@localhost", role, password):
+        made = self._manager.add_user(username, "Fleet", "Admin", f"{username}@localhost", role, password)
+        if not made:
             raise RuntimeError(f"the user {username} could not be made")
+        return str(made.password)
 
     def set_password(self, username: str, password: str) -> None:
         """Change the password of a user, and end the sessions of the former password.
@@ -48,6 +52,8 @@ class Users:
 def open_users() -> Iterator[Users]:
     """Yield the users of this Airflow's database."""
     from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+    fab_roles.make_roles()
 
     with get_application_builder() as builder:
         yield Users(builder.sm)
