@@ -62,6 +62,7 @@ def describe_process(site: Site, config: Path) -> Process:
         after=("metadata",),
         env={environment.AGENTS: str(config)},
         url=f"{url}/metrics",
+        gated=True,
     )
 
 

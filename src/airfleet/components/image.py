@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from airfleet.components.health import ReadyCheck
 from airfleet.components.model import Component, Process, Site
+from airfleet_provider.contract.fork_protocol import THEN
 
 # What more than one component needs, imported and built once before the forks. A process shares the memory of the image
 # as long as neither writes to it, so each module here is in memory once. Components import the rest in parallel.
-MODULES = (
+# What the job `metadata` needs. It runs while the image imports the rest.
+FIRST_MODULES = (
+    "airflow.cli.cli_parser",
+    "airflow.__main__",
+    "alembic.autogenerate",
+    "alembic.command",
+    "airflow.models:import_all_models",
+    "sqlalchemy.orm:configure_mappers",
+)
+OTHER_MODULES = (
     # Before the first route is made.
     "airfleet_provider.compat.patches.deferred_routes:defer_routes",
-    "airflow.cli.cli_parser",
     "airflow.api_fastapi.app",
     "airflow.api_fastapi.execution_api.app",
     "airflow.api_fastapi.execution_api.routes",
     "airfleet_provider.access.manager",
     "airflow.providers.fab.www.security_appless",
     # Airflow imports these only when a component already runs: each would hold them, and wait for them, by itself.
-    "airflow.__main__",
-    "alembic.autogenerate",
-    "alembic.command",
     "airflow.utils.process_utils",
     "airflow.utils.serve_logs",
     "daemon",
@@ -49,6 +55,7 @@ MODULES = (
     # Airflow keeps the parser of its command line, which every component builds.
     "airflow.cli.cli_parser:get_parser",
 )
+MODULES = (*FIRST_MODULES, *OTHER_MODULES)
 
 # What scheduler and worker need of Celery. None of these reads a setting.
 CELERY_MODULES = (
@@ -73,6 +80,7 @@ KINDS = (
 
 def describe(site: Site) -> Component:
     """Describe the image. Its runner appends a file descriptor to the command, and sends requests to fork there."""
-    modules = (*(CELERY_MODULES if site.broker or site.outside_broker else ()), *MODULES)
+    celery = CELERY_MODULES if site.broker or site.outside_broker else ()
+    modules = (*FIRST_MODULES, THEN, *celery, *OTHER_MODULES)
     command = (str(site.python), "-P", "-m", "airfleet_provider.task_runtime.task_image", *KINDS, *modules)
     return Component(name=NAME, processes=(Process(name=NAME, commands=(command,), health=ReadyCheck()),))

@@ -74,6 +74,7 @@ def describe(
         fingerprint=_fingerprint(commands, files, versions),
         inputs=tuple(files),
         env={"AIRFLOW__FAB__UPDATE_FAB_PERMS": "True"},
+        early=True,
     )
     return Component(name="metadata", processes=(job,))
 

@@ -58,7 +58,9 @@ class Process:
     A process stops after all processes that start `after` it, and after those in `stops_after`. The files `inputs`
     exist only while the process runs. `commands` run one after another. A command that begins with `airflow` is
     Airflow's own command line; a runner may fork it from the image. `preload` names the modules to import in advance,
-    and as `module:function` the functions to call in advance.
+    and as `module:function` the functions to call in advance. A program that is `gated` imports what it needs and then
+    waits at `environment.GATE`, if its runner gives it one. A process that is forked `early` needs only the first
+    modules of the image.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Process:
     stop_signal: str = "SIGTERM"
     stop_timeout_s: float = 10.0
     unprivileged: bool = False
+    gated: bool = False
+    early: bool = False
 
     @property
     def warm(self) -> bool:

@@ -24,7 +24,7 @@ from airfleet_provider.agent_loops.lease import ANSWER_S, RENEW_EVERY_S, AgentsL
 from airfleet_provider.agent_loops.loop import Context, Loop, LoopThread, connect
 from airfleet_provider.agent_loops.server import HttpAnswer, Route, Server, ServerTls
 from airfleet_provider.agents.catalogue import assemble
-from airfleet_provider.contract import environment
+from airfleet_provider.contract import environment, gate
 from airfleet_provider.contract.agents_config import AgentsKey
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class AgentsProcess:
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Run the process that the file of `AIRFLEET_AGENTS` describes; return its exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    gate.wait(environ)
     config = read_config(Path(environ[environment.AGENTS]))
     work = assemble(config)
     process = AgentsProcess(config, work.loops)

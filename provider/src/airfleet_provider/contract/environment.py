@@ -30,6 +30,8 @@ DELEGATED = "AIRFLEET_DELEGATED"
 RECORDS = "AIRFLEET_RECORDS"
 # The URL below which a worker downloads archives of releases.
 RELEASES = "AIRFLEET_RELEASES"
+# The descriptor of the pipe at which this process waits, with its modules imported, until its work may begin.
+GATE = "AIRFLEET_GATE"
 # Set where somebody may end this process by its session: what works for it must then stay in that session.
 ONE_SESSION = "AIRFLEET_ONE_SESSION"
 # Set in processes of tasks if the spans of their code are wanted.

@@ -1,7 +1,7 @@
 """The protocol between the fork server of Airflow's processes and its clients, over Unix sockets.
 
 A component: the client sends a JSON object with two descriptors, its log and the gate at which the forked process
-waits. The fork server answers with the name and the process id. A byte on the gate starts the process.
+waits. The fork server answers with the number of the request and the process id. A byte on the gate starts the process.
 
 A command: the client connects to COMMANDS in AIRFLOW_HOME and receives GREETING. The client then sends a JSON object
 with its three standard streams. The client may send numbers of signals, and receives the exit code.
@@ -16,8 +16,12 @@ from __future__ import annotations
 
 import signal
 
+# The fork server has imported what the first processes need, and takes requests between other imports.
+EARLY = b"early"
 # The fork server has imported everything and takes requests.
 WARM = b"warm"
+# In the list of modules: what stands before it is imported first.
+THEN = "+"
 GO = b"g"
 COMMANDS = "commands.sock"
 TASK_IMAGE = "task-image.sock"

@@ -18,14 +18,14 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider.contract.fork_protocol import GO, WARM
+from airfleet_provider.contract.fork_protocol import EARLY, GO, THEN, WARM
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import command_server, heap, iri_grammar, lifecycle
 
@@ -46,13 +46,18 @@ class ForkRequest:
 def main(argv: Sequence[str] | None = None) -> None:
     """Import the modules named on the command line, then fork one child per request until the socket closes.
 
-    The last argument is the inherited descriptor of that socket.
+    The last argument is the inherited descriptor of that socket. As soon as the modules before THEN are imported, there
+    may be requests.
     """
     *preload, descriptor = sys.argv[1:] if argv is None else argv
+    early = preload.index(THEN) if THEN in preload else 0
     setproctitle("airfleet image")  # the first call must come before the environment changes
     channel = socket.socket(fileno=int(descriptor))
     iri_grammar.defer()
-    import_modules(preload)
+    if early:
+        import_modules(preload[:early])
+        channel.send(EARLY)
+    import_modules(preload[early + bool(early) :], lambda: _serve(channel, [channel], wait=False))
     listener = command_server.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
     channel.send(WARM)
     poll = select.poll()
@@ -64,25 +69,36 @@ def main(argv: Sequence[str] | None = None) -> None:
             command_server.accept(listener, (channel,), _attend_command)
         if channel.fileno() not in ready:
             continue
-        message, descriptors = receive(channel)
-        if not message:
+        if not _serve(channel, [one for one in (channel, listener) if one]):
             return
-        body = json.loads(message)
-        order = ForkRequest(
-            name=body["name"],
-            commands=tuple(tuple(command) for command in body["commands"]),
-            preload=tuple(body["preload"]),
-            env=body["env"],
-            supervisor=body["supervisor"],
-        )
-        pid = fork(order, descriptors, [one for one in (channel, listener) if one])
-        channel.send(json.dumps({"name": order.name, "pid": pid}).encode())
 
 
-def import_modules(names: Sequence[str]) -> None:
+def _serve(channel: socket.socket, own: Sequence[socket.socket], *, wait: bool = True) -> bool:
+    """Fork what the next request asks for; return whether there was one."""
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    if not poll.poll(None if wait else 0):
+        return False
+    message, descriptors = receive(channel)
+    if not message:
+        return False
+    body = json.loads(message)
+    order = ForkRequest(
+        name=body["name"],
+        commands=tuple(tuple(command) for command in body["commands"]),
+        preload=tuple(body["preload"]),
+        env=body["env"],
+        supervisor=body["supervisor"],
+    )
+    pid = fork(order, descriptors, own)
+    channel.send(json.dumps({"number": body["number"], "pid": pid}).encode())
+    return True
+
+
+def import_modules(names: Sequence[str], after_each: Callable[[], object] = lambda: None) -> None:
     """Import each `module`, and call each `module:function`; a missing name is logged and only costs time later.
 
-    This process is ready to fork then.
+    This process is ready to fork then. It calls `after_each` module.
     """
     gc.disable()  # imports create many objects and little garbage
     for name in names:
@@ -93,6 +109,7 @@ def import_modules(names: Sequence[str]) -> None:
                 getattr(imported, function)()
         except (ImportError, AttributeError) as error:
             print(f"airfleet: cannot preload {name}: {one_line(error)}", file=sys.stderr, flush=True)
+        after_each()
     linecache.clearcache()  # a fork that clears it itself copies some MiB of source
     heap.prepare_forks()
     gc.enable()

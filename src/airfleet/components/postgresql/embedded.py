@@ -47,6 +47,7 @@ def describe(fleet: Fleet, site: Site, credentials: Credentials) -> Component:
         commands=((str(site.python), "-m", "airfleet.runners.local.databases"),),
         after=("postgres",),
         once=True,
+        gated=True,
         env={
             "AIRFLEET_SUPERUSER_DSNS": Secret(json.dumps(list_superuser_dsns(site, credentials))),
             "AIRFLEET_SUPERUSER": credentials.superuser,

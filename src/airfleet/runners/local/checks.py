@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +48,8 @@ class Checker:
         self._database = database
         self._others = others
         self._http = httpx.Client(timeout=HTTP_TIMEOUT_S, trust_env=False)
+        self._kept: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._lock = threading.Lock()
 
     def check(self, health: Health, *, started: float) -> CheckResult:
         """Check a process that was started at this time, in seconds since 1970.
@@ -155,8 +158,20 @@ class Checker:
             )
 
     def _query(self, sql: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self._database.reveal(), connect_timeout=int(TIMEOUT_S)) as connection:
-            return connection.execute(sql, parameters).fetchall()
+        # A login takes the server and this process several times as long as a query.
+        with self._lock:
+            if self._kept is not None:
+                with suppress(psycopg.OperationalError):  # the server has restarted since, or closed the connection
+                    return self._kept.execute(sql, parameters).fetchall()
+                self._kept.close()
+                self._kept = None
+            self._kept = psycopg.connect(
+                self._database.reveal(),
+                connect_timeout=int(TIMEOUT_S),
+                autocommit=True,
+                prepare_threshold=None,  # a pooler before the server may give each query to another session
+            )
+            return self._kept.execute(sql, parameters).fetchall()
 
 
 class ImportErrors:

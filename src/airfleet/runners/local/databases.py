@@ -11,12 +11,14 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from airfleet.components.postgresql import result_database
+from airfleet_provider.contract import gate
 from airfleet_provider.contract.migrations import runner
 from airfleet_provider.contract.migrations.runner import MigratedDatabase, MigrationError, MigrationKind
 
 
 def main() -> None:
     """Create the databases and set the passwords that the environment names."""
+    gate.wait(os.environ)
     with connect(json.loads(os.environ["AIRFLEET_SUPERUSER_DSNS"])) as connection:
         password = sql.Literal(os.environ["AIRFLEET_SUPERUSER"])
         connection.execute(sql.SQL("SET log_min_error_statement = panic"))  # it may hold a password

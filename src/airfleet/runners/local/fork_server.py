@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airfleet.components.model import Process, reveal
-from airfleet_provider.contract.fork_protocol import GO, WARM
+from airfleet_provider.contract.fork_protocol import EARLY, GO, WARM
 
 REPLY_BYTES = 4096
+# Seconds until an answer. An image that still imports answers between two modules.
+ANSWER_S = 30.0
 
 
 @dataclass(slots=True)
@@ -29,18 +31,28 @@ class Child:
             os.write(self.gate, GO)
         os.close(self.gate)
 
+    def close(self) -> None:
+        """Close the gate of a process that has ended before it was opened."""
+        os.close(self.gate)
+
 
 class ForkServer:
     """Requests to one image. A new image needs a new fork server."""
 
     def __init__(self) -> None:
         self._channel, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._warm = False
+        self._is_early = self._is_warm = False
+        self._asked = 0
 
     @property
     def descriptor(self) -> int:
         """Return the descriptor that the image inherits. Call `hand_over` after it was started."""
         return self._other_end.fileno()
+
+    @property
+    def channel(self) -> int:
+        """Return the descriptor at which answers arrive."""
+        return self._channel.fileno()
 
     def hand_over(self) -> None:
         """Close the image's end in this process, so that the channel closes when the image dies."""
@@ -52,35 +64,55 @@ class ForkServer:
 
     def is_warm(self) -> bool:
         """Return whether the image has imported its modules and accepts requests. This never blocks."""
-        if not self._warm:
-            with suppress(BlockingIOError):
-                self._warm = self._channel.recv(REPLY_BYTES, socket.MSG_DONTWAIT) == WARM
-        return self._warm
+        self._channel.settimeout(0)
+        with suppress(OSError):  # nothing has arrived, or the image has died
+            while not self._is_warm and self._note(self._channel.recv(REPLY_BYTES)):
+                pass
+        return self._is_warm
+
+    def is_early(self) -> bool:
+        """Return whether the image accepts requests for processes that need only its first modules."""
+        return self.is_warm() or self._is_early
+
+    def _note(self, message: bytes) -> bool:
+        self._is_warm = self._is_warm or message == WARM
+        self._is_early = self._is_early or message == EARLY
+        return bool(message)
 
     def fork(self, process: Process, *, env: Mapping[str, str], log: Path) -> Child:
         """Fork one process.
 
         Raises:
-            ConnectionError: The image has died.
+            OSError: The image has died, or does not answer.
         """
+        self._asked += 1
+        self._channel.settimeout(ANSWER_S)
         order = {
             "name": process.name,
             "commands": [[reveal(word) for word in command] for command in process.commands],
             "preload": process.preload,
             "env": {**env, **{key: reveal(value) for key, value in process.env.items()}},
             "supervisor": os.getpid(),
+            "number": self._asked,
         }
         gate_read, gate_write = os.pipe()
         try:
             with log.open("ab") as output:
                 socket.send_fds(self._channel, [json.dumps(order).encode()], [output.fileno(), gate_read])
-            reply = self._channel.recv(REPLY_BYTES)
+            pid = self._await_pid()
         except OSError:
             os.close(gate_write)
             raise
         finally:
             os.close(gate_read)
-        if not reply:
-            os.close(gate_write)
-            raise ConnectionError("the fork server has gone")
-        return Child(json.loads(reply)["pid"], gate_write)
+        return Child(pid, gate_write)
+
+    def _await_pid(self) -> int:
+        while message := self._channel.recv(REPLY_BYTES):
+            if message in (EARLY, WARM):
+                self._note(message)
+                continue
+            reply = json.loads(message)
+            if reply["number"] == self._asked:  # and no late answer, whose process finds its gate closed
+                return int(reply["pid"])
+        raise ConnectionError("the fork server has gone")

@@ -52,11 +52,11 @@ class Do(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessRules:
-    """The properties of a process that the rules depend on."""
+    """The properties of a process that the rules depend on. One that starts `ahead` waits at its gate."""
 
     once: bool
     skippable: bool
-    warm: bool
+    ahead: bool
     checked: bool
     stop_timeout_s: float
 
@@ -125,13 +125,13 @@ def backoff(failures: int) -> float:
 
 
 def _decide_start(unit: SupervisedProcess, rules: ProcessRules, seen: Seen) -> tuple[SupervisedProcess, Do]:
-    # A process is forked from the image before it may run, so that its imports take no time later. Its gate holds it.
+    # A process may start before it may work, so that its imports take no time later. Its gate holds it.
     if rules.skippable and not unit.forked:
         if not seen.released:
             return unit, Do.NOTHING
         if seen.done_before:
             return unit.enter(Phase.DONE, seen.now, "nothing has changed"), Do.NOTHING
-    if not unit.forked and (seen.forkable if rules.warm else seen.released):
+    if not unit.forked and (seen.forkable if rules.ahead else seen.released):
         return replace(unit, forked=True, gate_open=False), Do.START
     if not unit.forked or not seen.released:
         return unit, Do.NOTHING

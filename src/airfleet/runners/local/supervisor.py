@@ -29,6 +29,7 @@ from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import ProcessStatus, Snapshot, StateFolder, write_file
 from airfleet_provider.contract import session_notes
+from airfleet_provider.contract.environment import GATE
 from airfleet_provider.contract.fork_protocol import SESSIONS
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Supervised:
         self.rules = ProcessRules(
             once=process.once,
             skippable=bool(process.fingerprint),
-            warm=process.warm,
+            ahead=process.warm or process.gated,
             checked=process.health is not None,
             stop_timeout_s=process.stop_timeout_s,
         )
@@ -101,6 +102,8 @@ class Supervisor:
             Supervised(process, component.prepare) for component in launch.components for process in component.processes
         ]
         self._by_name = {unit.name: unit for unit in self._units}
+        # What is prepared keeps this thread, so it comes after all that can start beside it.
+        self._in_turn = sorted(self._units, key=lambda unit: bool(unit.prepare))
         self._fork_server: ForkServer | None = None
         self._stopping = False
         self._created = psutil.Process().create_time()
@@ -120,7 +123,8 @@ class Supervisor:
             while not (self._stopping and all(unit.is_over for unit in self._units)):
                 self._turn(pool)
                 notify(self._write())
-                wake.wait(STEADY_TICK_S if self._is_steady() else TICK_S)
+                warming = self._fork_server.channel if self._fork_server and not self._by_name[IMAGE].is_ready else None
+                wake.wait(STEADY_TICK_S if self._is_steady() else TICK_S, or_readable=warming)
         self._sweep()
         notify(self._write(phase="stopped"))
 
@@ -171,7 +175,7 @@ class Supervisor:
 
     def _turn(self, pool: ThreadPoolExecutor) -> None:
         exits = dict(processes.reap())
-        for unit in self._units:
+        for unit in self._in_turn:
             if unit.pid in exits:
                 self._note_exit(unit, exits[unit.pid])
             self._collect_check(unit, pool)
@@ -181,6 +185,9 @@ class Supervisor:
                 unit.entered = time.time()
                 unit.is_cold = unit.unit.phase is Phase.HEALTHY
             self._act(unit, action)
+            if action is Do.START:  # its gate need not wait until all others were forked
+                unit.unit, action = decide(unit.unit, unit.rules, self._see(unit))
+                self._act(unit, action)
         if not self._was_healthy and all(unit.is_ready for unit in self._units):
             self._was_healthy = True
             with suppress(OSError):  # if the disk is full, the next start forgets the former secrets
@@ -210,13 +217,16 @@ class Supervisor:
             alive=unit.pid is not None,
             released=released,
             done_before=may_skip and self._checker.was_done(unit.name, unit.process.fingerprint),
-            forkable=image.is_ready,
+            forkable=image.is_ready or not unit.process.warm or self._is_early(unit.process),
             stopping=self._stopping and all(self._by_name[name].is_over for name in self._stops_before(unit.process)),
             exit_code=unit.exit_code,
             healthy=unit.result.healthy if unit.result else None,
             detail=unit.result.detail if unit.result else "",
             conclusive=unit.result.conclusive if unit.result else True,
         )
+
+    def _is_early(self, process: Process) -> bool:
+        return process.early and self._fork_server is not None and self._fork_server.is_early()
 
     def _stops_before(self, process: Process) -> set[str]:
         after = [unit.process for unit in self._units if process.name in unit.process.after]
@@ -248,7 +258,7 @@ class Supervisor:
                 unit.child = self._fork_server.fork(process, env=env, log=log)
                 unit.pid = unit.child.pid
             except OSError:
-                unit.unit = replace(unit.unit, forked=False)  # the image has just died: wait for the next image
+                unit.unit = replace(unit.unit, forked=False)  # the image has died or hangs: wait for the next image
                 return
         else:
             argv = tuple(reveal(word) for word in process.commands[0])
@@ -258,14 +268,18 @@ class Supervisor:
                 self._fork_server = ForkServer()
                 inherit = (self._fork_server.descriptor,)
                 argv = (*argv, str(self._fork_server.descriptor))
+            gate = os.pipe() if process.gated else ()
             unit.pid = processes.start(
                 argv,
-                env={**env, **own},
+                env={**env, **own, **({GATE: str(gate[0])} if gate else {})},
                 log=log,
                 unprivileged=process.unprivileged,
                 death_signal=signal.Signals[process.stop_signal],
-                inherit=inherit,
+                inherit=(*inherit, *gate[:1]),
             )
+            if gate:
+                os.close(gate[0])
+                unit.child = Child(unit.pid, gate[1])
             if self._fork_server and inherit:
                 self._fork_server.hand_over()
         self._write()  # if this supervisor dies, the next one finds its children in this file
@@ -287,6 +301,8 @@ class Supervisor:
 
     def _note_exit(self, unit: Supervised, code: int) -> None:
         session = unit.pid
+        if unit.child and not unit.unit.gate_open:
+            unit.child.close()
         unit.pid, unit.exit_code, unit.check, unit.result = None, code, None, None
         _remove_inputs(unit.process)
         if code == 0 and unit.rules.skippable:

@@ -33,9 +33,13 @@ class Wake:
         self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         return self
 
-    def wait(self, seconds: float) -> None:
-        """Sleep for this number of seconds, or until the next signal."""
+    def wait(self, seconds: float, *, or_readable: int | None = None) -> None:
+        """Sleep for this number of seconds, or until the next signal, or until this descriptor can be read."""
+        if or_readable is not None:
+            self._poll.register(or_readable, select.POLLIN)
         self._poll.poll(math.ceil(max(seconds, 0.0) * 1000))
+        if or_readable is not None:
+            self._poll.unregister(or_readable)
         with suppress(BlockingIOError):
             self._reader.recv(4096)
 

@@ -79,6 +79,21 @@ def is_running(pid):
 
 processes.become_subreaper()
 """
+GATED = """
+import os
+from airfleet_provider.contract import gate
+
+print("imported", flush=True)
+gate.wait(os.environ)
+print("works", flush=True)
+"""
+# A module whose import ends when there is such a file.
+WAITING = """
+from pathlib import Path
+from deadline import wait_until
+
+wait_until(Path({file!r}).exists, "the file")
+"""
 
 
 @pytest.fixture
@@ -278,5 +293,86 @@ os.kill(supervisor, signal.SIGKILL)
 for pid in pids:
     wait_exit(pid)
 assert len(record()) == 1
+""",
+    )
+
+
+def test_it_forks_early_between_the_imports_of_its_other_modules(here: Path) -> None:
+    for number in (1, 2):
+        (here / "path" / f"slow{number}.py").write_text(WAITING.format(file=str(here / f"go{number}")))
+    (here / "path" / "first.py").write_text("")
+    play(
+        here,
+        """
+server, image = hatch("first", "+", "slow1", "slow2")
+assert not server.is_warm()
+wait_until(server.is_early, "the first modules")
+assert not server.is_warm()
+(here / "go1").touch()
+child = fork(server, ("airflow", "one"))
+assert not server.is_warm(), "the second module still waits"
+child.open_gate()
+assert wait_exit(child.pid) == 0
+(here / "go2").touch()
+warm(server)
+assert server.is_early()
+child = fork(server, ("airflow", "two"))
+child.open_gate()
+assert wait_exit(child.pid) == 0
+assert [one["argv"][1] for one in record()] == ["one", "two"]
+""",
+    )
+
+
+def test_an_answer_that_comes_too_late_belongs_to_no_other_request(here: Path) -> None:
+    (here / "path" / "slow.py").write_text(WAITING.format(file=str(here / "go")))
+    (here / "path" / "first.py").write_text("")
+    play(
+        here,
+        """
+from airfleet.runners.local import fork_server
+server, image = hatch("first", "+", "slow")
+wait_until(server.is_early, "the first modules")
+patience, fork_server.ANSWER_S = fork_server.ANSWER_S, 0.05
+try:
+    fork(server, ("airflow", "late"))
+    raise SystemExit("an image that imports took a request")
+except TimeoutError:
+    pass
+fork_server.ANSWER_S = patience
+(here / "go").touch()
+child = fork(server, ("airflow", "two"))
+child.open_gate()
+assert wait_exit(child.pid) == 0
+assert server.is_warm()
+assert [one["argv"][1] for one in record()] == ["two"], "the gate of the first is closed, so it ran nothing"
+""",
+    )
+
+
+def test_a_program_with_a_gate_imports_and_then_waits_until_it_is_opened_or_its_supervisor_is_gone(here: Path) -> None:
+    (here / "path" / "gated.py").write_text(GATED)
+    play(
+        here,
+        """
+from airfleet_provider.contract.environment import GATE
+def begin(name):
+    reader, writer = os.pipe()
+    argv = (sys.executable, "-m", "gated")
+    pid = processes.start(argv, env={**environ, GATE: str(reader)}, log=here / name, inherit=(reader,))
+    os.close(reader)
+    wait_until(lambda: log(name) == "imported\\n", "the imports")
+    return pid, writer
+pid, writer = begin("opened")
+assert is_running(pid)
+os.write(writer, b"g")
+assert wait_exit(pid) == 0
+assert log("opened") == "imported\\nworks\\n"
+pid, writer = begin("closed")
+os.close(writer)
+assert wait_exit(pid) == 1
+assert log("closed") == "imported\\n"
+pid = processes.start((sys.executable, "-m", "gated"), env=environ, log=here / "none")
+assert wait_exit(pid) == 0, "without a gate, a program begins at once"
 """,
     )

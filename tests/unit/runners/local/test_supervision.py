@@ -23,9 +23,9 @@ from airfleet.runners.local.supervision import (
     describe_exit,
 )
 
-PLAIN = ProcessRules(once=False, skippable=False, warm=False, checked=True, stop_timeout_s=10)
-WARM = replace(PLAIN, warm=True)
-JOB = ProcessRules(once=True, skippable=False, warm=True, checked=False, stop_timeout_s=10)
+PLAIN = ProcessRules(once=False, skippable=False, ahead=False, checked=True, stop_timeout_s=10)
+WARM = replace(PLAIN, ahead=True)
+JOB = ProcessRules(once=True, skippable=False, ahead=True, checked=False, stop_timeout_s=10)
 SKIPPABLE = replace(JOB, skippable=True)
 UNCHECKED = replace(PLAIN, checked=False)
 
