@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         import_modules(preload[:early])
         channel.send(EARLY)
     import_modules(preload[early + bool(early) :], lambda: _serve(channel, [channel], wait=False))
+    heap.prepare_forks()
     listener = command_server.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
     channel.send(WARM)
     poll = select.poll()
@@ -98,7 +99,7 @@ def _serve(channel: socket.socket, own: Sequence[socket.socket], *, wait: bool =
 def import_modules(names: Sequence[str], after_each: Callable[[], object] = lambda: None) -> None:
     """Import each `module`, and call each `module:function`; a missing name is logged and only costs time later.
 
-    This process is ready to fork then. It calls `after_each` module.
+    It calls `after_each` module.
     """
     gc.disable()  # imports create many objects and little garbage
     for name in names:
@@ -111,7 +112,6 @@ def import_modules(names: Sequence[str], after_each: Callable[[], object] = lamb
             print(f"airfleet: cannot preload {name}: {one_line(error)}", file=sys.stderr, flush=True)
         after_each()
     linecache.clearcache()  # a fork that clears it itself copies some MiB of source
-    heap.prepare_forks()
     gc.enable()
 
 
@@ -159,6 +159,7 @@ def run(order: ForkRequest, log: int, gate: int) -> NoReturn:
         os.environ.update(order.env)
         setproctitle(f"airfleet {order.name}")
         import_modules(order.preload)
+        heap.settle()
         if os.read(gate, 1) == GO:
             os.close(gate)
             lifecycle.die_with(order.supervisor, signal.SIGTERM)

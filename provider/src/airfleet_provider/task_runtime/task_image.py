@@ -24,7 +24,15 @@ from setproctitle import setproctitle
 
 from airfleet_provider.contract import fallbacks, session_notes
 from airfleet_provider.contract.fork_protocol import GO, SESSIONS, TASK_IMAGE, TASK_SETTINGS
-from airfleet_provider.processes import command_server, fork_server, huge_pages, image_client, iri_grammar, lifecycle
+from airfleet_provider.processes import (
+    command_server,
+    fork_server,
+    heap,
+    huge_pages,
+    image_client,
+    iri_grammar,
+    lifecycle,
+)
 
 # Names two descriptors in the second program: the task image's socket, and a file in memory with the environment that
 # may have secrets.
@@ -139,6 +147,7 @@ def _divide(listener: int, environment: int, channel: int, kinds: Mapping[str, s
         os.set_inheritable(descriptor, False)
     iri_grammar.defer()
     fork_server.import_modules((*MODULES, *(entry.partition(":")[0] for entry in kinds.values())))
+    heap.prepare_forks()
     huge_pages.join_pages()
     image = os.getpid()
     if os.fork() == 0:

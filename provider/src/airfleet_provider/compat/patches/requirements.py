@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ast
+import dis
 import hashlib
 import importlib.util
 import inspect
 import linecache
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.abc import InspectLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any, Protocol
 
 # The value of a path that names nothing.
@@ -88,6 +90,21 @@ def read_source(code: Any) -> str:  # noqa: ANN401 - a path, or code
         linecache.clearcache()
 
 
+def _read_code(module: str) -> CodeType:
+    spec = importlib.util.find_spec(module)
+    code = spec.loader.get_code(module) if spec and isinstance(spec.loader, InspectLoader) else None
+    if code is None:
+        raise ImportError(f"{module} is not there, or has no code of Python")
+    return code
+
+
+def _list_code(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _list_code(one)
+
+
 @dataclass(frozen=True, slots=True)
 class Accepts:
     """A requirement: a function accepts these arguments."""
@@ -136,14 +153,21 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class UsesOnce:
-    """A requirement: a module uses one of its global names at one place only."""
+    """A requirement: a module uses one of its global names at one place only.
+
+    It counts in the compiled code: to parse a large module takes ten times as long, and some MiB for ever.
+    """
 
     module: str
     name: str
 
     def find_obstacle(self) -> str | None:
-        tree = ast.parse(read_source(self.module))
-        uses = sum(isinstance(node, ast.Name) and node.id == self.name for node in ast.walk(tree))
+        uses = sum(
+            one.opname in ("LOAD_GLOBAL", "LOAD_NAME") and one.argval == self.name
+            for code in _list_code(_read_code(self.module))
+            if self.name in code.co_names
+            for one in dis.get_instructions(code)
+        )
         return None if uses == 1 else f"{self.module} is another: it uses {self.name} {uses} times"
 
 
