@@ -36,6 +36,8 @@ OTHER_MODULES = (
     "airflow.jobs.scheduler_job_runner",
     "airflow.jobs.triggerer_job_runner",
     "airflow.sdk.execution_time.task_runner",
+    "airflow.sdk.definitions.connection",
+    "airflow.sdk._shared.logging.remote",
     "uvicorn.loops.uvloop",
     "uvicorn.protocols.http.httptools_impl",
     # A component that makes these classes after its fork copies pages all over the heap (ADR 109).

@@ -98,8 +98,9 @@ def gather_loggers() -> None:
         known.update(found)
         for _, one in found:
             if isinstance(one, logging.Logger):
-                one.handlers = list(one.handlers)
-                one._cache = {}  # type: ignore[attr-defined]
+                with contextlib.suppress(AttributeError):  # a class of somebody else may have no such attribute to set
+                    one.handlers = list(one.handlers)
+                    one._cache = {}  # type: ignore[attr-defined]
 
 
 def remember_types() -> None:
