@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from airfleet.runners.local import launch
+from airfleet.runners.local import inherited
 from deadline import COMMAND_S, PATIENCE_S, wait_until
 from fleets import SECRET, Platform
 
@@ -58,7 +58,7 @@ def list_secrets(platform: Platform) -> dict[str, str]:
 
 def rotate(platform: Platform, file: Path) -> None:
     """Run the admin job while the platform is up. A platform runs it at its start, a scheduler host at an apply."""
-    environment = launch.build_environment(os.environ, {}, platform.project, platform.state.root)
+    environment = inherited.build_environment(os.environ, {}, platform.project, platform.state.root)
     command = [
         sys.executable,
         "-m",

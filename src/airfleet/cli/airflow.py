@@ -12,11 +12,9 @@ from typing import NoReturn
 import click
 
 from airfleet.cli import options
-from airfleet.cli.environment import enter
 from airfleet.errors import UsageError
 from airfleet.operations import refusals
-from airfleet.runners.local import launch as launching
-from airfleet.runners.local import warm
+from airfleet.runners.local import inherited, warm
 from airfleet.workspace.project import find_project, find_state, read_fleet
 
 
@@ -75,10 +73,12 @@ def run_airflow(project: Path, state: Path | None, host: str | None, arguments: 
     folder = find_state(project, state)
     if folder.read_dsn() is None:
         raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
-    inherited = launching.choose_inherited(os.environ)
-    environment = launching.build_environment(inherited, {}, project, folder.root)
+    variables = inherited.choose_inherited(os.environ)
+    environment = inherited.build_environment(variables, {}, project, folder.root)
     if (code := warm.run(folder, arguments, environment)) is not None:
         raise SystemExit(code)
+    from airfleet.cli.environment import enter  # noqa: PLC0415 - a platform that is up needs none of it
+
     enter(project, fleet, state)
     # -P: no module of the folder that the user is in takes the place of another, as for the command `airflow`.
     os.execve(sys.executable, [sys.executable, "-P", "-m", "airflow", *arguments], environment)

@@ -17,7 +17,7 @@ import click
 from airfleet.cli import options
 from airfleet.cli.environment import enter
 from airfleet.errors import UsageError
-from airfleet.runners.local import launch as launching
+from airfleet.runners.local import inherited
 from airfleet.workspace.project import find_project, read_fleet
 
 
@@ -59,7 +59,7 @@ def environment(project: Path, variables: Mapping[str, str]) -> Iterator[dict[st
     """Return the tests' environment: their own Airflow without a platform, and the project folder on Python's path."""
     with tempfile.TemporaryDirectory(prefix="airfleet-test-") as scratch:
         yield {
-            **launching.build_environment(variables, {}, project, Path(scratch)),
+            **inherited.build_environment(variables, {}, project, Path(scratch)),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
         }

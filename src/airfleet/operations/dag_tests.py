@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from airfleet.components import metadata
 from airfleet.errors import UsageError
-from airfleet.runners.local import launch, warm
+from airfleet.runners.local import inherited, warm
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace import file_lock
 from airfleet.workspace.project import resolve_connection, resolve_value
@@ -78,7 +78,7 @@ def prepare(
     with _make_scratch(templates) as scratch:
         own = {key: str(value) for key, value in _resolve(fleet.env, "env", project, warn).items()}
         environment = {
-            **launch.build_environment(launch.choose_inherited(os.environ), own, project, scratch),
+            **inherited.build_environment(inherited.choose_inherited(os.environ), own, project, scratch),
             **_list_values(fleet, project, folder, warn),
             **fleet.airflow_environment,
             "AIRFLOW__CORE__DAGS_FOLDER": request.dags,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.components import image
-from airfleet.runners.local import launch
+from airfleet.runners.local import inherited
 from airfleet.workspace import file_lock
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.fork_protocol import COMMANDS, WARM
@@ -176,7 +176,7 @@ def warm(project: Path) -> Iterator[Path]:
         command = [sys.executable, "-m", "airfleet_provider.processes.fork_server", *image.MODULES]
         process = subprocess.Popen(
             [*command, str(theirs.fileno())],
-            env=launch.build_environment(dict(os.environ), {}, project, state.root, importable=False),
+            env=inherited.build_environment(dict(os.environ), {}, project, state.root, importable=False),
             pass_fds=[theirs.fileno()],
         )
         theirs.close()

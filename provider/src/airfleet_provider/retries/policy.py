@@ -13,6 +13,6 @@ from airfleet_provider.retries.decisions import Decisions
 @hookimpl  # type: ignore[untyped-decorator]
 def task_policy(task: object) -> None:
     """Let the rules decide for the tasks of this process, if it runs tasks. It changes nothing in the task itself."""
-    text = config.read_setting(retry_rules.SECTION, retry_rules.KEY)
+    text = config.read_rules(retry_rules.SECTION, retry_rules.KEY)
     if text and task_process.is_task():
         decide_retries(Decisions(retry_rules.parse(text)).decide)

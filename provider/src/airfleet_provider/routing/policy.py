@@ -23,7 +23,7 @@ tell_outages()
 @hookimpl  # type: ignore[untyped-decorator]
 def dag_policy(dag: Any) -> None:  # noqa: ANN401 - a Dag
     """Let the runs of the Dag's cron begin later, if a rule of fleet.yaml says so."""
-    rules = jitter_rules.parse(config.read_setting(jitter_rules.SECTION, jitter_rules.KEY))
+    rules = jitter_rules.parse(config.read_rules(jitter_rules.SECTION, jitter_rules.KEY))
     if not jitter_rules.find_delay(rules, dag.dag_id):
         return
     from airfleet_provider.routing.jitter import delay  # noqa: PLC0415 - it imports Airflow's timetables
@@ -40,7 +40,7 @@ def task_policy(task: Any) -> None:  # noqa: ANN401 - an operator of any kind
     Raises:
         AirflowClusterPolicyViolation: the task requests an unknown worker pool; the message becomes an import error.
     """
-    text = config.read_setting("airfleet", "routing")
+    text = config.read_rules("airfleet", "routing")
     if not text:
         return
     try:

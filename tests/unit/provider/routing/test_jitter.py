@@ -28,7 +28,7 @@ RULES = (JitterRule("calm", "calm_.*", 0), JitterRule("rest", None, 600))
 
 @pytest.fixture(autouse=True)
 def rules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(config, "read_setting", lambda *_: render(RULES))
+    monkeypatch.setattr(config, "read_rules", lambda *_: render(RULES))
     monkeypatch.setattr(plugins_manager, "_get_plugins", lambda: ([AirfleetPlugin()], {}))
     plugins_manager.get_timetables_plugins.cache_clear()
     yield

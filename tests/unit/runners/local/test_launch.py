@@ -11,7 +11,7 @@ import pytest
 
 from airfleet.components.model import reveal
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local import launch, ports
+from airfleet.runners.local import inherited, launch, ports
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet.workspace.state_folder import StateFolder
 
@@ -67,7 +67,7 @@ def test_the_state_is_beside_the_dags_unless_another_folder_is_named(project: Pa
 
 
 def test_the_environment_is_the_callers_without_airflow_and_with_the_project(project: Path) -> None:
-    environment = launch.build_environment(CALLER, {"REGION": "eu", "PATH": "/own"}, project, project / "state")
+    environment = inherited.build_environment(CALLER, {"REGION": "eu", "PATH": "/own"}, project, project / "state")
     assert environment == {
         "PATH": "/own",
         "REGION": "eu",
@@ -81,11 +81,11 @@ def test_the_environment_is_the_callers_without_airflow_and_with_the_project(pro
 
 def test_without_a_python_path_there_is_no_empty_entry(project: Path) -> None:
     # An empty entry would put the working folder of every process on its path.
-    assert launch.build_environment({}, {}, project, project)["PYTHONPATH"] == str(project)
+    assert inherited.build_environment({}, {}, project, project)["PYTHONPATH"] == str(project)
 
 
 def test_fleet_yaml_cannot_move_airflows_home(project: Path) -> None:
-    environment = launch.build_environment({}, {"AIRFLOW_HOME": "/elsewhere"}, project, project)
+    environment = inherited.build_environment({}, {"AIRFLOW_HOME": "/elsewhere"}, project, project)
     assert environment["AIRFLOW_HOME"] == str(project / "airflow")
 
 
@@ -184,7 +184,7 @@ def test_tasks_are_not_given_what_the_caller_keeps_in_his_environment() -> None:
         "CRM_PASSWORD": "y",
         "PGPASSWORD": "z",
     }
-    assert launch.choose_inherited(caller) == {"PATH": "/bin", "LC_ALL": "C", "https_proxy": "http://proxy"}
+    assert inherited.choose_inherited(caller) == {"PATH": "/bin", "LC_ALL": "C", "https_proxy": "http://proxy"}
 
 
 def test_a_platform_is_prepared_without_the_caller_s_secrets(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import os
 import platform
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,6 +22,18 @@ def read_setting(section: str, key: str, fallback: str = "") -> str:
     from airflow.configuration import conf
 
     return str(conf.get(section, key, fallback=fallback))
+
+
+def read_rules(section: str, key: str) -> str:
+    """Return what `read_setting` returns for a setting of airfleet's own, in a tenth of the time.
+
+    Airflow also looks for a former name, a default, a command and a secret, and such a setting has none of them. The
+    policies read their rules for each task of each Dag file, which was a tenth of the time of a parse.
+    """
+    from airflow.configuration import conf, expand_env_var
+
+    text = os.environ.get(f"AIRFLOW__{section.upper()}__{key.upper()}")
+    return str(expand_env_var(configparser.ConfigParser.get(conf, section, key, fallback="") if text is None else text))
 
 
 def add_variables(
