@@ -97,7 +97,14 @@ def main() -> None:
     # Imported here because the executor imports this module too, and would have these modules in its memory.
     time.sleep(AFTER_S)
     iri_grammar.defer()
+    from airfleet_provider.compat.patches import prefork, rehearsal, task_source  # noqa: PLC0415
+
+    task_source.defer()
     from airfleet_provider.task_runtime import zygote_pool  # noqa: PLC0415
+
+    prefork.import_modules()
+    prefork.keep_parts()
+    rehearsal.gather_code()
 
     def relieve() -> None:
         huge_pages.join_pages()

@@ -44,6 +44,7 @@ DESCRIPTORS = 8
 # A client sends its request at once.
 REQUEST_S = 5.0
 MODULES = (
+    "airfleet_provider.compat.patches.task_source:defer",
     "airfleet_provider.task_runtime.zygote_pool",
     "airfleet_provider.compat.patches.prefork:import_modules",
     "airfleet_provider.compat.calls.settings_switch",
@@ -58,6 +59,7 @@ MODULES = (
     "sqlalchemy.dialects.postgresql.asyncpg",
     "asyncpg",
     "airfleet_provider.compat.patches.prefork:keep_parts",
+    "airfleet_provider.compat.patches.rehearsal:gather_code",
 )
 
 

@@ -29,6 +29,7 @@ from airfleet_provider.compat.patches import (
     secret_lookups,
     short_path,
     task_guard,
+    task_source,
     task_start,
 )
 from airfleet_provider.compat.patches.patch import Patch
@@ -48,6 +49,7 @@ PATCHES: tuple[Patch, ...] = (
     crash_reports.REPORTS,
     crash_reports.SIGNALS,
     cold_start.PATCH,
+    task_source.PATCH,
     prefork.ADAPTERS,
     prefork.LOG,
     task_start.LOOKUPS,

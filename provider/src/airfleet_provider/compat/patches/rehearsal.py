@@ -21,9 +21,10 @@ from uuid import UUID
 
 from setproctitle import getproctitle, setproctitle
 
-from airfleet_provider.compat.patches import task_start
+from airfleet_provider.compat.patches import prefork, task_start
 from airfleet_provider.compat.patches.patch import Patch, apply, undo
 from airfleet_provider.compat.patches.requirements import Accepts, Contains
+from airfleet_provider.processes import code_layout
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -57,6 +58,11 @@ def rehearse(descriptor: int, times: int = TIMES) -> str | None:
         if PATCH.is_applied():
             undo(PATCH)
     return None
+
+
+def gather_code() -> None:
+    """Put the code that a task runs side by side in memory, in a process that has imported it and has no fork yet."""
+    code_layout.gather(lambda: rehearse(prefork.prepare_log(), times=2))
 
 
 @contextlib.contextmanager
