@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 # Where a supervisor reports, below the address of the execution API, and how the API sees that path.
@@ -31,4 +31,4 @@ class TaskUsage:
 
     def to_json(self) -> dict[str, Any]:
         """Return the usage as plain data."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}

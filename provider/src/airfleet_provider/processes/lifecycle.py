@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import sys
@@ -63,7 +64,13 @@ def own_files_of_proc() -> Iterator[None]:
 
 
 def _prctl(option: int, value: int = 0) -> int:
-    return int(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0))
+    return int(_find_libc().prctl(option, value, 0, 0, 0))
+
+
+@functools.cache
+def _find_libc() -> ctypes.CDLL:
+    # Each object of this class makes classes, which would cost a task's process more than the calls.
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def close_others(*kept: int) -> None:

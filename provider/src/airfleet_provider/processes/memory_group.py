@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from airfleet_provider.processes import kernel_file
+
 OWN, ROOT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 # The name of the group of a worker's processes below that of its unit, where the unit has groups of tasks.
 LEAF = "airfleet-worker"
@@ -25,7 +27,7 @@ class MemoryGroup:
     def count_kills(self) -> int:
         """Return how many processes of the group the kernel has killed for want of memory; 0 if it does not say."""
         with suppress(OSError, ValueError, IndexError):
-            for line in self.events.read_text().splitlines():
+            for line in kernel_file.read(self.events).splitlines():
                 if line.startswith("oom_kill "):
                     return int(line.split()[1])
         return 0

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from airfleet_provider.processes import lifecycle
+from airfleet_provider.processes import kernel_file, lifecycle
 
 SCORE = Path("/proc/self/oom_score_adj")
 # Thousandths of the memory limit, which the kernel adds to the memory of the process. The worker itself stays at 0.
@@ -20,10 +20,10 @@ SUPERVISOR, WARM, TASK = 200, 300, 500
 def offer(score: int) -> None:
     """Let the kernel kill this process, and its later children, before processes with a lower score."""
     with suppress(OSError, ValueError):  # without /proc the kernel's own choice stays
-        if int(SCORE.read_text()) < score:
+        if int(kernel_file.read(SCORE)) < score:
             # The file of a process that has hidden its memory belongs to root.
             with lifecycle.own_files_of_proc():
-                SCORE.write_text(str(score))
+                kernel_file.write(SCORE, score)
 
 
 def offer_forks(score: int) -> None:

@@ -256,7 +256,8 @@ class Zygote:
                 killed = describe_kills(counted, task.confinement.limits, self.group)
                 killed = killed or self._describe_kill(task, code, spent.ru_maxrss << 10)
                 used = usage.measure(spent, task.confinement.limits, counted)
-                used = replace(used, kills=max(used.kills, killed.get("kills", 0)))
+                if killed.get("kills", 0) > used.kills:
+                    used = replace(used, kills=killed["kills"])
                 told = {"memory": killed} if killed else {}
                 fd_messages.send(task.status, {"exit": code, "used": used.to_json(), **told})
             self._forget_supervisor(task)
