@@ -16,7 +16,7 @@ from celery.signals import worker_init, worker_process_init, worker_ready
 from airfleet_provider.compat.calls import celery_processes, config, task_client
 from airfleet_provider.compat.calls.celery_publishing import notice_dead_brokers
 from airfleet_provider.compat.calls.celery_results import keep_result_connections
-from airfleet_provider.compat.patches import cold_start
+from airfleet_provider.compat.patches import cold_start, supervisor_parts
 from airfleet_provider.contract import environment, task_limits
 from airfleet_provider.executors.worker_drain import WorkerDrain
 from airfleet_provider.processes import heap, lifecycle, oom_priority, task_group
@@ -47,6 +47,7 @@ def start_keeper(**_: object) -> None:
     # After the fork of the guard, which does not need these modules, and before the forks of Celery's processes, which
     # share their memory.
     cold_start.prepare_supervisors()
+    supervisor_parts.share_workloads()
     share_memory()
     threading.Thread(target=keep_guard, args=(guard,), daemon=True, name="airfleet-guard").start()
 

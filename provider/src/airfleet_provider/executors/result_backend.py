@@ -6,13 +6,15 @@ A result is a row of two texts, so reading it decodes nothing.
 from __future__ import annotations
 
 import logging
+import select
 import time
 from collections.abc import Callable
 from typing import Any
 
 from celery import states
 from celery.backends.database import DatabaseBackend, retry, session_cleanup
-from sqlalchemy import Text, select, text
+from sqlalchemy import Connection, Engine, Text, text
+from sqlalchemy import select as choose
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -54,6 +56,13 @@ def describe(task_id: str, status: str) -> dict[str, Any]:
     return {"task_id": task_id, "status": status, "result": None, "traceback": None, "children": []}
 
 
+def has_ended(connection: Connection) -> bool:
+    """Return whether the server has closed an idle connection, which makes it readable. No statement asks for that."""
+    look = select.poll()
+    look.register(connection.connection.fileno(), select.POLLIN)
+    return bool(look.poll(0))
+
+
 class PatientBackend(DatabaseBackend):  # type: ignore[misc]
     """Stores results, and repeats a statement for as long as the database is down.
 
@@ -70,6 +79,7 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
         self.clock = clock
         self.refused_since: float | None = None
         self.refused_last = 0.0
+        self.kept: Connection | None = None
 
     def _create_tables(self) -> None:
         """Do nothing: `airfleet` creates the table, and this login may not create one."""
@@ -102,17 +112,40 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
         """Store in one statement that the task has ended; keep an earlier result of the same message."""
         if state not in FINAL:
             return
-        session = self.ResultSession()
-        with session_cleanup(session):
-            session.connection().exec_driver_sql(INSERT, (task_id, state))
-            session.commit()
+        if self.session_manager.forked:  # this process keeps its connections
+            self._store_at_kept(task_id, state)
+        else:
+            with self._open_engine().connect() as connection:
+                connection.exec_driver_sql(INSERT, (task_id, state))
+                connection.commit()
         self.refused_since = None
+
+    def _store_at_kept(self, task_id: str, state: str) -> None:
+        """Store a result at the connection of this process. Celery repeats what fails: then there is a new one."""
+        kept, self.kept = self.kept, None
+        if kept is not None and has_ended(kept):
+            kept.invalidate()
+            kept.close()
+            kept = None
+        kept = kept or self._open_engine().connect()
+        try:
+            kept.exec_driver_sql(INSERT, (task_id, state))
+            kept.commit()
+        except BaseException:
+            kept.invalidate()
+            kept.close()
+            raise
+        self.kept = kept
+
+    def _open_engine(self) -> Engine:
+        engine: Engine = self.session_manager.get_engine(self.url, **self.engine_options)
+        return engine
 
     @retry  # type: ignore[untyped-decorator]
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         session = self.ResultSession()
         with session_cleanup(session):
-            found = session.scalar(select(TaskResult.status).where(TaskResult.task_id == task_id))
+            found = session.scalar(choose(TaskResult.status).where(TaskResult.task_id == task_id))
         return describe(task_id, found or states.PENDING)
 
     def meta_from_decoded(self, meta: dict[str, Any]) -> dict[str, Any]:

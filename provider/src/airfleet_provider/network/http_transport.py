@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import select
 import threading
 
 import httpx
+from httpx._client import ClientState
 
 
 class RareCookies(httpx.Cookies):
@@ -79,6 +81,22 @@ class PlainTransport(httpx.BaseTransport):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def copy_plain_client(model: httpx.Client) -> httpx.Client | None:
+    """Return a client like one that has sent nothing, which may be closed. Its transport is a cheaper one.
+
+    It is for an API without TLS. Headers and cookies are its own. Return None if the model asks through a proxy, or in
+    a way that is not httpx's.
+    """
+    if type(model._transport) is not httpx.HTTPTransport or any(model._mounts.values()):
+        return None
+    made = copy.copy(model)
+    made._state = ClientState.UNOPENED
+    # The other transport can be used again after it was closed.
+    made._transport = PlainTransport(model._transport)
+    made.headers, made._cookies = model.headers, RareCookies(model.cookies)
+    return made
 
 
 def _write(request: httpx.Request) -> bytes:

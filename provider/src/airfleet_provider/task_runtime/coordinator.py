@@ -28,6 +28,8 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
         self.patience_s = patience_s
         self.stock = task_start.stock_coordinator()
         self.obstacle = task_start.find_obstacle()
+        self.folder = config.read_setting(task_records.SECTION, task_records.FOLDER_KEY)
+        self.has_spans = config.read_setting(task_records.SECTION, task_records.SPANS_KEY) == "True"
         self.starts = fallbacks.open_counter(fallbacks.TASK_START, os.environ)
 
     def execute_task(
@@ -52,9 +54,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             "sentry_integration": sentry_integration,
             "subprocess_logs_to_stdout": subprocess_logs_to_stdout,
         }
-        folder = config.read_setting(task_records.SECTION, task_records.FOLDER_KEY)
-        has_spans = config.read_setting(task_records.SECTION, task_records.SPANS_KEY) == "True"
-        records = RecordHandover(client, folder, str(getattr(what, "id", "")), has_spans)
+        records = RecordHandover(client, self.folder, str(getattr(what, "id", "")), self.has_spans)
         env = records.prepare()
         # If a later Airflow passes arguments that this class does not know, stock Airflow starts the task.
         asked = self._ask(bundle_info, os.fspath(dag_rel_path), what, env) if not kwargs else None

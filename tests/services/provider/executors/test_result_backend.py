@@ -214,3 +214,40 @@ def test_a_refused_result_ends_with_an_error(server: Server, worker: PatientBack
     finally:
         databases.ensure_results([server.dsn], PASSWORDS)
     worker.mark_as_done("one", None)
+
+
+def keep(worker: PatientBackend) -> int:
+    """Store a result as a process of a worker does, and return the server's process of its connection."""
+    worker.session_manager.forked = True
+    worker.mark_as_done("first", None)
+    assert worker.kept is not None
+    pid: int = worker.kept.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    worker.kept.commit()
+    return pid
+
+
+def test_a_process_of_a_worker_keeps_one_connection(worker: PatientBackend, scheduler: Celery) -> None:
+    pid = keep(worker)
+    worker.mark_as_done("second", None)
+    assert worker.kept is not None
+    assert worker.kept.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() == pid
+    assert fetch(scheduler, "first", "second") == {"first": "SUCCESS", "second": "SUCCESS"}
+
+
+def test_a_connection_that_the_server_ended_costs_no_result_and_no_warning(
+    worker: PatientBackend, scheduler: Celery, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    pid = keep(worker)
+    server_rows(server, "SELECT pg_terminate_backend(%s, 10000)", pid)
+    worker.mark_as_done("second", None)
+    assert not [one for one in caplog.records if one.levelname in {"WARNING", "ERROR"}]
+    assert fetch(scheduler, "second") == {"second": "SUCCESS"}
+    assert keep(worker) != pid
+
+
+def test_a_kept_connection_is_replaced_after_an_error(worker: PatientBackend, scheduler: Celery) -> None:
+    keep(worker)
+    with pytest.raises(ValueError, match="NUL"):
+        worker._store_result("\0", None, "SUCCESS")
+    worker.mark_as_done("third", None)
+    assert fetch(scheduler, "third") == {"third": "SUCCESS"}

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from airfleet_provider.compat.patches import child_exits, crash_reports
+from airfleet_provider.compat.patches import child_exits, crash_reports, supervisor_parts
 from airfleet_provider.compat.patches.patch import Patch, apply
 from airfleet_provider.compat.patches.requirements import Accepts
 from airfleet_provider.processes import fd_messages, lifecycle
@@ -19,6 +19,7 @@ def prepare_supervisors() -> None:
     """Prepare the supervisors of this process, and of its forks, for tasks of every queue."""
     child_exits.notice_exits()
     crash_reports.tell_crashes()
+    supervisor_parts.share_clients()
     keep_apart(fd_messages.CHANNEL_VARIABLE)
 
 
