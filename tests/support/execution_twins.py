@@ -312,7 +312,7 @@ def main() -> None:
     obstacle = execution_api.find_obstacle()
     airflow = create_app(apps="execution")
     asked: list[str] = []
-    rows = Rows(metadata_db.connect)
+    rows = Rows(metadata_db.connect_prepared)
 
     def ask(sql: str, words: Any) -> Any:
         row = rows.ask(sql, words)

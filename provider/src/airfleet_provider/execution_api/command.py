@@ -41,7 +41,8 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     if obstacle or models is None:
         log.warning("Airflow's own code answers every call of a task: %s", obstacle)
         return Bypass(app, counter, obstacle or "")
-    return guard(FastPath(app, models, Rows(metadata_db.connect).ask, counter=counter, allows=checks.allows), models)
+    ask = Rows(metadata_db.connect_prepared).ask
+    return guard(FastPath(app, models, ask, counter=counter, allows=checks.allows), models)
 
 
 def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an ASGI application

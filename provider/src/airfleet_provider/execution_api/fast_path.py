@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from airfleet_provider.contract import fallbacks
 from airfleet_provider.contract.fallbacks import Counter
@@ -53,16 +53,14 @@ class Rows:
         self._connect = connect
         self._own = threading.local()
 
-    def ask(self, sql: str, words: Mapping[str, Any]) -> dict[str, Any] | None:
+    def ask(self, sql: LiteralString, words: Mapping[str, Any]) -> dict[str, Any] | None:
         """Run a statement and return its first row, or None. After an error the next call opens a new connection."""
         connection = getattr(self._own, "connection", None)
         try:
             if connection is None:
                 connection = self._own.connection = self._connect()
-            with connection.cursor() as cursor:
-                cursor.execute(sql, words)
-                row = cursor.fetchone()
-                return None if row is None else dict(zip((one.name for one in cursor.description), row, strict=True))
+            row: dict[str, Any] | None = connection.execute(sql, words).fetchone()
+            return row
         except Exception:
             self._own.connection = None
             if connection is not None:
@@ -76,7 +74,7 @@ class FastPath:
 
     app: Callable[..., Awaitable[None]]
     models: Any
-    ask: Callable[[str, Mapping[str, Any]], dict[str, Any] | None]
+    ask: Callable[[LiteralString, Mapping[str, Any]], dict[str, Any] | None]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CONNECTIONS, "shortcut"))
     counter: Counter = field(default_factory=lambda: Counter(fallbacks.EXECUTION_API, None))

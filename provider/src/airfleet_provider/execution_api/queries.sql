@@ -66,17 +66,23 @@ WHERE id = %(id)s AND state = 'running' AND hostname = %(hostname)s AND pid = %(
 RETURNING id
 
 -- name: show_fields
--- PostgreSQL runs several statements that are sent together as one transaction.
-INSERT INTO rendered_task_instance_fields (dag_id, task_id, run_id, map_index, rendered_fields, k8s_pod_yaml)
-SELECT dag_id, task_id, run_id, map_index, %(fields)s, 'null' FROM task_instance WHERE id = %(id)s
-ON CONFLICT (dag_id, task_id, run_id, map_index)
-DO UPDATE SET rendered_fields = excluded.rendered_fields, k8s_pod_yaml = excluded.k8s_pod_yaml;
-DELETE FROM rendered_task_instance_fields f USING task_instance t
-WHERE t.id = %(id)s AND %(kept)s > 0 AND f.dag_id = t.dag_id AND f.task_id = t.task_id
-    AND f.run_id NOT IN (
-        SELECT r.run_id FROM dag_run r WHERE r.dag_id = t.dag_id ORDER BY r.run_after DESC LIMIT %(kept)s
-    );
-SELECT id FROM task_instance WHERE id = %(id)s
+-- A run that is older than those that are kept shows none, and what it showed before is deleted with the others.
+WITH ti AS (
+    SELECT id, dag_id, task_id, run_id, map_index FROM task_instance WHERE id = %(id)s
+), kept AS (
+    SELECT r.run_id FROM dag_run r JOIN ti USING (dag_id) ORDER BY r.run_after DESC LIMIT %(kept)s
+), shown AS (
+    INSERT INTO rendered_task_instance_fields (dag_id, task_id, run_id, map_index, rendered_fields, k8s_pod_yaml)
+    SELECT dag_id, task_id, run_id, map_index, %(fields)s::json, 'null' FROM ti
+    WHERE %(kept)s = 0 OR run_id IN (SELECT run_id FROM kept)
+    ON CONFLICT (dag_id, task_id, run_id, map_index)
+    DO UPDATE SET rendered_fields = excluded.rendered_fields, k8s_pod_yaml = excluded.k8s_pod_yaml
+), dropped AS (
+    DELETE FROM rendered_task_instance_fields f USING ti
+    WHERE %(kept)s > 0 AND f.dag_id = ti.dag_id AND f.task_id = ti.task_id
+        AND f.run_id NOT IN (SELECT run_id FROM kept)
+)
+SELECT id FROM ti
 
 -- name: pull
 SELECT coalesce(x.value, 'null')::text AS value FROM xcom x JOIN dag_run r ON r.id = x.dag_run_id
@@ -85,7 +91,7 @@ WHERE x.dag_id = %(dag_id)s AND x.task_id = %(task_id)s AND x.run_id = %(run_id)
 
 -- name: push
 INSERT INTO xcom (dag_run_id, dag_id, run_id, task_id, map_index, key, value, dag_result, timestamp)
-SELECT id, dag_id, run_id, %(task_id)s, %(map_index)s, %(key)s, %(value)s, %(dag_result)s, %(now)s
+SELECT id, dag_id, run_id, %(task_id)s, %(map_index)s, %(key)s, %(value)s::jsonb, %(dag_result)s, %(now)s
 FROM dag_run WHERE dag_id = %(dag_id)s AND run_id = %(run_id)s
 ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE
 SET value = excluded.value, dag_result = excluded.dag_result, timestamp = excluded.timestamp

@@ -22,3 +22,17 @@ def test_a_database_answers_while_its_server_runs(monkeypatch: pytest.MonkeyPatc
         assert not metadata_db.answers()
         server.start()
         assert metadata_db.answers()
+
+
+def test_the_server_keeps_the_plan_of_a_statement_that_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers.serve() as server:
+        url = server.dsn.replace("postgresql://", "postgresql+psycopg2://")
+        monkeypatch.setattr("airflow.settings.engine", create_engine(url))
+        with metadata_db.connect_prepared("airfleet test") as connection:
+            for number in range(4):
+                assert connection.execute("SELECT %(number)s + 1 AS next", {"number": number}).fetchone() == {
+                    "next": number + 1
+                }
+            kept = connection.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%next'")
+            assert len(kept.fetchall()) == 1
+            assert connection.info.get_parameters()["application_name"] == "airfleet test"

@@ -14,11 +14,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import URL, create_engine
 
 import servers
 from airfleet.runners.local import ports
 from airfleet_provider.agent_loops.lease import AgentsLease
 from airfleet_provider.agent_loops.loop import Context, connect
+from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.contract.metrics import METRICS
 from airfleet_provider.exporter.board import Board
 from airfleet_provider.exporter.limits import LabelLimits
@@ -143,3 +145,13 @@ def test_clients_that_wait_for_a_full_pool_are_seen_and_so_is_their_wait(pooler:
     after = pooler.read()
     assert after["airfleet_pooler_longest_wait_seconds"] == {("shop",): 0}
     assert after["airfleet_pooler_transactions_total"]["shop",] > before
+
+
+def test_no_statement_is_prepared_through_a_pooler(pooler: Pooler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next connection to the server may have another client's statement of the same name."""
+    url = URL.create("postgresql+psycopg2", "airflow", "secret", "127.0.0.1", pooler.login["port"], "shop")
+    monkeypatch.setattr("airflow.settings.engine", create_engine(url))
+    with metadata_db.connect_prepared() as connection:
+        for _ in range(5):
+            assert connection.execute("SELECT %(number)s + 1 AS next", {"number": 1}).fetchone() == {"next": 2}
+        assert connection.execute("SELECT count(*) AS kept FROM pg_prepared_statements").fetchone() == {"kept": 0}

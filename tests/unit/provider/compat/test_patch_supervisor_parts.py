@@ -41,7 +41,10 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[SimpleNamespace]:
-    handler = type("Own", (Answers,), {"seen": []})
+    class Own(Answers):
+        seen: list[dict[str, str]] = []  # noqa: RUF012 - of this test
+
+    handler = Own
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
         found.daemon_threads = True
         threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()

@@ -131,7 +131,7 @@ def test_a_connection_that_failed_is_not_used_again() -> None:
         def __init__(self) -> None:
             made.append(self)
 
-        def cursor(self) -> Connection:
+        def execute(self, *_: object) -> Connection:
             raise OSError("broken")
 
         def close(self) -> None:

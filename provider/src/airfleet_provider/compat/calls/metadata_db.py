@@ -9,6 +9,9 @@ from typing import Any
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
+# A statement that came so often will come again.
+PREPARED_AFTER = 2
+
 
 def connect(name: str = "airfleet") -> Any:  # noqa: ANN401 - a psycopg2 connection, which has no types
     """Open a connection to the metadata database outside of every pool, in autocommit mode, with this name."""
@@ -54,6 +57,24 @@ def read_conninfo() -> str:
         return str(words[0])
     named = {key: value for key, value in options.items() if isinstance(value, str | int)}
     return str(dialect.loaded_dbapi.extensions.make_dsn(**named))
+
+
+def connect_prepared(name: str = "airfleet") -> Any:  # noqa: ANN401 - a connection of psycopg 3, whose rows are dicts
+    """Open a connection like that of `connect`, at which the server keeps the plans of statements that come again.
+
+    No statement is prepared through a pooler, which may pass the next one to another connection of the server, where
+    another client's statement has the same name. A pooler answers with a process id of its own.
+    """
+    import psycopg
+    from psycopg.rows import dict_row
+
+    connection = psycopg.connect(
+        read_conninfo(), application_name=name, autocommit=True, prepare_threshold=None, row_factory=dict_row
+    )
+    answer = connection.execute("SELECT pg_backend_pid() AS pid").fetchone()
+    if answer and answer["pid"] == connection.info.backend_pid:
+        connection.prepare_threshold = PREPARED_AFTER
+    return connection
 
 
 @contextlib.contextmanager
