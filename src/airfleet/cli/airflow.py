@@ -15,7 +15,7 @@ from airfleet.cli import options
 from airfleet.errors import UsageError
 from airfleet.operations import refusals
 from airfleet.runners.local import inherited, warm
-from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.project import find_project, find_state, may_name_hosts, read_fleet
 
 
 @click.command(
@@ -44,7 +44,8 @@ def command(project: Path, state: Path | None, host: str | None, own: bool, argu
     if warning := refusals.warn_of_secret(arguments):
         click.echo(f"warning: {warning}", err=True)
     if not own:
-        refusals.check(arguments, fleet=bool(read_fleet(find_project(project)).hosts))
+        project = find_project(project)
+        refusals.check(arguments, fleet=may_name_hosts(project) and bool(read_fleet(project).hosts))
     run_airflow(project, state, host, arguments)
 
 
@@ -60,7 +61,8 @@ def give_input(text: str) -> None:
 def run_airflow(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> NoReturn:
     """Run a command line of Airflow where this project's platform or fleet runs, and exit with its code."""
     project = find_project(project)
-    if (fleet := read_fleet(project)).hosts:
+    # To read all of fleet.yaml takes longer than most commands, and a platform that is up needs nothing of it.
+    if may_name_hosts(project) and (fleet := read_fleet(project)).hosts:
         from airfleet.operations import commands  # noqa: PLC0415 - one machine needs nothing that speaks SSH
 
         connection = commands.reach(commands.choose(fleet, host), project, lambda line: click.echo(line, err=True))
@@ -79,6 +81,6 @@ def run_airflow(project: Path, state: Path | None, host: str | None, arguments: 
         raise SystemExit(code)
     from airfleet.cli.environment import enter  # noqa: PLC0415 - a platform that is up needs none of it
 
-    enter(project, fleet, state)
+    enter(project, read_fleet(project), state)
     # -P: no module of the folder that the user is in takes the place of another, as for the command `airflow`.
     os.execve(sys.executable, [sys.executable, "-P", "-m", "airflow", *arguments], environment)

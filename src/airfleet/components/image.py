@@ -53,6 +53,7 @@ OTHER_MODULES = (
     "sqlalchemy.orm:configure_mappers",
     # A command that is forked does not list the provider's commands again, where another process makes this patch.
     "airfleet_provider.compat.patches.db_clean:narrow_cleanup",
+    "airfleet_provider.compat.patches.dag_list:list_dags_by_rows",
     "airfleet_provider.compat.calls.task_client:keep_parts",
     # Airflow keeps the parser of its command line, which every component builds.
     "airflow.cli.cli_parser:get_parser",

@@ -6,18 +6,20 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airfleet.errors import UsageError
-from airfleet.spec import load
-from airfleet.spec.access import AccessUser
-from airfleet.spec.fleet import Connection, Fleet
-from airfleet.spec.notifications import Fetch
 from airfleet.spec.secret_ref import SecretRef
 from airfleet.spec.secrets import Secret, resolve
 from airfleet.workspace.state_folder import StateFolder
-from airfleet_provider.contract.notification_policy import NotificationPolicy
-from airfleet_provider.contract.openlineage_policy import OpenLineagePolicy
-from airfleet_provider.contract.tracing_policy import TracingPolicy
+
+if TYPE_CHECKING:
+    from airfleet.spec.access import AccessUser
+    from airfleet.spec.fleet import Connection, Fleet
+    from airfleet.spec.notifications import Fetch
+    from airfleet_provider.contract.notification_policy import NotificationPolicy
+    from airfleet_provider.contract.openlineage_policy import OpenLineagePolicy
+    from airfleet_provider.contract.tracing_policy import TracingPolicy
 
 STATE_FOLDER = ".airfleet"
 # Characters that a password of a user has at least.
@@ -48,7 +50,24 @@ def read_fleet(project: Path) -> Fleet:
     Raises:
         UsageError: fleet.yaml cannot be read or is wrong.
     """
+    from airfleet.spec import load  # noqa: PLC0415 - it takes a quarter of a second, and few commands do without
+
     return load.read(project, cpus=os.cpu_count() or 1)
+
+
+def may_name_hosts(project: Path) -> bool:
+    """Return whether a project's fleet.yaml may name hosts. It is not parsed, so a wrong one may have none.
+
+    No key is `hosts` in a file that has this word only in comments, and no backslash to write it in another way.
+    """
+    path = project / "fleet.yaml"
+    try:
+        lines = path.read_bytes().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return path.with_suffix(".yml").exists()  # which is a mistake that the reader explains
+    except OSError:
+        return True
+    return any("hosts" in line or "\\" in line for line in lines if not line.lstrip().startswith("#"))
 
 
 def find_fleet(project: Path, folder: StateFolder, warn: Callable[[str], None]) -> Fleet | None:

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from packaging.version import InvalidVersion, Version
 
-from airfleet.components.model import Credentials
 from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import file_lock
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from airfleet.components.model import Credentials
 
 # Increase this number when an older airfleet could no longer read the folder.
 LAYOUT = 1
@@ -225,6 +226,7 @@ class StateFolder:
         self, databases: tuple[str, ...], present: Callable[[str, Secret], Secret] = lambda _, secret: secret
     ) -> Credentials:
         """Return the platform's secrets as `present` converts them, and make those that do not exist."""
+        from airfleet.components.model import Credentials  # noqa: PLC0415 - it takes 40 ms, and few commands need it
 
         def keep(name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> Secret:
             return present(name, self.keep_secret(name, make))

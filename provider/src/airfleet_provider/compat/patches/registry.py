@@ -7,6 +7,7 @@ from airfleet_provider.compat.patches import (
     cold_start,
     cookie_key,
     crash_reports,
+    dag_list,
     dag_processor,
     db_clean,
     deferred_routes,
@@ -77,4 +78,5 @@ PATCHES: tuple[Patch, ...] = (
     one_version.LATE,
     cookie_key.PATCH,
     db_clean.PATCH,
+    dag_list.PATCH,
 )

@@ -1,0 +1,50 @@
+"""A command on one machine learns without reading fleet.yaml whole that it names no hosts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airfleet.workspace.project import may_name_hosts
+from deadline import COMMAND_S
+
+# What a command of Airflow needs before the running platform answers it.
+LIGHT = """
+import sys
+import airfleet.cli.main, airfleet.cli.airflow
+heavy = {"airfleet.spec.load", "airfleet.spec.fleet", "airfleet.components.model", "pydantic", "yaml"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ("name: mine\nexecutor: celery\n", False),
+        ("name: mine\n# hosts: {a: {}}\n  # more hosts\n", False),
+        ("", False),
+        ("hosts: {a: {address: 10.0.0.1}}\n", True),
+        ("x-all: &all\n  hosts: {a: {}}\n<<: *all\n", True),
+        ('"h\\x6fsts": {a: {address: 10.0.0.1}}\n', True),
+        ("# a comment ends here\u2028hosts: {a: {}}\n", True),
+        ("# a comment ends here\rhosts: {a: {}}\n", True),
+        ("? hosts\n: {a: {}}\n", True),
+    ],
+)
+def test_only_a_file_without_the_word_names_no_hosts(tmp_path: Path, text: str, may: bool) -> None:
+    (tmp_path / "fleet.yaml").write_bytes(text.encode())
+    assert may_name_hosts(tmp_path) is may
+
+
+def test_no_file_names_no_hosts_and_one_with_the_wrong_name_is_read(tmp_path: Path) -> None:
+    assert not may_name_hosts(tmp_path)
+    (tmp_path / "fleet.yml").touch()
+    assert may_name_hosts(tmp_path)
+
+
+def test_a_command_of_airflow_imports_no_reader_of_fleet_yaml() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=COMMAND_S, check=True)
+    assert done.stdout.strip() == "[]"
