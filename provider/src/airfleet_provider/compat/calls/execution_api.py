@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from airfleet_provider.compat.calls.known_tokens import KnownTokens
+
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
 
@@ -101,6 +103,7 @@ class Models:
         self.version: str = bundle.versions[0].value
         self.kept_runs: int = conf.getint("core", "num_dag_runs_to_retain_rendered_fields", fallback=0)
         self._validator = _jwt_validator()
+        self._known = KnownTokens()
         # Airflow makes one for each token, and each reads the key from its file.
         self._generator = _jwt_generator()
         self._claims, self._token = TIClaims, TIToken
@@ -117,10 +120,13 @@ class Models:
         Raises:
             Exception: The token is not valid; it is the error of the check that failed.
         """
+        if known := self._known.find(token):
+            return known
         claims = await self._validator.avalidated_claims(token, {})
         claims.setdefault("scope", "execution")
-        known = self._token(id=claims["sub"], claims=self._claims(**claims))
-        return str(known.id), claims
+        subject = str(self._token(id=claims["sub"], claims=self._claims(**claims)).id)
+        self._known.keep(token, subject, claims)
+        return subject, claims
 
     def sign(self, task_instance: str) -> str:
         """Return the token of a task that has started."""
