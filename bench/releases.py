@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ from airfleet.runners.local.ports import find_free
 from support import AIRFLEET, AIRFLOW, run, say, timed, wait
 
 TASKS = 10
+# Seconds that a server has to end.
+END_S = 60
 DAG = """
 import pendulum
 from airflow.sdk import dag, task
@@ -202,7 +205,11 @@ def measure_stock(arguments: argparse.Namespace) -> dict[str, Any]:
             one_file_visible_s = timed(lambda: wait(lambda: ask(dsn, changed) == 1, "the change"))
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=END_S)
+            except subprocess.TimeoutExpired:  # it waits for a parse that waits for it
+                process.kill()
+                process.wait()
     return {
         "first_load_s": round(first_load_s, 2),
         "steady_cores": round(steady_cores, 4),
@@ -242,8 +249,8 @@ def postgres(folder: Path) -> Iterator[str]:
         wait(lambda: ask(dsn, "SELECT 1") == 1, "PostgreSQL")
         yield dsn
     finally:
-        server.terminate()
-        server.wait(timeout=60)
+        server.send_signal(signal.SIGINT)  # a session that is left does not hold it up
+        server.wait(timeout=END_S)
 
 
 def write_dag(folder: Path, number: int, *, version: int) -> None:
