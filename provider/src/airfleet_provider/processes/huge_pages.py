@@ -14,9 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+CHOSEN = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MAPS = Path("/proc/self/maps")
-# Since Linux 6.1, whatever the administrator chose for memory that does not ask for it.
-MADV_COLLAPSE = 25
+# Since Linux 6.1, whatever the administrator chose. Who chose that nobody has huge pages is obeyed here.
+MADV_COLLAPSE, NOBODY = 25, "[never]"
+# The kernel has no more huge pages, or the memory group of this process is full. Each further try would free memory
+# for nothing: the kernel takes it from the files that the group has in its cache.
+FULL = frozenset({errno.ENOMEM, errno.EBUSY})
 # The part of a huge page that may be memory which this process has not used yet.
 EMPTY = 1 / 8
 TIMES = 3
@@ -26,15 +30,17 @@ def join_pages() -> int:
     """Let the kernel make huge pages of the memory of this process. Return how many it made.
 
     A process calls this before its first fork: a huge page is a copy of pages that forks share. Where the kernel has no
-    huge page, or cannot do this, pages stay small.
+    huge page, or cannot do this, or its administrator wants none, pages stay small.
     """
     made = 0
     with suppress(OSError, ValueError):
         size = int(SIZE.read_text())
+        if NOBODY in CHOSEN.read_text():
+            return made
         for start in list(_list_used(size)):
             error = _join(start, size)
             made += not error
-            if error == errno.ENOMEM:  # the kernel has no more of them
+            if error in FULL:
                 break
     return made
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +73,36 @@ def test_memory_that_is_hardly_used_or_must_not_be_joined_stays(how: str, usual:
     assert made == more
     assert made < usual[0]
     assert same
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [(errno.ENOMEM, 1), (errno.EBUSY, 1), (errno.EINVAL, 3)],
+    ids=["host full", "group full", "other"],
+)
+def test_a_kernel_without_room_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int, tries: int
+) -> None:
+    asked: list[int] = []
+
+    def join(start: int, _: int) -> int:
+        asked.append(start)
+        return error
+
+    assert join_made_up(monkeypatch, tmp_path, "always [madvise] never", join) == 0
+    assert len(asked) == tries
+
+
+def test_an_administrator_who_wants_no_huge_pages_is_obeyed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert join_made_up(monkeypatch, tmp_path, "always [madvise] never", lambda *_: 0) == 3
+    assert join_made_up(monkeypatch, tmp_path, "always madvise [never]", lambda *_: 0) == 0
+
+
+def join_made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: str, join: Callable[[int, int], int]) -> int:
+    """Return how many of three pieces become huge pages of a kernel that `join` describes."""
+    for name, text in (("SIZE", "2097152\n"), ("CHOSEN", f"{chosen}\n")):
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(huge_pages, name, tmp_path / name)
+    monkeypatch.setattr(huge_pages, "_list_used", lambda size: (size * number for number in (1, 2, 3)))
+    monkeypatch.setattr(huge_pages, "_join", join)
+    return huge_pages.join_pages()
