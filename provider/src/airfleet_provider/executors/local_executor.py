@@ -37,6 +37,7 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
         outages.outlast_outages(TaskLiveness(config.read_api_urls(), config.read_heartbeat_timeout()))
         self.handed: set[Any] = set()
         self.waiting: dict[Any, float] = {}
+        self.is_prepared = False
         self.guard = Guard.start(ZygoteLimits())
         os.environ[CHANNEL_VARIABLE] = str(self.guard.channel)
         local_workers.end_with_scheduler()
@@ -73,7 +74,15 @@ class LocalExecutor(KnowsScheduled, local_executor.LocalExecutor):  # type: igno
 
         Airflow ends this after the fork. Then the next full collection writes to every object, and so copies all memory
         that the scheduler shares with its workers and with the process from which it was forked.
+
+        The successor of a worker that was killed finds this done. If this was done again, the scheduler would grow with
+        each such worker: no later collection would examine what it has at that moment, and no object fit into its gaps.
         """
+        if self.is_prepared:
+            for _ in range(spawn_number):
+                self._spawn_worker()
+            return
+        self.is_prepared = True
         task_client.keep_parts()
         heap.prepare_forks()
         super()._spawn_workers_with_gc_freeze(spawn_number)

@@ -48,7 +48,8 @@ def prepare_forks() -> None:
     """Make this process ready to fork.
 
     Its forks share all objects that there are by now, do not examine them in a garbage collection, and put theirs
-    elsewhere.
+    elsewhere. What this fills and freezes stays until the process ends, so a process that lives long calls it only
+    before its first forks.
     """
     gc.collect()
     give_back_free_memory()
@@ -107,7 +108,8 @@ def remember_types() -> None:
     """Let Python remember to which abstract classes the usual types belong: to find out, it writes to all classes."""
     for abstract in ABSTRACT:
         for usual in USUAL:
-            issubclass(usual, abstract)
+            with contextlib.suppress(Exception):  # a class of somebody else may refuse to be compared
+                issubclass(usual, abstract)
 
 
 def count_gaps() -> dict[int, int]:

@@ -46,3 +46,30 @@ def test_certificates_are_loaded_once_before_the_fork_unless_they_are_ones_own(
     )
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["kept"], told["all"]) == (kept, 1)
+
+
+@pytest.mark.parametrize(
+    "variable", ["all_proxy=socks://localhost:1", "all_proxy=socks5://localhost:1", "no_proxy=::1/128"]
+)
+def test_settings_that_forbid_any_client_end_no_process(tmp_path: Path, variable: str) -> None:
+    """A desktop may set them. Each task then fails with this reason, and the platform must start to show that."""
+    name, _, value = variable.partition("=")
+    code = """
+from airflow.sdk.api.client import Client
+from airfleet_provider.compat.calls import task_client
+
+task_client.keep_parts()
+try:
+    Client(base_url="http://localhost", token="")
+except Exception:
+    print("refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path), name: value},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=COMMAND_S,
+    )
+    assert done.stdout.splitlines()[-1] == "refused", f"httpx takes {variable} now"

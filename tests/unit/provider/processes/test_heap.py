@@ -99,6 +99,26 @@ print(os.read(reader, 20).decode())
 """
 
 
+# A class that nobody can be compared with, as a plugin may have.
+REFUSES = """
+from collections import abc
+
+from airfleet_provider.processes import heap
+
+
+class Refusing(type(abc.Mapping)):
+    def __subclasscheck__(cls, other):
+        raise TypeError("no")
+
+
+class Strange(abc.Mapping, metaclass=Refusing):
+    pass
+
+
+heap.prepare_forks()
+"""
+
+
 def copy_kib(how: str, program: str = GAPS) -> int:
     """Return how many KiB of memory a fork copies or takes."""
     command = [sys.executable, "-c", program, how]
@@ -124,6 +144,10 @@ def test_loggers_are_the_same_after_they_are_put_side_by_side(caplog: pytest.Log
 
 def test_a_fork_knows_to_which_abstract_classes_a_usual_type_belongs() -> None:
     assert 3 * copy_kib("filled", CLASSES) < copy_kib("left open", CLASSES)
+
+
+def test_a_class_that_refuses_to_be_compared_ends_no_process() -> None:
+    subprocess.run([sys.executable, "-c", REFUSES], check=True, timeout=600)
 
 
 @pytest.mark.parametrize(

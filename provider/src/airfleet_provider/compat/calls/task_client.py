@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 
 def keep_parts() -> None:
     """Make what each client needs, once, in the process from which supervisors are forked.
@@ -16,4 +18,6 @@ def keep_parts() -> None:
     if not any(
         (client.API_SSL_CERT_PATH, client.API_SSL_CA_FILE_PATH, client.API_CLIENT_SSL_CERT, client.API_CLIENT_SSL_KEY)
     ):
-        client.Client(base_url="http://localhost", token="").close()
+        # Settings of a proxy may forbid any client. Then tasks fail and show the reason: this process has other work.
+        with suppress(Exception):
+            client.Client(base_url="http://localhost", token="").close()
