@@ -88,6 +88,7 @@ def start(requests: socket.socket, chosen: ZygoteLimits, relief: socket.socket) 
 
 def main() -> None:
     """Get ready, take over from the forked pool, and serve."""
+    lifecycle.hide_memory()  # a task that changed this process now would get the tokens that it receives later
     given = json.loads(sys.argv.pop())
     sys.path[:] = given["path"]
     requests, relief = (socket.socket(fileno=given[name]) for name in ("requests", "relief"))
