@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 # Airflow is imported after its settings are made.
 # ruff: noqa: PLC0415
@@ -24,12 +25,20 @@ OTHERS = (
     "SELECT permission_id IS NULL, view_menu_id IS NULL, count(*) FROM ab_permission_view GROUP BY 1, 2",
 )
 TABLES = "ab_role, ab_permission, ab_view_menu, ab_permission_view, ab_permission_view_role"
+# A security manager whose viewers see nothing but the home page.
+STRICT = """
+from airflow.providers.fab.auth_manager.security_manager.override import FabAirflowSecurityManagerOverride
+
+class SECURITY_MANAGER_CLASS(FabAirflowSecurityManagerOverride):
+    ROLE_CONFIGS = [{"role": "Viewer", "perms": [("can_read", "Website")]}]
+"""
 
 
 def main() -> None:
     """Print what FAB makes alone, what is made at once, and what it is after FAB has compared it."""
     os.environ["AIRFLOW__CORE__AUTH_MANAGER"] = "airfleet_provider.access.manager.FabAuthManager"
     os.environ["AIRFLOW__FAB__UPDATE_FAB_PERMS"] = "True"
+    from airflow.configuration import conf
     from airflow.providers.fab.auth_manager.cli_commands import utils
     from airflow.utils import db
 
@@ -66,7 +75,13 @@ def main() -> None:
         cursor.execute("DELETE FROM ab_permission_view_role")
         cursor.execute("DELETE FROM ab_role WHERE name <> 'Viewer'")
     fab_roles.make_roles()
-    print(json.dumps({"alone": alone, "at once": at_once, "compared": compared, "with a role": read()[:2]}))
+    with_role = read()[:2]
+    empty()
+    Path(conf.get_mandatory_value("fab", "config_file")).write_text(STRICT)
+    fab_roles.make_roles()
+    let_fab_make()
+    found = {"alone": alone, "at once": at_once, "compared": compared, "with a role": with_role, "strict": read()[0]}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

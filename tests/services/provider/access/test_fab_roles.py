@@ -27,3 +27,7 @@ def test_most_of_them_are_there_before_fab_compares_them(site: dict[str, Any]) -
 
 def test_a_database_that_has_a_role_is_left_as_it_is(site: dict[str, Any]) -> None:
     assert site["with a role"] == [[], [["Viewer"]]]
+
+
+def test_a_security_manager_with_other_roles_grants_no_more_than_it_says(site: dict[str, Any]) -> None:
+    assert [one for one in site["strict"] if one[0] == "Viewer"] == [["Viewer", "can_read", "Website"]]
