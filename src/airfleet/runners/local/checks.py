@@ -41,7 +41,10 @@ WARM_UP_S = 120.0
 
 
 class Checker:
-    """Makes health checks. Any thread may use it."""
+    """Makes health checks. Any thread may use it. The checks of the database share a connection.
+
+    What the supervisor's own thread asks goes apart from it, so that no server that hangs keeps the supervisor.
+    """
 
     def __init__(self, database: Secret, others: tuple[Secret, ...] = ()) -> None:
         """`others` are URLs of the database with former passwords, which it may have until they are set."""
@@ -130,7 +133,7 @@ class Checker:
     def retire_jobs(self, job_type: str) -> None:
         """Mark jobs of dead processes of this type as failed, so that their tasks are adopted at once."""
         with suppress(psycopg.Error):  # then they are adopted when their heartbeats are old
-            self._query(
+            self._query_apart(
                 "UPDATE job SET state = 'failed', end_date = now()"
                 " WHERE state = 'running' AND job_type = %(job_type)s RETURNING id",
                 {"job_type": job_type},
@@ -139,7 +142,7 @@ class Checker:
     def was_done(self, job: str, fingerprint: str) -> bool:
         """Return whether this database records a success of the job with this fingerprint."""
         try:
-            rows = self._query(
+            rows = self._query_apart(
                 "SELECT 1 FROM airfleet.job WHERE name = %(name)s AND fingerprint = %(fingerprint)s",
                 {"name": job, "fingerprint": fingerprint},
             )
@@ -150,7 +153,7 @@ class Checker:
     def note_done(self, job: str, fingerprint: str) -> None:
         """Record the success of a job in the database. If that fails, the job runs once more at the next start."""
         with suppress(psycopg.Error):  # then it runs once more next time
-            self._query(
+            self._query_apart(
                 "INSERT INTO airfleet.job (name, fingerprint, ended_at) VALUES (%(name)s, %(fingerprint)s, now())"
                 " ON CONFLICT (name) DO UPDATE SET fingerprint = excluded.fingerprint, ended_at = excluded.ended_at"
                 " RETURNING name",
@@ -159,19 +162,31 @@ class Checker:
 
     def _query(self, sql: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         # A login takes the server and this process several times as long as a query.
-        with self._lock:
+        if not self._lock.acquire(timeout=TIMEOUT_S):  # a check waits for the server, and no other should wait for it
+            return self._query_apart(sql, parameters)
+        try:
             if self._kept is not None:
                 with suppress(psycopg.OperationalError):  # the server has restarted since, or closed the connection
                     return self._kept.execute(sql, parameters).fetchall()
                 self._kept.close()
                 self._kept = None
-            self._kept = psycopg.connect(
-                self._database.reveal(),
-                connect_timeout=int(TIMEOUT_S),
-                autocommit=True,
-                prepare_threshold=None,  # a pooler before the server may give each query to another session
-            )
+            self._kept = self._connect()
             return self._kept.execute(sql, parameters).fetchall()
+        finally:
+            self._lock.release()
+
+    def _query_apart(self, sql: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Query with a login, which fails after a while if the server hangs. At a kept connection no query does."""
+        with self._connect() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(
+            self._database.reveal(),
+            connect_timeout=int(TIMEOUT_S),
+            autocommit=True,
+            prepare_threshold=None,  # a pooler before the server may give each query to another session
+        )
 
 
 class ImportErrors:
@@ -186,7 +201,10 @@ class ImportErrors:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(
-                    self._database.reveal(), connect_timeout=int(TIMEOUT_S), autocommit=True
+                    self._database.reveal(),
+                    connect_timeout=int(TIMEOUT_S),
+                    autocommit=True,
+                    prepare_threshold=None,  # as above
                 )
             query = "SELECT filename, stacktrace FROM import_error ORDER BY filename"
             rows = self._connection.execute(query).fetchall()

@@ -71,6 +71,8 @@ class Supervised:
         self.checked_at = 0.0
         self.result: CheckResult | None = None
         self.is_cold = False
+        # Whether a skippable job was done before this start, once the database was asked.
+        self.was_done: bool | None = None
 
     @property
     def name(self) -> str:
@@ -179,15 +181,8 @@ class Supervisor:
             if unit.pid in exits:
                 self._note_exit(unit, exits[unit.pid])
             self._collect_check(unit, pool)
-            before = unit.unit
-            unit.unit, action = decide(before, unit.rules, self._see(unit))
-            if unit.unit.phase is not before.phase:
-                unit.entered = time.time()
-                unit.is_cold = unit.unit.phase is Phase.HEALTHY
-            self._act(unit, action)
-            if action is Do.START:  # its gate need not wait until all others were forked
-                unit.unit, action = decide(unit.unit, unit.rules, self._see(unit))
-                self._act(unit, action)
+            if self._advance(unit) is Do.START and unit.pid:  # its gate need not wait until all others were forked
+                self._advance(unit)
         if not self._was_healthy and all(unit.is_ready for unit in self._units):
             self._was_healthy = True
             with suppress(OSError):  # if the disk is full, the next start forgets the former secrets
@@ -199,6 +194,15 @@ class Supervisor:
                     self._stopping = True
         self._warm_up(pool)
         self._rotate_logs()
+
+    def _advance(self, unit: Supervised) -> Do:
+        before = unit.unit
+        unit.unit, action = decide(before, unit.rules, self._see(unit))
+        if unit.unit.phase is not before.phase:
+            unit.entered = time.time()
+            unit.is_cold = unit.unit.phase is Phase.HEALTHY
+        self._act(unit, action)
+        return action
 
     def _warm_up(self, pool: ThreadPoolExecutor) -> None:
         # Only when all processes are up: before that, it would slow down the start of the others.
@@ -212,11 +216,13 @@ class Supervisor:
         image = self._by_name[IMAGE]
         released = all(self._by_name[name].is_ready for name in unit.process.after)
         may_skip = unit.rules.skippable and released and unit.unit.phase is Phase.WAITING and not unit.unit.forked
+        if may_skip and unit.was_done is None:
+            unit.was_done = self._checker.was_done(unit.name, unit.process.fingerprint)
         return Seen(
             now=time.monotonic(),
             alive=unit.pid is not None,
             released=released,
-            done_before=may_skip and self._checker.was_done(unit.name, unit.process.fingerprint),
+            done_before=may_skip and bool(unit.was_done),
             forkable=image.is_ready or not unit.process.warm or self._is_early(unit.process),
             stopping=self._stopping and all(self._by_name[name].is_over for name in self._stops_before(unit.process)),
             exit_code=unit.exit_code,
