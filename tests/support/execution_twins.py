@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -319,7 +320,8 @@ def main() -> None:
         asked.append("found" if row else "none")
         return row
 
-    shortcut = FastPath(airflow, execution_api.Models(), ask)
+    # One thread has one connection, at which the server soon keeps the plans of all statements.
+    shortcut = FastPath(airflow, execution_api.Models(), ask, threads=ThreadPoolExecutor(1))
     result: dict[str, Any] = {"obstacle": obstacle, "digest": execution_api.digest_source(), "cases": {}}
     clients = [TestClient(one, raise_server_exceptions=False) for one in (airflow, shortcut)]
     with clients[0] as stock, clients[1] as short:

@@ -71,3 +71,13 @@ def test_a_workload_may_start_and_nothing_else() -> None:
 def test_the_api_server_has_the_options_that_are_read() -> None:
     flags = {flag for option in execution_api.list_options() for flag in option.flags}
     assert {"--apps", "--workers", "--port", "--host"} <= flags
+
+
+@pytest.mark.parametrize(("setting", "kept"), [("30", 30), ("0", 0), ("-1", 0)])
+def test_no_number_of_runs_below_zero_is_a_limit_of_sql(
+    monkeypatch: pytest.MonkeyPatch, setting: str, kept: int
+) -> None:
+    for name in ("_jwt_validator", "_jwt_generator"):
+        monkeypatch.setattr(f"airflow.api_fastapi.execution_api.app.{name}", lambda: None)
+    monkeypatch.setenv("AIRFLOW__CORE__NUM_DAG_RUNS_TO_RETAIN_RENDERED_FIELDS", setting)
+    assert execution_api.Models().kept_runs == kept

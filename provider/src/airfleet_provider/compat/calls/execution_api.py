@@ -101,7 +101,8 @@ class Models:
         from pydantic import JsonValue, TypeAdapter
 
         self.version: str = bundle.versions[0].value
-        self.kept_runs: int = conf.getint("core", "num_dag_runs_to_retain_rendered_fields", fallback=0)
+        # As for Airflow, no number below zero deletes anything.
+        self.kept_runs: int = max(0, conf.getint("core", "num_dag_runs_to_retain_rendered_fields", fallback=0))
         self._validator = _jwt_validator()
         self._known = KnownTokens()
         # Airflow makes one for each token, and each reads the key from its file.
