@@ -13,6 +13,7 @@ from airfleet_provider.api_server.outage_responses import OutageResponses
 from airfleet_provider.audit.middleware import Audit
 from airfleet_provider.compat.calls import execution_api
 from airfleet_provider.compat.patches import execution_api as patches
+from airfleet_provider.compat.patches import one_version
 from airfleet_provider.execution_api import command, fast_path, routes
 from airfleet_provider.execution_api.fast_path import Bypass
 
@@ -24,6 +25,7 @@ def test_what_is_repeated_is_as_known() -> None:
 def test_an_airflow_that_answers_in_another_way_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
     for seam in ("report_outages", "accept_early_tokens"):
         monkeypatch.setattr(patches, seam, lambda *_: None)
+    monkeypatch.setattr(one_version, "build_older_versions_late", lambda: None)
     tasks = FastAPI()
     app = FastAPI()
     app.mount("/execution", tasks)
