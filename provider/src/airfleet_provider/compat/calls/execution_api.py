@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from airfleet_provider.compat.calls.known_tokens import KnownTokens
+from airfleet_provider.compat.calls.checked_tokens import CheckedTokens
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -104,7 +104,7 @@ class Models:
         # As for Airflow, no number below zero deletes anything.
         self.kept_runs: int = max(0, conf.getint("core", "num_dag_runs_to_retain_rendered_fields", fallback=0))
         self._validator = _jwt_validator()
-        self._known = KnownTokens()
+        self._known = CheckedTokens()
         # Airflow makes one for each token, and each reads the key from its file.
         self._generator = _jwt_generator()
         self._claims, self._token = TIClaims, TIToken

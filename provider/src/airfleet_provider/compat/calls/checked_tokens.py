@@ -13,7 +13,7 @@ KNOWN_S = 30.0
 MOST_KNOWN = 1000
 
 
-class KnownTokens:
+class CheckedTokens:
     """What a check of some tokens found a moment ago. A task makes several calls with one token."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:

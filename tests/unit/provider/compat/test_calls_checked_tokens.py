@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from airfleet_provider.compat.calls.known_tokens import KNOWN_S, MOST_KNOWN, KnownTokens
+from airfleet_provider.compat.calls.checked_tokens import KNOWN_S, MOST_KNOWN, CheckedTokens
 from forked import run_forked
 
 CLAIMS = {"sub": "one", "exp": 1_000, "scope": "execution"}
 
 
-class Time:
+class TokenClocks:
     """The clock of a process, and that of the wall, which tokens go by."""
 
     steady_s = wall_s = 0.0
 
-    def make_tokens(self) -> KnownTokens:
-        return KnownTokens(lambda: self.steady_s, lambda: self.wall_s)
+    def make_tokens(self) -> CheckedTokens:
+        return CheckedTokens(lambda: self.steady_s, lambda: self.wall_s)
 
 
 def test_a_checked_token_is_known_for_a_while() -> None:
-    time = Time()
+    time = TokenClocks()
     tokens = time.make_tokens()
     assert tokens.find("token") is None
     tokens.keep("token", "one", CLAIMS)
@@ -37,7 +37,7 @@ def test_a_checked_token_is_known_for_a_while() -> None:
 
 
 def test_a_token_that_expires_is_unknown_at_once() -> None:
-    time = Time()
+    time = TokenClocks()
     tokens = time.make_tokens()
     tokens.keep("token", "one", CLAIMS)
     time.wall_s = 1_000
@@ -45,7 +45,7 @@ def test_a_token_that_expires_is_unknown_at_once() -> None:
 
 
 def test_who_gets_claims_cannot_change_those_of_others() -> None:
-    tokens = Time().make_tokens()
+    tokens = TokenClocks().make_tokens()
     given: dict[str, Any] = dict(CLAIMS)
     tokens.keep("token", "one", given)
     given["scope"] = "workload"
@@ -57,7 +57,7 @@ def test_who_gets_claims_cannot_change_those_of_others() -> None:
 
 
 def test_of_too_many_tokens_the_oldest_is_forgotten() -> None:
-    tokens = Time().make_tokens()
+    tokens = TokenClocks().make_tokens()
     for number in range(MOST_KNOWN):
         tokens.keep(str(number), "one", CLAIMS)
     tokens.keep("0", "one", CLAIMS)
