@@ -7,10 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import pytest
 
 from airfleet_provider.compat.patches import task_source
 from deadline import COMMAND_S
+from forked import run_forked
 
 DAG = """
 from airflow.sdk import DAG, setup, task
@@ -64,3 +68,27 @@ def test_it_is_imported_when_a_task_is_rewritten_with_the_same_result(tmp_path: 
     assert "run_if" not in stock["source"]
     assert deferred == stock | {"before": False}
     assert stock["before"], f"Airflow imports {task_source.PACKAGE} later by itself: the patch is not needed any more"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import libcst as cst; cst.Name",
+        "from libcst import Name",
+        "import libcst.matchers",
+        "import libcst; Kind = type('Kind', (libcst.CSTTransformer, object), {})",
+    ],
+)
+def test_another_airflow_that_uses_more_of_it_gets_all_of_it(text: str) -> None:
+    def execute() -> bool:
+        for name in [one for one in sys.modules if one.partition(".")[0] == task_source.PACKAGE]:
+            del sys.modules[name]
+        task_source._execute(lambda module: exec(text, vars(module)), ModuleType("another"))  # noqa: S102 - text of this file
+        return hasattr(sys.modules[task_source.PACKAGE], "Module")
+
+    assert run_forked(execute)
+
+
+def test_an_error_of_airflows_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        task_source._execute(lambda _: 1 / 0, ModuleType("another"))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -17,6 +18,8 @@ from typing import Any
 
 from airfleet_provider.compat.patches.patch import Patch, apply
 from airfleet_provider.compat.patches.requirements import Accepts, Contains, Counts
+
+log = logging.getLogger("airfleet")
 
 PACKAGE = "libcst"
 _MODULE = "airflow.sdk.definitions._internal.decorators"
@@ -54,8 +57,8 @@ def _execute(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
         sys.modules[PACKAGE] = stub
         try:
             execute(module)
-        except AttributeError:  # another Airflow, which uses more of it
-            pass
+        except Exception as error:  # another Airflow, which uses more of it; if it is an error, it comes again below
+            log.debug("Airflow needs more of %s: %s", PACKAGE, error)
         else:
             if apply(PATCH) is None:
                 return
