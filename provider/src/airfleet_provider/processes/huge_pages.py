@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,15 +25,18 @@ FULL = frozenset({errno.ENOMEM, errno.EBUSY})
 # The part of a huge page that may be memory which this process has not used yet.
 EMPTY = 1 / 8
 TIMES = 3
+# Seconds after which the rest of the memory stays as it is. All of it takes 0.1 s, but where a memory group is above
+# its MemoryHigh, or memory is in small pieces, the kernel may let a process wait for seconds at each huge page.
+PATIENCE_S = 2.0
 
 
-def join_pages() -> int:
+def join_pages(clock: Callable[[], float] = time.monotonic) -> int:
     """Let the kernel make huge pages of the memory of this process. Return how many it made.
 
     A process calls this before its first fork: a huge page is a copy of pages that forks share. Where the kernel has no
     huge page, or cannot do this, or its administrator wants none, pages stay small.
     """
-    made = 0
+    made, end = 0, clock() + PATIENCE_S
     with suppress(OSError, ValueError):
         size = int(SIZE.read_text())
         if NOBODY in CHOSEN.read_text():
@@ -40,7 +44,7 @@ def join_pages() -> int:
         for start in list(_list_used(size)):
             error = _join(start, size)
             made += not error
-            if error in FULL:
+            if error in FULL or clock() >= end:
                 break
     return made
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from airfleet_provider.processes import huge_pages
+from clocks import MadeUpClock
 
 PROGRAM = """
 import mmap
@@ -38,7 +39,7 @@ def use(how):
 memory = use(sys.argv[1])
 before = memory[:: SIZE // 4]
 was = count()
-made = huge_pages.join_pages()
+made = huge_pages.join_pages(lambda: 0.0)  # however busy the machine is
 print(made, count() - was, memory[:: SIZE // 4] == before)
 """
 
@@ -98,11 +99,27 @@ def test_an_administrator_who_wants_no_huge_pages_is_obeyed(monkeypatch: pytest.
     assert join_made_up(monkeypatch, tmp_path, "always madvise [never]", lambda *_: 0) == 0
 
 
-def join_made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: str, join: Callable[[int, int], int]) -> int:
+def test_a_slow_kernel_is_not_asked_for_long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clock = MadeUpClock()
+
+    def join(*_: int) -> int:
+        clock.now += 0.6 * huge_pages.PATIENCE_S
+        return 0
+
+    assert join_made_up(monkeypatch, tmp_path, "[always] madvise never", join, clock) == 2
+
+
+def join_made_up(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    chosen: str,
+    join: Callable[[int, int], int],
+    clock: MadeUpClock | None = None,
+) -> int:
     """Return how many of three pieces become huge pages of a kernel that `join` describes."""
     for name, text in (("SIZE", "2097152\n"), ("CHOSEN", f"{chosen}\n")):
         (tmp_path / name).write_text(text)
         monkeypatch.setattr(huge_pages, name, tmp_path / name)
     monkeypatch.setattr(huge_pages, "_list_used", lambda size: (size * number for number in (1, 2, 3)))
     monkeypatch.setattr(huge_pages, "_join", join)
-    return huge_pages.join_pages()
+    return huge_pages.join_pages(clock or MadeUpClock())
