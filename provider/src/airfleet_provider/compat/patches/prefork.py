@@ -45,9 +45,10 @@ TASK_MODULES = (
 
 
 def import_modules() -> None:
-    """Import the modules that every task needs."""
+    """Import the modules that every task needs. It never raises."""
     for name in TASK_MODULES:
-        with contextlib.suppress(ImportError):  # a task that needs the module will show the error
+        # A plugin may refuse its settings: Airflow logs that and goes on. A task that needs the module shows the error.
+        with contextlib.suppress(Exception):
             importlib.import_module(name)
 
 
