@@ -48,9 +48,7 @@ def test_certificates_are_loaded_once_before_the_fork_unless_they_are_ones_own(
     assert (told["kept"], told["all"]) == (kept, 1)
 
 
-@pytest.mark.parametrize(
-    "variable", ["all_proxy=socks://localhost:1", "all_proxy=socks5://localhost:1", "no_proxy=::1/128"]
-)
+@pytest.mark.parametrize("variable", ["all_proxy=socks://localhost:1", "no_proxy=::1/128"])
 def test_settings_that_forbid_any_client_end_no_process(tmp_path: Path, variable: str) -> None:
     """A desktop may set them. Each task then fails with this reason, and the platform must start to show that."""
     name, _, value = variable.partition("=")
