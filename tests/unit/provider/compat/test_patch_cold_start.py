@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import socket
 from pathlib import Path
 from uuid import uuid4
 
+import billiard.connection
 from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 
 from airfleet_provider.compat.patches.cold_start import keep_apart
@@ -25,7 +27,10 @@ def test_it_reaches_neither_the_keeper_nor_a_database(tmp_path: Path) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         database = socket.create_connection(listener.getsockname())
         metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        held = [one.fileno() for one in (ours, theirs, listener, database)]
+        results = billiard.connection.Pipe(duplex=False)  # as between Celery and a process of its pool
+        workloads = multiprocessing.get_context("fork").SimpleQueue()  # as the LocalExecutor's
+        pipes = (*results, *(getattr(workloads, end) for end in ("_reader", "_writer")))
+        held = [one.fileno() for one in (ours, theirs, listener, database, *pipes)]
 
         def look() -> None:
             said: dict[str, object] = {"variable": os.environ.get(CHANNEL_VARIABLE)}
@@ -38,10 +43,12 @@ def test_it_reaches_neither_the_keeper_nor_a_database(tmp_path: Path) -> None:
         keep_apart(CHANNEL_VARIABLE)
         watched = WatchedSubprocess.start(id=uuid4(), target=look)
         while watched._exit_code is None:
-            watched._service_subprocess(max_wait_time=60)
+            watched._service_subprocess(max_wait_time=1)
         assert os.environ[CHANNEL_VARIABLE] == str(ours.fileno())
         fd_messages.send(ours, {"still": "there"})
         assert fd_messages.receive(theirs)[0] == {"still": "there"}
+        workloads.put("still there")
+        assert workloads.get() == "still there"
         return int(watched._exit_code)
 
     assert run_forked(execute) == 0

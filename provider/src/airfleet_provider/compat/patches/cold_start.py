@@ -27,7 +27,8 @@ def keep_apart(channel_variable: str) -> None:
     """Close the channels of this process in the tasks that it forks, and let those tasks end when they crash.
 
     Such a task is a fork of the executor's process, with all its descriptors. Without this patch, it could request
-    processes of other Dag files from the zygote pool, stop the pool, or use a connection to a database.
+    processes of other Dag files from the zygote pool, stop the pool, use a connection to a database, or let the process
+    above the executor's unpickle what it likes.
     """
     apply(PATCH, channel_variable)
 
@@ -61,13 +62,15 @@ PATCH = Patch(
 def forget_connections(kept: Collection[int]) -> None:
     """Close every inherited connection but these. The descriptors stay in use, so that objects with them reach nothing.
 
-    Datagram sockets stay open, because metrics use one.
+    Pipes are connections too: the executor's process unpickles what comes from the pipes of its pool, and they hold the
+    messages of other tasks. Datagram sockets stay open, because metrics use one.
     """
     lifecycle.blank_descriptors(lambda number: number in kept or not _is_connection(number))
 
 
 def _is_connection(number: int) -> bool:
-    if not stat.S_ISSOCK(os.fstat(number).st_mode):
-        return False
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISSOCK(mode):
+        return stat.S_ISFIFO(mode)
     with socket.socket(fileno=os.dup(number)) as copy:
         return copy.type in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
