@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from airfleet_provider.compat.patches.requirements import Accepts, Digest, Has, 
 
 # The forms of serialised Dags that Airflow reads, and that have the id of the Dag where this module looks for it.
 READ_VERSIONS = ("2", "3")
+# The module whose only call of the function is that of the command.
+COMMAND = "airflow.cli.commands.dag_command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ def list_dags_by_rows() -> None:
     and the tags of each row, by a query of its own.
 
     A Dag that is stored in an unusual way, such as compressed or with another id, makes the command go Airflow's own
-    way. A Dag whose tasks cannot be read is listed here. Airflow's own way ends with an error and lists nothing.
+    way. A Dag whose tasks cannot be read is listed here. Airflow's own way ends with an error and lists nothing. Every
+    other caller of the function gets whole Dags, as before.
     """
     apply(PATCH)
 
@@ -53,7 +57,9 @@ def _make(original: Callable[..., dict[str, Any]]) -> Sequence[Any]:
     from sqlalchemy.orm import selectinload  # noqa: PLC0415
 
     def read_listed(*, session: Any = None) -> dict[str, Any]:  # noqa: ANN401 - a session of SQLAlchemy
-        if session is None or logging.getLogger(Stored.__module__).isEnabledFor(logging.DEBUG):
+        # The components of one machine are forks of the image too, and a plugin in one of them wants whole Dags.
+        is_command = sys._getframe(1).f_globals.get("__name__") == COMMAND
+        if session is None or not is_command or logging.getLogger(Stored.__module__).isEnabledFor(logging.DEBUG):
             return original(**({"session": session} if session else {}))
         data, packed = Stored._data, Stored._data_compressed
         wanted = (Stored.dag_id, data["__version"].as_string(), data[("dag", "dag_id")].as_string(), packed.is_(None))
