@@ -8,12 +8,14 @@ from airfleet_provider.contract.fork_protocol import THEN
 
 # What more than one component needs, imported and built once before the forks. A process shares the memory of the image
 # as long as neither writes to it, so each module here is in memory once. Components import the rest in parallel.
+#
 # What the job `metadata` needs. It runs while the image imports the rest.
 FIRST_MODULES = (
     "airflow.cli.cli_parser",
     "airflow.__main__",
     "alembic.autogenerate",
     "alembic.command",
+    # Without these calls, every process would make them at its first query, for most of a second.
     "airflow.models:import_all_models",
     "sqlalchemy.orm:configure_mappers",
 )
@@ -48,8 +50,7 @@ OTHER_MODULES = (
     "airfleet_provider.breakers.gate",
     "airfleet_provider.compat.patches.incremental_scheduling",
     "airfleet_provider.compat.patches.task_start",
-    # Without these calls, every process would make them at its first query, for most of a second.
-    "airflow.models:import_all_models",
+    # Again: the modules above brought models of their own.
     "sqlalchemy.orm:configure_mappers",
     # A command that is forked does not list the provider's commands again, where another process makes this patch.
     "airfleet_provider.compat.patches.db_clean:narrow_cleanup",

@@ -6,20 +6,19 @@ A result is a row of two texts, so reading it decodes nothing.
 from __future__ import annotations
 
 import logging
-import select
 import time
 from collections.abc import Callable
 from typing import Any
 
 from celery import states
 from celery.backends.database import DatabaseBackend, retry, session_cleanup
-from sqlalchemy import Connection, Engine, Text, text
-from sqlalchemy import select as choose
+from sqlalchemy import Connection, Engine, Text, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from airfleet_provider.compat.calls.db_errors import is_outage
 from airfleet_provider.contract.result_schema import REFUSED
+from airfleet_provider.processes.polling import wait_readable
 
 # A refused statement is repeated for so many seconds: during a failover the server refuses writes for a moment.
 REFUSED_S = 60.0
@@ -58,9 +57,7 @@ def describe(task_id: str, status: str) -> dict[str, Any]:
 
 def has_ended(connection: Connection) -> bool:
     """Return whether the server has closed an idle connection, which makes it readable. No statement asks for that."""
-    look = select.poll()
-    look.register(connection.connection.fileno(), select.POLLIN)
-    return bool(look.poll(0))
+    return bool(wait_readable([connection.connection], 0))
 
 
 class PatientBackend(DatabaseBackend):  # type: ignore[misc]
@@ -145,7 +142,7 @@ class PatientBackend(DatabaseBackend):  # type: ignore[misc]
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         session = self.ResultSession()
         with session_cleanup(session):
-            found = session.scalar(choose(TaskResult.status).where(TaskResult.task_id == task_id))
+            found = session.scalar(select(TaskResult.status).where(TaskResult.task_id == task_id))
         return describe(task_id, found or states.PENDING)
 
     def meta_from_decoded(self, meta: dict[str, Any]) -> dict[str, Any]:

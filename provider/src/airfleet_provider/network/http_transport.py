@@ -89,14 +89,21 @@ def copy_plain_client(model: httpx.Client) -> httpx.Client | None:
     It is for an API without TLS. Headers and cookies are its own. Return None if the model asks through a proxy, or in
     a way that is not httpx's.
     """
-    if type(model._transport) is not httpx.HTTPTransport or any(model._mounts.values()):
+    if any(model._mounts.values()):
         return None
     made = copy.copy(model)
     made._state = ClientState.UNOPENED
-    # The other transport can be used again after it was closed.
-    made._transport = PlainTransport(model._transport)
-    made.headers, made._cookies = model.headers, RareCookies(model.cookies)
-    return made
+    made.headers, made._cookies = model.headers, httpx.Cookies(model.cookies)
+    send_plainly(made)  # its former transport can be used again after it was closed
+    return None if made._transport is model._transport else made
+
+
+def send_plainly(client: httpx.Client) -> None:
+    """Let a client of an API without TLS use a cheaper transport. Proxies of the client remain."""
+    usual = getattr(client, "_transport", None)
+    if type(usual) is httpx.HTTPTransport and client.base_url.scheme == "http":
+        client._transport = PlainTransport(usual)
+        client._cookies = RareCookies(client.cookies)
 
 
 def _write(request: httpx.Request) -> bytes:

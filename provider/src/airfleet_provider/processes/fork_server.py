@@ -28,6 +28,7 @@ from setproctitle import setproctitle
 from airfleet_provider.contract.fork_protocol import EARLY, GO, THEN, WARM
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import command_server, heap, iri_grammar, lifecycle
+from airfleet_provider.processes.polling import wait_readable
 
 REQUEST_BYTES = 1 << 20
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if early:
         import_modules(preload[:early])
         channel.send(EARLY)
-    import_modules(preload[early + bool(early) :], lambda: _serve(channel, [channel], wait=False))
+    import_modules(preload[early + bool(early) :], lambda: wait_readable([channel], 0) and _serve(channel, [channel]))
     heap.prepare_forks()
     listener = command_server.listen(Path(home)) if (home := os.environ.get("AIRFLOW_HOME")) else None
     channel.send(WARM)
@@ -74,12 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
 
 
-def _serve(channel: socket.socket, own: Sequence[socket.socket], *, wait: bool = True) -> bool:
-    """Fork what the next request asks for; return whether there was one."""
-    poll = select.poll()
-    poll.register(channel, select.POLLIN)
-    if not poll.poll(None if wait else 0):
-        return False
+def _serve(channel: socket.socket, own: Sequence[socket.socket]) -> bool:
+    """Fork what the next request asks for; return whether there was one before the channel's end."""
     message, descriptors = receive(channel)
     if not message:
         return False

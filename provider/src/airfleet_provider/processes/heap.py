@@ -22,6 +22,8 @@ from numbers import Number
 from pathlib import PosixPath
 from typing import Any
 
+from airfleet_provider.processes import libc
+
 # A line of sys._debugmallocstats: class, size of a block, pools, blocks in use, free blocks.
 LINE = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+\d+\s+(\d+)\s*$", re.MULTILINE)
 # The bytes of an empty `bytes` object, and of the smallest objects, which are no `bytes`.
@@ -73,7 +75,7 @@ def settle() -> None:
 def give_back_free_memory() -> None:
     """Return to the kernel what the allocator of C keeps free. An allocator that cannot do this keeps it."""
     with contextlib.suppress(AttributeError, OSError):  # glibc has the function, musl has not
-        ctypes.CDLL(None).malloc_trim(0)
+        libc.find().malloc_trim(0)
 
 
 def fill_gaps() -> None:
@@ -118,20 +120,20 @@ def count_gaps() -> dict[int, int]:
     It calls what sys._debugmallocstats calls, with a stream in memory in place of stderr, to which threads may write.
     """
     tell = getattr(ctypes.pythonapi, "_PyObject_DebugMallocStats", None)
-    libc = ctypes.CDLL(None)
-    if tell is None or not hasattr(libc, "open_memstream"):
+    own = libc.find()
+    if tell is None or not hasattr(own, "open_memstream"):
         return {}
-    libc.open_memstream.restype = ctypes.c_void_p
+    own.open_memstream.restype = ctypes.c_void_p
     text, size = ctypes.c_void_p(), ctypes.c_size_t()
-    stream = ctypes.c_void_p(libc.open_memstream(ctypes.byref(text), ctypes.byref(size)))
+    stream = ctypes.c_void_p(own.open_memstream(ctypes.byref(text), ctypes.byref(size)))
     if not stream:
         return {}
     tell(stream)
-    libc.fclose(stream)
+    own.fclose(stream)
     if not text:
         return {}
     table = ctypes.string_at(text, size.value)
-    libc.free(text)
+    own.free(text)
     return read_gaps(table)
 
 

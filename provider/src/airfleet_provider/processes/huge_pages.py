@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from airfleet_provider.processes import libc
+
 SIZE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
 CHOSEN = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 MAPS = Path("/proc/self/maps")
@@ -51,9 +53,8 @@ def join_pages(clock: Callable[[], float] = time.monotonic) -> int:
 
 def _join(start: int, size: int) -> int:
     """Make one huge page. Return 0, or the number of the error."""
-    libc = ctypes.CDLL(None, use_errno=True)
     for _ in range(TIMES):
-        if libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), MADV_COLLAPSE) == 0:
+        if libc.find().madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), MADV_COLLAPSE) == 0:
             return 0
         if ctypes.get_errno() != errno.EAGAIN:  # a page of it was busy
             break
@@ -63,13 +64,13 @@ def _join(start: int, size: int) -> int:
 def _list_used(size: int) -> Iterator[int]:
     """Yield the address of each piece of memory that can be a huge page, and of which most is in use."""
     count = size // os.sysconf("SC_PAGE_SIZE")
-    libc, is_used = ctypes.CDLL(None), ctypes.create_string_buffer(count)
+    is_used = ctypes.create_string_buffer(count)
     for line in MAPS.read_text().splitlines():
         span, rights, _, _, inode, *name = line.split(maxsplit=5)
         if rights != "rw-p" or inode != "0" or name not in ([], ["[heap]"]):
             continue
         first, end = (int(one, 16) for one in span.split("-"))
         for start in range(-(-first // size) * size, end // size * size, size):
-            libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), is_used)
+            libc.find().mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), is_used)
             if is_used.raw.count(1) >= (1 - EMPTY) * count:
                 yield start

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+
+from airfleet_provider.processes import libc
 
 PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
@@ -64,13 +64,7 @@ def own_files_of_proc() -> Iterator[None]:
 
 
 def _prctl(option: int, value: int = 0) -> int:
-    return int(_find_libc().prctl(option, value, 0, 0, 0))
-
-
-@functools.cache
-def _find_libc() -> ctypes.CDLL:
-    # Each object of this class makes classes, which would cost a task's process more than the calls.
-    return ctypes.CDLL(None, use_errno=True)
+    return int(libc.find().prctl(option, value, 0, 0, 0))
 
 
 def close_others(*kept: int) -> None:

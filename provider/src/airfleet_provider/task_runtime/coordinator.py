@@ -15,6 +15,7 @@ from airflow.sdk.execution_time.coordinator import BaseCoordinator
 from airfleet_provider.compat.calls import config
 from airfleet_provider.compat.patches import task_start
 from airfleet_provider.contract import directives, fallbacks, task_records
+from airfleet_provider.network.http_transport import send_plainly
 from airfleet_provider.processes import fd_messages
 from airfleet_provider.processes.polling import wait_readable, wait_writable
 from airfleet_provider.task_records.handover import RecordHandover
@@ -73,7 +74,7 @@ class WarmCoordinator(BaseCoordinator):  # type: ignore[misc]
             records.finish()
             return result
         self.starts.took_fast()
-        task_start.send_plainly(client)
+        send_plainly(client)
         reporter = UsageReporter(client)
         code, state, used = task_start.supervise(pid=answer["pid"], channel=status, ends=ends, **given)
         reporter.report(used or {}, code)

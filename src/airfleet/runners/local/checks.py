@@ -170,23 +170,15 @@ class Checker:
                     return self._kept.execute(sql, parameters).fetchall()
                 self._kept.close()
                 self._kept = None
-            self._kept = self._connect()
+            self._kept = _connect(self._database)
             return self._kept.execute(sql, parameters).fetchall()
         finally:
             self._lock.release()
 
     def _query_apart(self, sql: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Query with a login, which fails after a while if the server hangs. At a kept connection no query does."""
-        with self._connect() as connection:
+        with _connect(self._database) as connection:
             return connection.execute(sql, parameters).fetchall()
-
-    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        return psycopg.connect(
-            self._database.reveal(),
-            connect_timeout=int(TIMEOUT_S),
-            autocommit=True,
-            prepare_threshold=None,  # a pooler before the server may give each query to another session
-        )
 
 
 class ImportErrors:
@@ -200,12 +192,7 @@ class ImportErrors:
         """Return the present files, or none while the database does not answer."""
         try:
             if self._connection is None:
-                self._connection = psycopg.connect(
-                    self._database.reveal(),
-                    connect_timeout=int(TIMEOUT_S),
-                    autocommit=True,
-                    prepare_threshold=None,  # as above
-                )
+                self._connection = _connect(self._database)
             query = "SELECT filename, stacktrace FROM import_error ORDER BY filename"
             rows = self._connection.execute(query).fetchall()
         except psycopg.Error:
@@ -249,3 +236,12 @@ def _check_consumers(url: Secret, queue: str, authorities: Path | None) -> Check
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0]
+
+
+def _connect(database: Secret) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(
+        database.reveal(),
+        connect_timeout=int(TIMEOUT_S),
+        autocommit=True,
+        prepare_threshold=None,  # a pooler before the server may give each query to another session
+    )

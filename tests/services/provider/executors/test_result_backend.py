@@ -52,11 +52,15 @@ def make_app(server: Server, role: str) -> Celery:
 
 
 @pytest.fixture
-def worker(server: Server) -> PatientBackend:
+def worker(server: Server) -> Iterator[PatientBackend]:
     server_rows(server, "DELETE FROM airfleet.task_result")
     backend = make_app(server, roles.WRITER).backend
     assert isinstance(backend, PatientBackend)
-    return backend
+    yield backend
+    # A connection that is left would be closed in a garbage collection during a later test, without its server.
+    if backend.kept is not None:
+        backend.kept.close()
+    backend.session_manager.invalidate(backend.url)
 
 
 @pytest.fixture

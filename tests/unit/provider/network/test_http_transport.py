@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from airfleet_provider.compat.patches import task_start
-from airfleet_provider.network.http_transport import PlainTransport
+from airfleet_provider.network.http_transport import PlainTransport, send_plainly
 from deadline import PATIENCE_S
 
 
@@ -52,7 +51,7 @@ def server() -> Iterator[SimpleNamespace]:
 def make(url: str, *, plain: bool = True) -> httpx.Client:
     client = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_S)
     if plain:
-        task_start.send_plainly(client)
+        send_plainly(client)
         assert isinstance(client._transport, PlainTransport)
     return client
 
@@ -133,5 +132,5 @@ def test_a_client_with_tls_or_another_transport_is_left_alone() -> None:
         httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))),
     ):
         before = client._transport
-        task_start.send_plainly(client)
+        send_plainly(client)
         assert client._transport is before

@@ -22,14 +22,11 @@ def import_commands() -> None:
 
 
 def keep_parts() -> None:
-    """Make what each process of the pool makes at its start and for its first task.
+    """Make what each process of the pool makes at its start.
 
     To end with its worker, a process lets a parser of C read a line. That takes a thousand regular expressions.
     """
-    from airflow.executors.workloads import ExecutorWorkload
     from billiard.util import get_pdeathsig
-    from pydantic import TypeAdapter
 
     with suppress(OSError):
         get_pdeathsig()
-    TypeAdapter(ExecutorWorkload)

@@ -291,18 +291,6 @@ def describe_memory_kill(found: Mapping[str, Any]) -> str:
     )
 
 
-def send_plainly(client: Any) -> None:  # noqa: ANN401 - airflow.sdk.api.client.Client
-    """Let a client of an API without TLS use a cheaper transport. Proxies of the client remain."""
-    import httpx
-
-    from airfleet_provider.network.http_transport import PlainTransport, RareCookies
-
-    usual = getattr(client, "_transport", None)
-    if type(usual) is httpx.HTTPTransport and client.base_url.scheme == "http":
-        client._transport = PlainTransport(usual)
-        client._cookies = RareCookies(client.cookies)
-
-
 def stock_coordinator() -> Any:  # noqa: ANN401 - airflow.sdk.execution_time.coordinator.BaseCoordinator
     """Return the coordinator with which Airflow itself starts a Python task."""
     from airflow.sdk.execution_time.coordinator import _build_python_coordinator
