@@ -167,8 +167,9 @@ class EventsLoop:
         return len(fresh) >= MOST_ROWS
 
     def _read_ids(self, connection: Connection[Row], statement: LiteralString, tail: Tail) -> list[int]:
-        words = {"low": tail.low, "top": tail.top, "most": MOST_ROWS}
-        fresh = tail.choose_unread(row["id"] for row in connection.execute(statement, words))
+        gaps = tail.list_gaps()
+        words = {"firsts": [first for first, _ in gaps], "lasts": [last for _, last in gaps], "top": tail.top}
+        fresh = [row["id"] for row in connection.execute(statement, {**words, "most": MOST_ROWS})]
         tail.note_read(fresh, self._clock())
         return fresh
 

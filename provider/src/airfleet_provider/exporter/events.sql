@@ -4,12 +4,19 @@
 SELECT coalesce((SELECT max(id) FROM log), 0) AS log, coalesce((SELECT max(id) FROM dag_run), 0) AS run
 
 -- name: log_ids
-(SELECT id FROM log WHERE id > %(low)s AND id <= %(top)s)
+-- Rows that became visible between those that were read, and rows after them.
+SELECT late.id FROM unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) AS gap (first, last)
+CROSS JOIN LATERAL (
+    SELECT id FROM log WHERE id BETWEEN gap.first AND gap.last ORDER BY id LIMIT %(most)s
+) AS late
 UNION ALL
 (SELECT id FROM log WHERE id > %(top)s ORDER BY id LIMIT %(most)s)
 
 -- name: run_ids
-(SELECT id FROM dag_run WHERE id > %(low)s AND id <= %(top)s)
+SELECT late.id FROM unnest(%(firsts)s::bigint[], %(lasts)s::bigint[]) AS gap (first, last)
+CROSS JOIN LATERAL (
+    SELECT id FROM dag_run WHERE id BETWEEN gap.first AND gap.last ORDER BY id LIMIT %(most)s
+) AS late
 UNION ALL
 (SELECT id FROM dag_run WHERE id > %(top)s ORDER BY id LIMIT %(most)s)
 

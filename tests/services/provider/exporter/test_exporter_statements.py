@@ -11,7 +11,10 @@ import servers
 from airfleet_provider.exporter import breaker_waits, dags, database, events, saturation, state
 
 LARGE = re.compile(r"Seq Scan on (?:task_instance|task_instance_history|dag_run|log|xcom|sla_instance)\b.*")
-WORDS = {"low": 1, "top": 2, "most": 5, "ids": [1, 2], "lock": 1, "names": ["log"], "after": "now", "until": "now"}
+WORDS = {
+    **{"firsts": [1], "lasts": [1], "top": 2, "most": 5, "ids": [1, 2], "lock": 1, "names": ["log"]},
+    **{"after": "now", "until": "now"},
+}
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
     for module in (breaker_waits, dags, database, events, saturation, state)
