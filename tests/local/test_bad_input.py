@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from airfleet.runners.local import launch, ports
+from airfleet.workspace import airflow_version
 from airfleet.workspace.project import find_state
 from airfleet.workspace.state_folder import LAYOUT
 from deadline import PATIENCE_S
@@ -93,7 +94,7 @@ def test_a_taken_port(project: Path, detach: tuple[str, ...]) -> None:
         port = listener.getsockname()[1]
         said = refused(project, 1, "--port", str(port), *detach, said=f"port {port} is taken by")
         assert f"(pid {os.getpid()})" in said
-    find_state(project, None).check_instance(airflow=launch.airflow_version(), postgres="18")
+    find_state(project, None).check_instance(airflow=airflow_version.find_installed(), postgres="18")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from airfleet.operations.backup.embedded.take import take
 from airfleet.runners.local import launch as launching
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
+from airfleet.workspace import airflow_version
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet.workspace.rotation import RotationLedger, present_alone
 from airfleet.workspace.state_folder import StateFolder
@@ -71,7 +72,7 @@ def backup_command(project: Path, state: Path | None, as_json: bool) -> None:
     else:
         cluster = _find_cluster(folder, project, fleet)
         port = _find_port(folder)
-        made = take(cluster, port, airflow=launching.airflow_version(), keep=fleet.backups.keep, notify=say)
+        made = take(cluster, port, airflow=airflow_version.find_installed(), keep=fleet.backups.keep, notify=say)
     if as_json:
         click.echo(made.to_json())
     else:

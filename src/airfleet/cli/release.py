@@ -19,7 +19,7 @@ from airfleet.cli.release_view import describe, describe_state, explain, format_
 from airfleet.errors import AirfleetError, UsageError
 from airfleet.releases import manifest
 from airfleet.releases.repository import WAIT_S, Repository
-from airfleet.runners.local import launch as launching
+from airfleet.workspace import airflow_version
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_project, find_state, read_fleet
 from airfleet_provider.contract import release_archive, wording
@@ -311,9 +311,7 @@ def _enter(project: Path, state: Path | None, with_tests: bool | None) -> None:
 def _find_versions(fleet: Fleet, project: Path, state: Path | None) -> tuple[str, str]:
     """The versions of Airflow and Python that will run a release. Python is empty for a fleet: hosts may differ."""
     if not fleet.hosts:
-        return launching.airflow_version(), platform.python_version()
-    from airfleet.workspace import airflow_version
-
+        return airflow_version.find_installed(), platform.python_version()
     return airflow_version.read(find_state(project, state)).version, ""
 
 

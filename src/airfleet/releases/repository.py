@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row, dict_row
@@ -16,12 +16,14 @@ from airfleet.releases.manifest import Manifest
 from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract import archive_store, release_archive, release_list
-from airfleet_provider.contract.explanation.reading import Query
 from airfleet_provider.contract.locks import COLLECT_LOCK
 from airfleet_provider.contract.release_archive import Tree
 from airfleet_provider.contract.release_list import Deployment, Release
 from airfleet_provider.contract.release_schema import CHANNEL, FINISHED, DeploymentAction, DeploymentState
 from airfleet_provider.contract.statements import Statements
+
+if TYPE_CHECKING:
+    from airfleet_provider.contract.explanation.reading import Query
 
 SQL = Statements(__package__, "repository")
 

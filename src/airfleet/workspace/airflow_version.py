@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 
 from packaging.version import Version
@@ -59,6 +60,20 @@ def explain_lock() -> str:
     except AirfleetError as error:
         return error.hint
     return f"uv pip install --python {sys.executable} --require-hashes --requirement {lock}"
+
+
+def find_installed() -> str:
+    """Return the version of the Airflow that is installed beside airfleet, without an import of it.
+
+    Raises:
+        AirfleetError: Airflow is not installed.
+    """
+    try:
+        return metadata.version("apache-airflow-core")
+    except metadata.PackageNotFoundError as error:
+        raise AirfleetError(
+            "Apache Airflow is not installed beside airfleet", where=sys.prefix, hint=explain_lock()
+        ) from error
 
 
 def find_lock(version: str) -> Path:

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
-from airfleet_provider.contract.explanation.reading import Query
 from airfleet_provider.contract.release_schema import AUTOMATIC_ACTOR, DeploymentAction, DeploymentState
 from airfleet_provider.contract.statements import Statements
+
+if TYPE_CHECKING:
+    from airfleet_provider.contract.explanation.reading import Query
 
 SQL = Statements(__package__, "release_list")
 

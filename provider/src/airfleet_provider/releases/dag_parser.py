@@ -5,6 +5,7 @@ The record gives a parse result its cache key: a file is parsed again only if so
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.util
 import json
@@ -22,6 +23,9 @@ from airfleet_provider.compat.calls import dag_files
 from airfleet_provider.compat.patches import crash_reports, parsing
 from airfleet_provider.contract import release_archive
 from airfleet_provider.processes import file_audit
+
+# Threshold of the garbage collector in a child: a Dag file makes many objects, and is done before most are garbage.
+GARBAGE = 10_000
 
 
 def make_key(*parts: object) -> str:
@@ -140,17 +144,17 @@ def prepare_child(
     parsing.answer_lookups(look_up, audit.record)
     parsing.close_database(audit.use_database)
 
+    kept = parsing.keep_settings()
+    gc.set_threshold(GARBAGE)
+
     def work(path: str) -> bytes:
         audit.begin(path)
         started = time.monotonic()
-        result = parse_file(folder, bundle, path)
+        result, made = parse_file(folder, bundle, path, kept.forget)
         result["seconds"] = round(time.monotonic() - started, 4)
         result["accesses"] = audit.accesses
         if twice and not result["error"]:
-            again = parse_file(folder, bundle, path)["dags"]
-            result["unstable"] = sorted(
-                dag for dag, one in result["dags"].items() if again.get(dag, {}).get("hash") != one["hash"]
-            )
+            result["unstable"] = list_unstable(folder, bundle, path, made, kept.forget)
         known = closures[path]
         reads = set().union(*(audit.reads[name] for name in known | {path})) - known
         # Two lines, so that the reader can store the large result without decoding it.
@@ -159,22 +163,45 @@ def prepare_child(
     return work
 
 
-def parse_file(folder: Path, bundle: str, path: str) -> dict[str, Any]:
-    """Execute one Dag file and serialise its Dags; an exception becomes the `error` of the result."""
+def parse_file(
+    folder: Path, bundle: str, path: str, forget: Callable[[], None]
+) -> tuple[dict[str, Any], Mapping[str, dag_files.SerialisedDag]]:
+    """Execute one Dag file and serialise its Dags; an exception becomes the `error` of the result.
+
+    `forget` is called once the code of the file has run.
+    """
     result: dict[str, Any] = {"path": path, "dags": {}, "error": None, "seconds": 0.0, "warnings": []}
     result |= {"unstable": [], "accesses": []}
+    made: dict[str, dag_files.SerialisedDag] = {}
     try:
         dags, errors, warned = dag_files.load_dags(folder / path, folder, bundle)
+        forget()
         result["warnings"] = [clean(line) for line in warned]
-        for dag in dags:
-            digest, data = dag_files.serialise(dag)
-            result["dags"][dag.dag_id] = {"hash": digest, "data": data}
+        made = {dag.dag_id: dag_files.serialise(dag) for dag in dags}
     except Exception:
         errors = [traceback.format_exc()]
     if errors:
         result["error"] = clean("\n".join(errors))
-        result["dags"] = {}
-    return result
+        made = {}
+    result["dags"] = {name: {"hash": one.hash, "data": one.data} for name, one in made.items()}
+    return result, made
+
+
+def list_unstable(
+    folder: Path,
+    bundle: str,
+    path: str,
+    before: Mapping[str, dag_files.SerialisedDag],
+    forget: Callable[[], None],
+) -> list[str]:
+    """Execute a Dag file again, and return which of the Dags that it made `before` it has not made the same."""
+    try:
+        dags, errors, _ = dag_files.load_dags(folder / path, folder, bundle)
+        forget()
+        same = {dag.dag_id for dag in dags if dag.dag_id in before and dag_files.is_same(dag, before[dag.dag_id])}
+    except Exception:
+        return sorted(before)
+    return sorted(before if errors else before.keys() - same)
 
 
 def describe_failure(path: str, error: str, seconds: float) -> dict[str, Any]:

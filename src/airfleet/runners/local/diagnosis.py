@@ -183,7 +183,7 @@ def _describe_state(project: Path, folder: StateFolder) -> str:
     if environment.is_beside():
         has_own = load.read(project, cpus=1).database is not None
         postgres = launch.OWN if has_own else launch.postgres_version(launch.find_postgres())
-        folder.check_instance(airflow=launch.airflow_version(), postgres=postgres)
+        folder.check_instance(airflow=airflow_version.find_installed(), postgres=postgres)
     return f"{folder.root} can be used"
 
 

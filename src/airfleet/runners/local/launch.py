@@ -28,7 +28,7 @@ from airfleet.runners.local.processes import INSTANCE_VARIABLE, UNPRIVILEGED_USE
 from airfleet.runners.local.rabbitmq import find_programs
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret, resolve
-from airfleet.workspace.airflow_version import explain_lock
+from airfleet.workspace.airflow_version import explain_lock, find_installed
 from airfleet.workspace.project import (
     resolve_access,
     resolve_connection,
@@ -85,7 +85,7 @@ def prepare(
         binaries = find_postgres()
         _require_reach(folder.root, binaries)
         version = postgres_version(binaries)
-    instance = folder.read_instance(airflow=airflow_version(), postgres=version)
+    instance = folder.read_instance(airflow=find_installed(), postgres=version)
     own = _find_own_database(fleet, project, instance.instance, warn)
     api_port = port or fleet.ports.api
     named = [one for one in (api_port, fleet.ports.database, fleet.ports.metrics) if one is not None]
@@ -262,22 +262,6 @@ def postgres_version(binaries: Path) -> str:
         hint = f"a C library is missing: install the package that has {missing}" if missing else ""
         raise AirfleetError(f"cannot run PostgreSQL: {reason}", where=str(program), hint=hint)
     return done.stdout.split()[-1].partition(".")[0]
-
-
-def airflow_version() -> str:
-    """Return the version of the installed Airflow, without an import of it.
-
-    Raises:
-        AirfleetError: Airflow is not installed.
-    """
-    try:
-        return metadata.version("apache-airflow-core")
-    except metadata.PackageNotFoundError as error:
-        raise AirfleetError(
-            "Apache Airflow is not installed beside airfleet",
-            where=sys.prefix,
-            hint=explain_lock(),
-        ) from error
 
 
 def describe_versions() -> str:

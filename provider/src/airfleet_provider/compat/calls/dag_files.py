@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -11,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
 # ruff: noqa: PLC0415
@@ -54,13 +55,45 @@ def load_dag_file(path: Path, module: str) -> set[str]:
     return {dag.dag_id for dag, owner in DagContext.autoregistered_dags if owner is found}
 
 
-def serialise(dag: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - airflow.sdk.DAG
-    """Return the hash by which Airflow notices a change of a Dag, and the serialised Dag."""
+class SerialisedDag(NamedTuple):
+    """The hash by which Airflow notices a change of a Dag, the serialised Dag, and its text as JSON."""
+
+    hash: str
+    data: dict[str, Any]
+    text: str
+
+
+def serialise(dag: Any) -> SerialisedDag:  # noqa: ANN401 - airflow.sdk.DAG
+    """Return a Dag as Airflow stores it."""
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.serialization.serialized_objects import DagSerialization
 
-    data: dict[str, Any] = json.loads(json.dumps(DagSerialization.to_dict(dag)))
-    return str(SerializedDagModel.hash(data)), data
+    text = json.dumps(DagSerialization.to_dict(dag))
+    data: dict[str, Any] = json.loads(text)
+    return SerialisedDag(str(SerializedDagModel.hash(data)), data, text)
+
+
+def is_same(dag: Any, before: SerialisedDag) -> bool:  # noqa: ANN401 - airflow.sdk.DAG
+    """Return whether a Dag has the hash of `before`.
+
+    Airflow found the text of `before` valid, so a Dag with that text is neither validated nor hashed again.
+    """
+    with contextlib.suppress(Exception):  # Airflow's own way says below what is wrong
+        if json.dumps(_without_validation().to_dict(dag)) == before.text:
+            return True
+    return serialise(dag).hash == before.hash
+
+
+@functools.cache
+def _without_validation() -> Any:  # noqa: ANN401 - a subclass of DagSerialization
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    class UncheckedSerialization(DagSerialization):  # type: ignore[misc]
+        @classmethod
+        def validate_schema(cls, serialized_obj: object) -> None:
+            pass
+
+    return UncheckedSerialization
 
 
 def import_ahead(paths: Iterable[Path]) -> None:

@@ -81,6 +81,43 @@ def _make_lookups(
     return Lookups(), load
 
 
+class KeptSettings:
+    """Airflow's settings for code that reads one for each field of each task: each is read once until `forget`."""
+
+    def __init__(self) -> None:
+        self._settings: Any = None
+        self._found: dict[tuple[str, str], int] = {}
+
+    def read_from(self, settings: Any) -> None:  # noqa: ANN401 - Airflow's own
+        """Read from these settings what is not known yet."""
+        self._settings = settings
+
+    def forget(self) -> None:
+        """Read everything anew. To be called once code of a Dag file has run, which may change settings."""
+        self._found.clear()
+
+    def getint(self, section: str, key: str) -> int:
+        """Return a number as Airflow's settings do."""
+        if (found := self._found.get((section, key))) is None:
+            found = self._found[section, key] = self._settings.getint(section, key)
+        return found
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever Airflow's settings have
+        return getattr(self._settings, name)
+
+
+def keep_settings() -> KeptSettings:
+    """Let this process read the settings of serialisation once, until they are to be forgotten."""
+    kept = KeptSettings()
+    apply(SETTINGS, kept)
+    return kept
+
+
+def _make_settings(original: Any, kept: KeptSettings) -> Sequence[Any]:  # noqa: ANN401 - Airflow's own
+    kept.read_from(original)
+    return (kept,)
+
+
 _COMMS, _SUPERVISOR = "airflow.sdk.execution_time.comms", "airflow.sdk.execution_time.supervisor"
 SESSIONS = Patch(
     name="parser-database",
@@ -106,4 +143,17 @@ LOOKUPS = Patch(
     without="a Dag file that looks up a variable or a connection while it loads cannot be parsed",
     processes="processes that execute Dag files for the release agent",
     is_required=True,
+)
+SETTINGS = Patch(
+    name="parser-settings",
+    targets=("airflow.serialization.helpers:conf",),
+    requires=(
+        Contains(
+            "airflow.serialization.helpers:serialize_template_field",
+            ('max_length = conf.getint("core", "max_templated_field_length")',),
+        ),
+    ),
+    make=_make_settings,
+    without="a setting is read for each templated field of each task, a twentieth of the time of a Dag file",
+    processes="processes that execute Dag files for the release agent",
 )

@@ -65,6 +65,7 @@ PATCHES: tuple[Patch, ...] = (
     lineage_event.PATCH,
     parsing.LOOKUPS,
     parsing.SESSIONS,
+    parsing.SETTINGS,
     dag_processor.PATCH,
     listed_reads.CALLBACKS,
     listed_reads.TRIGGERS,
