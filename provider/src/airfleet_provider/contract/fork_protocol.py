@@ -3,6 +3,8 @@
 A component: the client sends a JSON object with two descriptors, its log and the gate at which the forked process
 waits. The fork server answers with the number of the request and the process id. A byte on the gate starts the process.
 
+PING from the client, once the fork server is warm, is answered with PING: so one that hangs is known.
+
 A command: the client connects to COMMANDS in AIRFLOW_HOME and receives GREETING. The client then sends a JSON object
 with its three standard streams. The client may send numbers of signals, and receives the exit code.
 
@@ -23,6 +25,7 @@ WARM = b"warm"
 # In the list of modules: what stands before it is imported first.
 THEN = "+"
 GO = b"g"
+PING = b"ping"
 COMMANDS = "commands.sock"
 TASK_IMAGE = "task-image.sock"
 # The settings of the platform without its secrets, which the task image and its forks have.

@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from setproctitle import setproctitle
 
-from airfleet_provider.contract.fork_protocol import EARLY, GO, THEN, WARM
+from airfleet_provider.contract.fork_protocol import EARLY, GO, PING, THEN, WARM
 from airfleet_provider.contract.text import one_line
 from airfleet_provider.processes import command_server, heap, iri_grammar, lifecycle
 from airfleet_provider.processes.polling import wait_readable
@@ -76,10 +76,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _serve(channel: socket.socket, own: Sequence[socket.socket]) -> bool:
-    """Fork what the next request asks for; return whether there was one before the channel's end."""
+    """Answer the next request, most often with a fork; return whether there was one before the channel's end."""
     message, descriptors = receive(channel)
     if not message:
         return False
+    if message == PING:
+        channel.send(PING)
+        return True
     body = json.loads(message)
     order = ForkRequest(
         name=body["name"],

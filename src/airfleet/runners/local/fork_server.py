@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from airfleet.components.model import Process, reveal
-from airfleet_provider.contract.fork_protocol import EARLY, GO, WARM
+from airfleet.runners.local.supervision import CheckResult
+from airfleet_provider.contract.fork_protocol import EARLY, GO, PING, WARM
 
 REPLY_BYTES = 4096
 # Seconds until an answer. An image that still imports answers between two modules.
 ANSWER_S = 30.0
+# A warm image is asked this often whether it answers. One that owes an answer for so many seconds is not healthy.
+PING_EVERY_S = 5.0
+SILENT_S = 10.0
 
 
 @dataclass(slots=True)
@@ -39,10 +44,13 @@ class Child:
 class ForkServer:
     """Requests to one image. A new image needs a new fork server."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._channel, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_early = self._is_warm = False
         self._asked = 0
+        self._pinged = clock()
+        self._owing: float | None = None
 
     @property
     def descriptor(self) -> int:
@@ -66,7 +74,7 @@ class ForkServer:
         """Return whether the image has imported its modules and accepts requests. This never blocks."""
         self._channel.settimeout(0)
         with suppress(OSError):  # nothing has arrived, or the image has died
-            while not self._is_warm and self._note(self._channel.recv(REPLY_BYTES)):
+            while (not self._is_warm or self._owing is not None) and self._note(self._channel.recv(REPLY_BYTES)):
                 pass
         return self._is_warm
 
@@ -74,7 +82,23 @@ class ForkServer:
         """Return whether the image accepts requests for processes that need only its first modules."""
         return self.is_warm() or self._is_early
 
+    def check(self) -> CheckResult:
+        """Return whether the image accepts requests. This never blocks: a later check reads what the image answers."""
+        if not self.is_warm():
+            return CheckResult(False, "importing Airflow")
+        if self._is_silent():
+            return CheckResult(False, f"has not answered for {SILENT_S:.0f} s")
+        if self._owing is None and self._clock() - self._pinged >= PING_EVERY_S:
+            self._pinged = self._owing = self._clock()
+            with suppress(OSError):  # it has died, which its exit shows
+                self._channel.send(PING)
+        return CheckResult(True)
+
+    def _is_silent(self) -> bool:
+        return self._owing is not None and self._clock() - self._owing >= SILENT_S
+
     def _note(self, message: bytes) -> bool:
+        self._owing = None
         self._is_warm = self._is_warm or message == WARM
         self._is_early = self._is_early or message == EARLY
         return bool(message)
@@ -85,7 +109,10 @@ class ForkServer:
         Raises:
             OSError: The image has died, or does not answer.
         """
+        if self._is_silent():  # each request to an image that hangs would keep the supervisor
+            raise TimeoutError("the image does not answer")
         self._asked += 1
+        self._owing = self._clock() if self._owing is None else self._owing
         self._channel.settimeout(ANSWER_S)
         order = {
             "name": process.name,
@@ -109,8 +136,8 @@ class ForkServer:
 
     def _await_pid(self) -> int:
         while message := self._channel.recv(REPLY_BYTES):
-            if message in (EARLY, WARM):
-                self._note(message)
+            self._note(message)
+            if message in (EARLY, WARM, PING):
                 continue
             reply = json.loads(message)
             if reply["number"] == self._asked:  # and no late answer, whose process finds its gate closed

@@ -70,8 +70,10 @@ def start(
     return process.pid
 
 
-def fill(command: Command, *, log: Path) -> None:
+def fill(command: Command, *, env: Mapping[str, str], log: Path) -> None:
     """Run a command that creates a folder, unless the folder is complete. A folder that a kill left is made again.
+
+    The command ends with this process, so that it never works in the folder that the next one makes.
 
     Raises:
         AirfleetError: The command fails.
@@ -91,6 +93,7 @@ def fill(command: Command, *, log: Path) -> None:
             os.chown(draft, user.pw_uid, user.pw_gid)
         done = subprocess.run(
             [*command.argv, str(draft)],
+            env=dict(env),
             stdin=stdin,
             capture_output=True,
             check=False,
@@ -98,6 +101,7 @@ def fill(command: Command, *, log: Path) -> None:
             user=user.pw_uid if user else None,
             group=user.pw_gid if user else None,
             extra_groups=[] if user else None,
+            preexec_fn=partial(die_with_parent, signal.SIGKILL),
         )
     with log.open("ab") as output:
         output.write(done.stdout + done.stderr)

@@ -258,7 +258,7 @@ class Supervisor:
         log = self._folder.logs / f"{process.name}.log"
         unit.exit_code, unit.result, unit.child = None, None, None
         for command in unit.prepare:
-            processes.fill(command, log=log)
+            processes.fill(command, env=env, log=log)
         if process.warm and self._fork_server:
             try:
                 unit.child = self._fork_server.fork(process, env=env, log=log)
@@ -327,9 +327,7 @@ class Supervisor:
         if health is None or unit.pid is None or not unit.unit.gate_open:
             return
         if isinstance(health, ReadyCheck):
-            unit.result = CheckResult(
-                self._fork_server is not None and self._fork_server.is_warm(), "importing Airflow"
-            )
+            unit.result = self._fork_server.check() if self._fork_server else None
             return
         if unit.check and unit.check.done():
             unit.result, unit.check = unit.check.result(), None

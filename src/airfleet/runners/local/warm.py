@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING, SIGNALS
 
-# Seconds to wait for the image. On a machine that is busier, Airflow starts in a new process.
-GREETED_S = 10.0
+# Seconds to wait for the image. If it hangs, or the machine is busier, Airflow starts in a new process.
+GREETED_S = 5.0
 # Commands that give the terminal to a program which needs full control of it. They always start in a new process.
 INTERACTIVE = (("db", "shell"),)
 
@@ -41,6 +41,10 @@ def run(folder: StateFolder, arguments: Sequence[str], environment: Mapping[str,
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
             message = json.dumps(order).encode("utf-8", "surrogateescape")
             socket.send_fds(channel, [message], [0, 1, 2])
+        except TimeoutError:
+            said = f"the platform's image has not answered for {GREETED_S:.0f} s, so Airflow starts without it"
+            print(f"airfleet: {said}; `airfleet status` shows whether it hangs", file=sys.stderr)
+            return None
         except (OSError, ValueError):
             return None
         return _follow(channel)

@@ -45,8 +45,8 @@ here = Path(sys.argv[1])
 environ = {**os.environ, "RECORD": str(here / "record"), "OWN": "image"}
 ended = {}
 
-def hatch(*modules):
-    server = ForkServer()
+def hatch(*modules, clock=time.monotonic):
+    server = ForkServer(clock)
     argv = (sys.executable, "-m", "airfleet_provider.processes.fork_server", *modules, str(server.descriptor))
     pid = processes.start(argv, env=environ, log=here / "image.log", inherit=(server.descriptor,))
     server.hand_over()
@@ -346,6 +346,43 @@ child.open_gate()
 assert wait_exit(child.pid) == 0
 assert server.is_warm()
 assert [one["argv"][1] for one in record()] == ["two"], "the gate of the first is closed, so it ran nothing"
+""",
+    )
+
+
+def test_an_image_that_hangs_is_known_keeps_nobody_and_is_healthy_again_when_it_answers(here: Path) -> None:
+    play(
+        here,
+        """
+now = 0.0
+server, image = hatch(clock=lambda: now)
+warm(server)
+child = fork(server, ("airflow", "one"))
+def pass_time(seconds):
+    global now
+    now += seconds
+    return server.check()
+for _ in range(3):
+    assert pass_time(6).healthy, "it is asked now"
+    now += 11
+    wait_until(lambda: server.check().healthy, "the answer")
+os.kill(image, signal.SIGSTOP)
+assert pass_time(6).healthy
+found = pass_time(11)
+assert (found.healthy, found.detail) == (False, "has not answered for 10 s")
+try:
+    fork(server, ("airflow", "hangs"))
+    raise SystemExit("an image that hangs took a request")
+except TimeoutError:
+    pass
+os.kill(image, signal.SIGCONT)
+wait_until(lambda: server.check().healthy, "the answer")
+child.open_gate()
+assert wait_exit(child.pid) == 0
+child = fork(server, ("airflow", "two"))
+child.open_gate()
+assert wait_exit(child.pid) == 0
+assert [one["argv"][1] for one in record()] == ["one", "two"]
 """,
     )
 

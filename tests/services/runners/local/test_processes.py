@@ -32,6 +32,18 @@ argv = (sys.executable, "-c", "import time; time.sleep(600)")
 print(processes.start(argv, env=dict(os.environ), log=Path(sys.argv[1])), flush=True)
 time.sleep(600)
 """
+# Fills a folder with a command that says which process it is, and never ends.
+FILLER = """
+import os, sys
+from pathlib import Path
+from airfleet.components.model import Command
+from airfleet.runners.local import processes
+from airfleet.spec.secrets import Secret
+here = Path(sys.argv[1])
+script = f"echo $$ > {here}/pid.new; mv {here}/pid.new {here}/pid; exec sleep 600"
+command = Command(argv=("sh", "-c", script, "sh"), creates=here / "data", stdin=Secret(""))
+processes.fill(command, env={**os.environ, processes.INSTANCE_VARIABLE: "filler"}, log=here / "log")
+"""
 # Reaps a child, and the grandchild that the child leaves behind.
 SUBREAPER = """
 import json, os, sys, time
@@ -75,6 +87,9 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+ENVIRON = dict(os.environ)
+
+
 def make_command(folder: Path, script: str) -> Command:
     return Command(argv=("sh", "-c", script, "sh"), creates=folder / "data", stdin=Secret("s3cret"))
 
@@ -82,8 +97,8 @@ def make_command(folder: Path, script: str) -> Command:
 def test_fill_makes_the_folder_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = make_command(tmp_path, 'cat > "$1/input"; echo made')
-    processes.fill(command, log=log)
-    processes.fill(command, log=log)
+    processes.fill(command, env=ENVIRON, log=log)
+    processes.fill(command, env=ENVIRON, log=log)
     assert (tmp_path / "data" / "input").read_text() == "s3cret"
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert log.read_text() == "made\n"
@@ -93,7 +108,7 @@ def test_fill_starts_anew_what_a_kill_left_half_made(tmp_path: Path) -> None:
     half = tmp_path / "data.new"
     half.mkdir()
     (half / "half").write_text("")
-    processes.fill(make_command(tmp_path, 'touch "$1/whole"'), log=tmp_path / "log")
+    processes.fill(make_command(tmp_path, 'touch "$1/whole"'), env=ENVIRON, log=tmp_path / "log")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["whole"]
     assert not half.exists()
 
@@ -101,12 +116,21 @@ def test_fill_starts_anew_what_a_kill_left_half_made(tmp_path: Path) -> None:
 def test_fill_that_fails_says_why_and_is_done_again_next_time(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with pytest.raises(AirfleetError, match="sh failed: no locale") as caught:
-        processes.fill(make_command(tmp_path, "echo no locale >&2; exit 1"), log=log)
+        processes.fill(make_command(tmp_path, "echo no locale >&2; exit 1"), env=ENVIRON, log=log)
     assert caught.value.where == str(log)
     assert "s3cret" not in str(caught.value)
     assert not (tmp_path / "data").exists()
-    processes.fill(make_command(tmp_path, "true"), log=log)
+    processes.fill(make_command(tmp_path, "true"), env=ENVIRON, log=log)
     assert (tmp_path / "data").is_dir()
+
+
+def test_a_command_that_fills_a_folder_goes_with_who_was_killed_and_is_found_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", FILLER, str(tmp_path)]) as filler:
+        wait_until((tmp_path / "pid").exists, "the command")
+        command = int((tmp_path / "pid").read_text())
+        assert [one.pid for one in processes.find_leftovers((), written=0, marker="filler") if one.pid == command]
+        filler.kill()
+    wait_until(lambda: is_gone(command), "the command's end")
 
 
 def test_members_are_found_by_session_and_by_marker_and_strangers_are_not(

@@ -187,6 +187,19 @@ def test_without_a_warm_process_nothing_was_begun(own_platform: Platform, tmp_pa
     assert warm.run(StateFolder(tmp_path / "nowhere"), ["exit", "3"], {}) is None
 
 
+def test_an_image_that_hangs_is_named_and_nothing_was_begun(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(warm, "GREETED_S", 0.2)
+    platform.image.send_signal(signal.SIGSTOP)
+    try:
+        assert warm.run(platform.folder, ["exit", "3"], dict(os.environ)) is None
+    finally:
+        platform.image.send_signal(signal.SIGCONT)
+    assert "image has not answered for" in capsys.readouterr().err
+    assert platform.run("exit", "3").returncode == 3
+
+
 def test_a_client_that_says_nothing_keeps_nobody_waiting(platform: Platform) -> None:
     path = str(platform.folder.root / "airflow" / COMMANDS)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
