@@ -39,6 +39,20 @@ def test_a_killed_component_comes_back(platform: Platform, name: str) -> None:
     assert platform.succeeds("quick")
 
 
+def test_an_image_that_hangs_is_named_until_it_answers_again(platform: Platform) -> None:
+    image = platform.pid("image")
+    assert image
+    os.kill(image, signal.SIGSTOP)
+    try:
+        wait_until(lambda: "image: unhealthy" in platform.describe(), "the image is not healthy")
+        shown = next(one for one in platform.status()["components"] if one["name"] == "image")
+    finally:
+        os.kill(image, signal.SIGCONT)
+    assert "has not answered" in shown["detail"]
+    platform.wait_healthy()
+    assert platform.pid("image") == image
+
+
 def test_a_task_of_a_killed_scheduler_runs_again_and_only_once_at_a_time(platform: Platform) -> None:
     run = platform.hold()
     old = kill(platform.pid("scheduler"))

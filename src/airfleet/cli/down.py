@@ -82,6 +82,7 @@ def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:
         left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
         left += processes.find_members(forked)
         processes.end(left, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
+        processes.end_server(folder.root / "postgres")
         left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
         if left or processes.find_members(forked):
             raise AirfleetError("some processes could not be stopped", where=str(folder.root))

@@ -17,6 +17,7 @@ from airfleet.cli.environment import enter
 from airfleet.components.metadata import ADMIN
 from airfleet.errors import AirfleetError
 from airfleet.runners.local import launch as launching
+from airfleet.runners.local.supervision import describe_exit
 from airfleet.runners.local.supervisor import Supervisor
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, find_state, read_fleet
@@ -109,9 +110,12 @@ def _start_daemon(supervise: Callable[[], None], folder: StateFolder) -> Snapsho
                     os.close(reader)
                     return snapshot
             time.sleep(0.1)
+    code = os.waitstatus_to_exitcode(status)
     with os.fdopen(reader) as pipe:
-        click.echo(f"airfleet: {pipe.read() or 'the supervisor ended'}", err=True)
-    raise SystemExit(os.waitstatus_to_exitcode(status) or 1)
+        ended = f"the supervisor {describe_exit(code)}; `airfleet up` starts it again"
+        click.echo(f"airfleet: {pipe.read() or ended}", err=True)
+    # As a shell says which signal ended a command.
+    raise SystemExit(128 - code if code < 0 else code or 1)
 
 
 def _run_daemon(supervise: Callable[[], None], log: Path, writer: int) -> int:

@@ -35,7 +35,11 @@ def find_project(folder: Path) -> Path:
     if not folder.is_dir():
         raise UsageError("no such project folder", where=str(folder), hint="give a folder with a dags/ folder in it")
     if not (folder / "dags").is_dir():
-        raise UsageError("this folder has no dags/ folder, so it is no project", where=str(folder), hint="mkdir dags")
+        raise UsageError(
+            "this folder has no dags/ folder, so it is no project",
+            where=str(folder.resolve()),
+            hint="name the folder of a project, or make one: airfleet init my-project",
+        )
     return folder.resolve()
 
 

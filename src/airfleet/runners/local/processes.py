@@ -26,6 +26,8 @@ INSTANCE_VARIABLE = "AIRFLEET_INSTANCE"
 UNPRIVILEGED_USER = "nobody"
 # The kernel reports start times in hundredths of a second since boot.
 CLOCK_SLACK_S = 1.0
+# Seconds to wait for a process that was killed: it ends when the disk has written what it waits for.
+KILLED_S = 30.0
 
 
 def become_subreaper() -> None:
@@ -176,6 +178,22 @@ def find_members(sessions: Collection[int], *, marker: str | None = None) -> lis
     return found
 
 
+def end_server(data: Path) -> None:
+    """Kill what is left of the PostgreSQL server of this data folder after its first process has ended.
+
+    Neither a session nor a marker names these: each is in a session of its own, and overwrites its environment. While
+    one of them lives, such as a checkpoint on a slow disk, the server refuses to start again.
+    """
+    end([one for one in psutil.process_iter() if _serves(one, data)], grace_s=0, first=signal.SIGKILL)
+
+
+def _serves(process: psutil.Process, data: Path) -> bool:
+    try:
+        return process.name() == "postgres" and Path(process.cwd()) == data
+    except psutil.Error:  # it has ended, or is another user's
+        return False
+
+
 def _own_uids() -> tuple[int, ...]:
     return (os.geteuid(), pwd.getpwnam(UNPRIVILEGED_USER).pw_uid) if os.geteuid() == 0 else (os.geteuid(),)
 
@@ -187,7 +205,7 @@ def end(processes: Collection[psutil.Process], *, grace_s: float, first: int = s
     _, alive = psutil.wait_procs(processes, timeout=grace_s)
     for process in alive:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=5)
+    psutil.wait_procs(alive, timeout=KILLED_S)
 
 
 def _signal(process: psutil.Process, number: int) -> None:

@@ -171,6 +171,7 @@ class Supervisor:
         servers = [process for process in found if process.name() == "postgres"]
         processes.end([process for process in found if process not in servers], grace_s=LEFTOVER_GRACE_S)
         processes.end(servers, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
+        processes.end_server(self._launch.site.postgres_data)
         shutil.rmtree(self._sessions, ignore_errors=True)
         for _ in processes.reap():
             pass
@@ -321,6 +322,8 @@ class Supervisor:
             forked = session_notes.read(self._sessions / unit.name)
             processes.end(processes.find_members((session, *forked)), grace_s=LEFTOVER_GRACE_S)
             shutil.rmtree(self._sessions / unit.name, ignore_errors=True)
+        if unit.process.unprivileged:
+            processes.end_server(self._launch.site.postgres_data)
 
     def _collect_check(self, unit: Supervised, pool: ThreadPoolExecutor) -> None:
         health = unit.process.health

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
 from airfleet.components.model import Command
@@ -18,6 +20,7 @@ from airfleet.errors import AirfleetError
 from airfleet.runners.local import processes
 from airfleet.spec.secrets import Secret
 from deadline import wait_until
+from shops import start_postgres
 
 SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"]
 LISTENS = "import os, signal, time; signal.signal(15, {}); print('up', flush=True); time.sleep(600)"
@@ -191,6 +194,23 @@ def test_a_subreaper_sees_the_exit_of_orphans_too(tmp_path: Path) -> None:
     )
     child, orphan, ended = json.loads(done.stdout)
     assert ended == {str(child): 3, str(orphan): 4}
+
+
+def test_what_a_killed_server_left_does_not_keep_the_next_one_from_its_data() -> None:
+    with tempfile.TemporaryDirectory(prefix="airfleet-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # for the user of PostgreSQL
+        data = folder / "postgres" / "data"
+        with start_postgres(folder):
+            server = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+            writer = next(one for one in server.children() if "checkpointer" in " ".join(one.cmdline()))
+            writer.suspend()  # as one that waits for the disk
+            server.kill()
+        assert writer.is_running()
+        processes.end_server(data)
+        assert is_gone(writer.pid)
+        with start_postgres(folder) as port, psycopg.connect(f"host=127.0.0.1 port={port} user=postgres"):
+            processes.end_server(folder / "another")
 
 
 def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
