@@ -25,7 +25,7 @@ def start_fork(work: Callable[[], object], *, timeout_s: int = int(PATIENCE_S)) 
     code = 1
     try:
         die_with(parent)
-        signal.alarm(timeout_s)
+        _end_after(timeout_s)
         work()
         code = 0
     except BaseException:  # above this frame is the runner of tests, which would run the others twice
@@ -44,7 +44,7 @@ def run_forked(work: Callable[[], object], *, timeout_s: int = int(PATIENCE_S)) 
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        signal.alarm(timeout_s)
+        _end_after(timeout_s)
         try:
             told = json.dumps({"returned": work()})
         except BaseException:  # the parent raises it
@@ -60,3 +60,9 @@ def run_forked(work: Callable[[], object], *, timeout_s: int = int(PATIENCE_S)) 
     said = json.loads(text)
     assert "raised" not in said, said["raised"]
     return said["returned"]
+
+
+def _end_after(seconds: int) -> None:
+    # Airflow, which another test may have used in this process, leaves a handler that raises an error.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)

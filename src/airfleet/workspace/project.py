@@ -38,7 +38,7 @@ def find_project(folder: Path) -> Path:
         raise UsageError(
             "this folder has no dags/ folder, so it is no project",
             where=str(folder.resolve()),
-            hint="name the folder of a project, or make one: airfleet init my-project",
+            hint="a project is a folder with dags/ in it; airfleet init my-project makes one",
         )
     return folder.resolve()
 
