@@ -1,4 +1,4 @@
-"""`seq40` and `wide` on the hosts of a fleet: airfleet and stock Airflow in turns, on the same machines.
+"""`seq40`, `wide` and `chain` on the hosts of a fleet: airfleet and stock Airflow in turns, on the same machines.
 
 Both run the same Dag files with the same slots on the same worker host. The data services of the fleet run in both
 turns; everything else of the other system is stopped. All times are of one clock, as the machines share one kernel.
@@ -20,10 +20,11 @@ import httpx
 from deadline import wait_until
 from fleet_stock import Stock
 from reference_fleet import ReferenceFleet
+from stock.figures import percentile
 from stock.workloads import WORKLOADS
 
 DAGS = Path(__file__).parent / "stock" / "dags"
-MEASURED = ("seq40", "wide")
+MEASURED = ("seq40", "wide", "chain")
 SLOTS = 8
 RUN_S = 900
 # Seconds after which components write their counts (docs/concepts/fallbacks.md).
@@ -99,22 +100,27 @@ def measure(fleet: ReferenceFleet, rounds: int, say: Callable[[str], None]) -> d
     """Measure both systems in turns. Return medians, their ratios, and the number of cold starts."""
     own, stock = Own(fleet), Stock(fleet, SLOTS, fleet.folder / "dags")
     walls: dict[str, dict[str, list[float]]] = {}
+    starts: dict[str, list[float]] = {}
     paths = {"cold": 0, "warm": 0, "fast": 0, "slow": 0}
     for number in range(rounds):
         for system in (own, stock):
             if number or system is stock:
                 system.start()
-            found = take_turn(system, number, paths)
+            found, waits = take_turn(system, number, paths)
             for name, wall in found.items():
                 walls.setdefault(system.name, {}).setdefault(name, []).append(wall)
+            starts.setdefault(system.name, []).extend(waits)
             say(f"round {number + 1} of {rounds}: {system.name}: {found}")
             system.stop()
     own.start()
-    return summarise(walls, paths)
+    return summarise(walls, starts, paths)
 
 
-def take_turn(system: Turn, number: int, paths: dict[str, int]) -> dict[str, float]:
-    """Return the seconds of each workload. Each Dag runs once before the measurement, so that its file is loaded."""
+def take_turn(system: Turn, number: int, paths: dict[str, int]) -> tuple[dict[str, float], list[float]]:
+    """Return the seconds of each workload, and those of each task of `chain` from queued to running.
+
+    Each Dag runs once before the measurement, so that its file is loaded.
+    """
     with system.log_in() as api:
         names = ["warmup", *(dag for name in MEASURED for dag in WORKLOADS[name].dags)]
         for dag in names:
@@ -124,9 +130,21 @@ def take_turn(system: Turn, number: int, paths: dict[str, int]) -> dict[str, flo
         before = system.count_paths()
         found = {name: run_all(api, WORKLOADS[name].dags, f"round_{number}") for name in MEASURED}
         after = system.count_paths()
+        waits = [wait for dag in WORKLOADS["chain"].dags for wait in read_starts(api, dag, f"round_{number}")]
     for kind in after:
         paths[kind] += after[kind] - before[kind]
-    return found
+    return found, waits
+
+
+def read_starts(api: httpx.Client, dag: str, run: str) -> list[float]:
+    """Return the seconds from queued to running of each task of a run."""
+    body = api.get(f"/dags/{dag}/dagRuns/{run}/taskInstances", params={"limit": 100}).raise_for_status().json()
+    times = [(one["queued_when"], one["start_date"]) for one in body["task_instances"]]
+    return [max(0.0, _read_time(started) - _read_time(queued)) for queued, started in times]
+
+
+def _read_time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 def run_all(api: httpx.Client, dags: Sequence[str], run: str) -> float:
@@ -141,7 +159,7 @@ def run_all(api: httpx.Client, dags: Sequence[str], run: str) -> float:
         )
         if done["state"] != "success":
             raise SystemExit(f"bench: {run} of {dag}: {done['state']}, so its figures mean nothing")
-        ended.append(datetime.fromisoformat(done["end_date"]).timestamp())
+        ended.append(_read_time(done["end_date"]))
     return round(max(ended) - begun, 3)
 
 
@@ -155,12 +173,15 @@ def find_ended(api: httpx.Client, dag: str, run: str) -> dict[str, Any] | None:
     return body if body["state"] in _ENDED else None
 
 
-def summarise(walls: dict[str, dict[str, list[float]]], paths: dict[str, int]) -> dict[str, Any]:
+def summarise(
+    walls: dict[str, dict[str, list[float]]], starts: dict[str, list[float]], paths: dict[str, int]
+) -> dict[str, Any]:
     """Return the figures with the names that README and the docs use."""
     seconds = {name: {work: median(runs) for work, runs in found.items()} for name, found in walls.items()}
     wide = WORKLOADS["wide"].tasks
     rates = {name: round(wide / found["wide"], 2) for name, found in seconds.items()}
     own, stock = seconds["airfleet"], seconds["stock"]
+    p95 = {name: round(percentile(waits, 95) or 0.0, 3) for name, waits in starts.items()}
     return {
         "slots": SLOTS,
         "seq40_s": own["seq40"],
@@ -169,6 +190,9 @@ def summarise(walls: dict[str, dict[str, list[float]]], paths: dict[str, int]) -
         "wide_rate": rates["airfleet"],
         "stock_wide_rate": rates["stock"],
         "wide_ratio": round(rates["airfleet"] / rates["stock"], 2),
+        "chain_start_p95_s": p95["airfleet"],
+        "stock_chain_start_p95_s": p95["stock"],
+        "chain_start_p95_ratio": round(p95["stock"] / max(0.001, p95["airfleet"]), 2),
         "cold_starts": paths["cold"],
         "warm_starts": paths["warm"],
         "fast_path_share": round(paths["fast"] / max(1, paths["fast"] + paths["slow"]), 4),

@@ -129,10 +129,13 @@ def test_the_command_line_chooses_what_runs() -> None:
 
 def test_the_figures_of_a_fleet_are_medians_and_ratios_above_one_where_airfleet_is_better() -> None:
     walls = {
-        "airfleet": {"seq40": [4.0, 6.0], "wide": [10.0, 10.0]},
-        "stock": {"seq40": [40.0, 60.0], "wide": [50.0, 50.0]},
+        "airfleet": {"seq40": [4.0, 6.0], "wide": [10.0, 10.0], "chain": [5.0, 5.0]},
+        "stock": {"seq40": [40.0, 60.0], "wide": [50.0, 50.0], "chain": [25.0, 25.0]},
     }
-    found = fleet_speed.summarise(walls, {"cold": 1, "warm": 479, "fast": 990, "slow": 10})
+    starts = {"airfleet": [0.1] * 18 + [0.25, 9.0], "stock": [1.0] * 18 + [2.5, 9.0]}
+    found = fleet_speed.summarise(walls, starts, {"cold": 1, "warm": 479, "fast": 990, "slow": 10})
     assert (found["seq40_s"], found["stock_seq40_s"], found["seq40_ratio"]) == (5, 50, 10)
     assert (found["wide_rate"], found["stock_wide_rate"], found["wide_ratio"]) == (20, 4, 5)
+    assert (found["chain_start_p95_s"], found["stock_chain_start_p95_s"]) == (0.25, 2.5)
+    assert found["chain_start_p95_ratio"] == 10
     assert (found["cold_starts"], found["fast_path_share"]) == (1, 0.99)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from airfleet.components.health import HttpCheck
 from airfleet.components.model import Component, Process, Site
+from airfleet_provider.contract import environment
 
 NAME = "execution-api"
 
 
-def describe(site: Site, *, runners: tuple[str, ...], options: tuple[str, ...] = ()) -> Component:
+def describe(
+    site: Site, *, runners: tuple[str, ...], options: tuple[str, ...] = (), calls_database: str = ""
+) -> Component:
     """Describe the execution API, with more `options` of its command.
 
-    It stops after the processes `runners`, because they are the parents of tasks.
+    It stops after the processes `runners`, because they are the parents of tasks. `calls_database` is the name under
+    which a pooler has sessions for the calls of tasks.
     """
     port = str(site.execution_port)
     return Component(
@@ -34,6 +38,7 @@ def describe(site: Site, *, runners: tuple[str, ...], options: tuple[str, ...] =
                 ),
                 url=site.execution_url,
                 stop_timeout_s=5,
+                env={environment.CALLS_DATABASE: calls_database} if calls_database else {},
             ),
         ),
     )

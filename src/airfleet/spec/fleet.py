@@ -32,7 +32,7 @@ WIDEST_READERS, WIDEST_READERS_IPV6 = 8, 32
 # airfleet's own databases and database roles, and names that have a meaning in PostgreSQL, pg_hba.conf or PgBouncer.
 RESERVED_DATABASES = frozenset(
     {
-        *("airflow", "airflow_session", "celery", "monitor", "pgbouncer", "replicator", "rewinder"),
+        *("airflow", "airflow_calls", "airflow_session", "celery", "monitor", "pgbouncer", "replicator", "rewinder"),
         *(
             "airfleet_results",
             "airfleet_results_writer",

@@ -24,6 +24,8 @@ from airfleet.components.signing import derive_private
 from airfleet.runners.fleet import hardening
 from airfleet.runners.fleet.plan import systemd_units
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract import environment
+from airfleet_provider.execution_api import fast_path
 from places import CREDENTIALS, NINE, SECRETS, config_path, desired, parse, parts, place, with_setting
 
 HOSTS = [host.name for host in parse().hosts]
@@ -418,6 +420,15 @@ def test_the_server_takes_what_all_pools_may_ask_of_it(databases: int) -> None:
     pools = sum(int(size) for size in re.findall(r"pool_size=(\d+)", reveal(pooler.content)))
     direct = 2 * 16  # each scheduler: its lease and a pool of 5 and 10 more
     assert int(settings["max_connections"]) >= pools + direct + 20
+
+
+def test_every_web_host_has_sessions_for_the_calls_of_tasks_and_as_many_in_reserve() -> None:
+    [calls] = [one for one in desired("web2").services if one.name == "execution-api"]
+    name = calls.env[environment.CALLS_DATABASE]
+    pooler = next(one for one in desired("data1").files if one.path.name == "pgbouncer.ini")
+    [line] = re.findall(rf"^{name} = .*$", reveal(pooler.content), re.MULTILINE)
+    hosts = len(parse().with_role("web"))
+    assert line.endswith(f" dbname=airflow pool_mode=session pool_size={2 * fast_path.CONNECTIONS * hosts}")
 
 
 def test_every_file_that_the_server_s_settings_name_is_written() -> None:

@@ -15,6 +15,7 @@ from airfleet.components.model import OwnDatabase, reveal
 from airfleet.components.monitoring import rule_files
 from airfleet.components.postgresql import own_server
 from airfleet.spec.secrets import Secret
+from airfleet_provider.contract import environment
 from own_servers import OUTSIDE, place_with
 from places import parse
 
@@ -72,6 +73,11 @@ def test_no_host_runs_postgresql_and_hosts_trust_the_authorities_of_its_owner() 
         assert not names & {"postgresql", "pgbouncer", "postgres-exporter", "backup", "etcd"}
         [trusted] = [file for file in list_files(parts) if file.path == DATABASE_AUTHORITIES]
         assert (trusted.content, trusted.mode) == ("-- authorities\n", 0o644)
+
+
+def test_the_calls_of_tasks_go_to_the_database_itself_as_no_pooler_of_airfleet_s_is_there() -> None:
+    [calls] = [one for part in list_parts("web1") for one in part.services if one.name == "execution-api"]
+    assert environment.CALLS_DATABASE not in calls.env
 
 
 def test_a_worker_reports_results_to_a_database_beside_it_with_a_login_of_its_own() -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 ADDRESS = "AIRFLEET_ADDRESS"
 # The file that configures the agents process (`agents_config`).
 AGENTS = "AIRFLEET_AGENTS"
+# The name under which PgBouncer has sessions of the metadata database for the calls of tasks. Unset without PgBouncer.
+CALLS_DATABASE = "AIRFLEET_CALLS_DATABASE"
 # The file with the logins and keys that this process uses with Celery.
 CELERY = "AIRFLEET_CELERY"
 # In the process of `airfleet dag test`: the test, as JSON (`dag_test_request`).

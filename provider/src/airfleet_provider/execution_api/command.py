@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from airfleet_provider.access.known_lists import open_lists
@@ -14,7 +15,7 @@ from airfleet_provider.breakers.api import BreakerRequests
 from airfleet_provider.compat.calls import config, execution_api, execution_lists, metadata_db
 from airfleet_provider.compat.patches import execution_api as patches
 from airfleet_provider.compat.patches import one_version
-from airfleet_provider.contract import breaker_rules, fallbacks, service_limits, task_records
+from airfleet_provider.contract import breaker_rules, environment, fallbacks, service_limits, task_records
 from airfleet_provider.execution_api.fast_path import FLUSH_S, RUNNING, Bypass, FastPath, Rows
 from airfleet_provider.execution_api.record_reports import RecordReports, RecordStore
 from airfleet_provider.execution_api.task_checks import ListChecks
@@ -41,8 +42,14 @@ def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     if obstacle or models is None:
         log.warning("Airflow's own code answers every call of a task: %s", obstacle)
         return Bypass(app, counter, obstacle or "")
-    ask = Rows(metadata_db.connect_prepared).ask
+    ask = open_rows(os.environ).ask
     return guard(FastPath(app, models, ask, counter=counter, allows=checks.allows), models)
+
+
+def open_rows(environ: Mapping[str, str]) -> Rows:
+    """Return what runs the statements of the fast path, in sessions whose plans the server keeps where it can."""
+    sessions = environ.get(environment.CALLS_DATABASE)
+    return Rows(lambda: metadata_db.connect_prepared(sessions=sessions))
 
 
 def guard(app: Any, models: execution_api.Models) -> Any:  # noqa: ANN401 - an ASGI application

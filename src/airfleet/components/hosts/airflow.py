@@ -99,6 +99,7 @@ def describe_web(place: Place) -> Part:
                     replace(site, listen=hidden),
                     runners=(),
                     options=("--host", hidden) if hidden != site.listen else (),
+                    calls_database="" if site.own_database else database_urls.CALLS,
                 ),
             )
         },

@@ -11,6 +11,8 @@ from airfleet.spec.secrets import Secret, find_login
 HOME = "server"
 # The file with the URL for processes that hold sessions.
 SESSION = ETC / HOME / "session.env"
+# The name under which PgBouncer has sessions for the calls of tasks.
+CALLS = "airflow_calls"
 
 
 def results_dsn(place: Place, role: str) -> Secret:

@@ -20,10 +20,17 @@ from airfleet.components.host_model import (
     Stage,
     private,
 )
-from airfleet.components.hosts import certificates
+from airfleet.components.hosts import certificates, database_urls
 from airfleet.components.model import DEAD_PEER
 from airfleet.components.postgresql import patroni, result_database
-from airfleet.components.postgresql.server import METADATA_POOL, PROJECT_POOL, RESULTS_POOL, SESSION_POOL, former_logins
+from airfleet.components.postgresql.server import (
+    CALLS_POOL,
+    METADATA_POOL,
+    PROJECT_POOL,
+    RESULTS_POOL,
+    SESSION_POOL,
+    former_logins,
+)
 from airfleet.shell_script import render_script
 from airfleet.spec.secrets import by_login
 from airfleet.template import render_template
@@ -37,6 +44,9 @@ COMMAND = ("/usr/sbin/pgbouncer", str(FOLDER / "pgbouncer.ini"))
 # What runs PgBouncer while the server of its host takes writes.
 FOLLOW = FOLDER / "run_pgbouncer.sh"
 FOLLOW_S = 0.2
+# PgBouncer stops when every transaction and every session has ended, and lets no other begin meanwhile. Some sessions
+# last as long as their clients, so this is how long everybody waits.
+STOP_S = 10
 
 
 def describe(place: Place) -> Part:
@@ -55,6 +65,8 @@ def describe(place: Place) -> Part:
         server_port=POSTGRES,
         metadata_pool=METADATA_POOL,
         session_pool=SESSION_POOL,
+        calls=database_urls.CALLS,
+        calls_pool=CALLS_POOL * len(place.fleet.with_role("web")),
         results_pool=RESULTS_POOL,
         project_pool=PROJECT_POOL,
         results=(*former_logins(place), result_database.DATABASE),
@@ -85,6 +97,7 @@ def describe(place: Place) -> Part:
         reload=(("/bin/kill", "-HUP", "$MAINPID"),),
         kind="notify",
         stop_signal="SIGINT",
+        stop_s=STOP_S,
         health=TcpCheck(PGBOUNCER),
     )
     if patroni.is_wanted(place.fleet):

@@ -49,6 +49,11 @@ ASK_AIRFLOW = f"{AS_SERVER} {build_command('airflow', login=LOOKER)}"
 MIB = 1 << 20
 # The sizes of PgBouncer's pools: Airflow's by transaction and by session, Celery's results, each project database.
 METADATA_POOL, SESSION_POOL, RESULTS_POOL, PROJECT_POOL = 40, 60, 20, 10
+# For each web host: the eight threads of its execution API, and as many again for sessions of a process or host that
+# is gone, until PgBouncer notices.
+CALLS_POOL = 16
+# The server has room for the sessions of a multiple of this many web hosts: so one more mostly restarts nothing.
+WEB_HOSTS = 4
 # Connections without PgBouncer. A scheduler host needs one for its lease and a pool of 5, and 10 more under load.
 # OTHERS are for reports on a replica, backups, replicas, monitoring, and people.
 SCHEDULER_SESSIONS, OTHERS = 20, 40
@@ -204,6 +209,7 @@ def count_connections(fleet: Fleet) -> int:
     It is a multiple of ROUND, because another value restarts PostgreSQL: one more database mostly fits in.
     """
     pools = METADATA_POOL + SESSION_POOL + RESULTS_POOL + PROJECT_POOL * len(fleet.databases)
+    pools += CALLS_POOL * math.ceil(len(fleet.with_role("web")) / WEB_HOSTS) * WEB_HOSTS
     schedulers = SCHEDULER_SESSIONS * len(fleet.with_role("scheduler"))
     return max(LEAST_CONNECTIONS, math.ceil((pools + schedulers + OTHERS) / ROUND) * ROUND)
 

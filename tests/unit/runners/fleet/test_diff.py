@@ -68,7 +68,12 @@ def test_a_changed_file_is_announced_to_who_can_read_it_again() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "how"),
     [
-        ("  web1:", "  web9: {address: 10.0.0.19, roles: [web]}\n  web1:", {"reload airfleet-postgresql.service"}),
+        ("  io1:", "  io2: {address: 10.0.0.34, pools: [io]}\n  io1:", {"reload airfleet-postgresql.service"}),
+        (
+            "  web1:",
+            "  web9: {address: 10.0.0.19, roles: [web]}\n  web1:",
+            {"reload airfleet-postgresql.service", "reload airfleet-pgbouncer.service"},
+        ),
         (
             "databases: [warehouse]",
             "databases: [warehouse, lake]",
@@ -80,7 +85,7 @@ def test_a_changed_file_is_announced_to_who_can_read_it_again() -> None:
             {"restart airfleet-postgresql.service", "restart airfleet-pgbouncer.service"},
         ),
     ],
-    ids=["a client", "a database", "an address"],
+    ids=["a client", "a web host", "a database", "an address"],
 )
 def test_a_database_server_stops_only_for_what_it_reads_at_its_start(old: str, new: str, how: set[str]) -> None:
     credentials = replace(

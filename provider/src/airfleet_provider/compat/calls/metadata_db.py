@@ -59,22 +59,30 @@ def read_conninfo() -> str:
     return str(dialect.loaded_dbapi.extensions.make_dsn(**named))
 
 
-def connect_prepared(name: str = "airfleet") -> Any:  # noqa: ANN401 - a connection of psycopg 3, whose rows are dicts
+def connect_prepared(name: str = "airfleet", *, sessions: str | None = None) -> Any:  # noqa: ANN401 - see below
     """Open a connection like that of `connect`, at which the server keeps the plans of statements that come again.
 
-    No statement is prepared through a pooler, which may pass the next one to another connection of the server, where
-    another client's statement has the same name. A pooler answers with a process id of its own.
+    It is one of psycopg 3, whose rows are dicts. No statement is prepared through a pooler, which may pass the next one
+    to another connection of the server, where another client's statement has the same name. A pooler answers with a
+    process id of its own. `sessions` is the name under which a pooler keeps one connection of the server for each
+    client; there, statements are prepared.
     """
     import psycopg
+    from psycopg.conninfo import make_conninfo
     from psycopg.rows import dict_row
 
+    conninfo = make_conninfo(read_conninfo(), dbname=sessions) if sessions else read_conninfo()
     connection = psycopg.connect(
-        read_conninfo(), application_name=name, autocommit=True, prepare_threshold=None, row_factory=dict_row
+        conninfo, application_name=name, autocommit=True, prepare_threshold=None, row_factory=dict_row
     )
-    answer = connection.execute("SELECT pg_backend_pid() AS pid").fetchone()
-    if answer and answer["pid"] == connection.info.backend_pid:
+    if sessions or _is_direct(connection):
         connection.prepare_threshold = PREPARED_AFTER
     return connection
+
+
+def _is_direct(connection: Any) -> bool:  # noqa: ANN401 - as above
+    answer = connection.execute("SELECT pg_backend_pid() AS pid").fetchone()
+    return answer is not None and answer["pid"] == connection.info.backend_pid
 
 
 @contextlib.contextmanager
