@@ -126,5 +126,5 @@ PATCH = Patch(
     ),
     make=_make,
     without="the start of an api-server takes 1.5 s more, in which FastAPI analyses 600 routes",
-    processes="the image of one machine, and with it api-server and execution API",
+    processes="the image of one machine, api-server and execution API",
 )
