@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from airfleet.components.host_model import SERVER_USER, WORKER_USER
-from airfleet.components.hosts import airflow as server
-from airfleet.components.hosts import workers
 from airfleet.errors import AirfleetError
-from airfleet.runners.fleet.survey.host_survey import HostView
 from airfleet.runners.fleet.transport.sections import MARK
 from airfleet.shell_script import render_script
 from airfleet_provider.contract import fallbacks, wording
 from airfleet_provider.contract.fallbacks import Tally
+
+if TYPE_CHECKING:
+    from airfleet.runners.fleet.survey.host_survey import HostView
 
 LONGEST_AGE_S = 3650.0 * 86400
 MOST_AT_ONCE = 32
@@ -94,6 +94,11 @@ def look(views: Iterable[HostView]) -> tuple[Course, ...]:
 
 
 def _list_homes(view: HostView) -> Iterator[tuple[Path, str]]:
+    # `status` of one machine has no hosts, and these take half of its time.
+    from airfleet.components.host_model import SERVER_USER, WORKER_USER  # noqa: PLC0415
+    from airfleet.components.hosts import airflow as server  # noqa: PLC0415
+    from airfleet.components.hosts import workers  # noqa: PLC0415
+
     roles = set(view.desired.place.host.roles)
     if roles & {"web", "scheduler"}:
         yield server.STATE, SERVER_USER
