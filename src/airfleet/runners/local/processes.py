@@ -26,8 +26,8 @@ INSTANCE_VARIABLE = "AIRFLEET_INSTANCE"
 UNPRIVILEGED_USER = "nobody"
 # The kernel reports start times in hundredths of a second since boot.
 CLOCK_SLACK_S = 1.0
-# Seconds to wait for a process that was killed: it ends when the disk has written what it waits for.
-KILLED_S = 30.0
+# Seconds to wait for a process of PostgreSQL that was killed: it ends when the disk has written what it waits for.
+WRITTEN_S = 30.0
 
 
 def become_subreaper() -> None:
@@ -184,7 +184,10 @@ def end_server(data: Path) -> None:
     Neither a session nor a marker names these: each is in a session of its own, and overwrites its environment. While
     one of them lives, such as a checkpoint on a slow disk, the server refuses to start again.
     """
-    end([one for one in psutil.process_iter() if _serves(one, data)], grace_s=0, first=signal.SIGKILL)
+    left = [one for one in psutil.process_iter() if _serves(one, data)]
+    for process in left:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(left, timeout=WRITTEN_S)
 
 
 def _serves(process: psutil.Process, data: Path) -> bool:
@@ -205,7 +208,7 @@ def end(processes: Collection[psutil.Process], *, grace_s: float, first: int = s
     _, alive = psutil.wait_procs(processes, timeout=grace_s)
     for process in alive:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=KILLED_S)
+    psutil.wait_procs(alive, timeout=5)
 
 
 def _signal(process: psutil.Process, number: int) -> None:
