@@ -44,9 +44,9 @@ COMMAND = ("/usr/sbin/pgbouncer", str(FOLDER / "pgbouncer.ini"))
 # What runs PgBouncer while the server of its host takes writes.
 FOLLOW = FOLDER / "run_pgbouncer.sh"
 FOLLOW_S = 0.2
-# PgBouncer stops when every transaction and every session has ended, and lets no other begin meanwhile. Some sessions
-# last as long as their clients, so this is how long everybody waits.
-STOP_S = 10
+# PgBouncer stops when every transaction and every session has ended, and lets no other begin meanwhile. The sessions of
+# execution APIs last as long as their clients, so this is how long everybody waits.
+STOP_S = 5
 
 
 def describe(place: Place) -> Part:
