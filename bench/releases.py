@@ -32,7 +32,8 @@ import psycopg
 import support
 from airfleet.runners.local import launch
 from airfleet.runners.local.ports import find_free
-from support import AIRFLEET, AIRFLOW, run, say, timed, wait
+from stock import stock_airflow
+from support import AIRFLEET, run, say, timed, wait
 
 TASKS = 10
 # Seconds that a server has to end.
@@ -185,14 +186,19 @@ def deploy_under_load(folder: Path, api: httpx.Client, arguments: argparse.Names
 
 
 def measure_stock(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure a Dag processor of the same Airflow with default settings, on a PostgreSQL of the same version."""
+    """Measure a Dag processor of stock Airflow with default settings, on a PostgreSQL of the same version.
+
+    It runs in the environment of `make bench-stock`: in that of airfleet it would call airfleet's policies, too.
+    """
+    python = stock_airflow.build()
+    airflow = (str(python), "-m", "airflow")
     with project(arguments.files) as folder, postgres(folder / "pg") as dsn:
         url = dsn.replace("postgresql://", "postgresql+psycopg2://")
-        environment = support.stock(folder, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
-        run(*AIRFLOW, "db", "migrate", env=environment)
+        environment = support.stock(folder, python, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
+        run(*airflow, "db", "migrate", env=environment)
         begun = time.monotonic()
         with Path(os.devnull).open("wb") as null:
-            process = subprocess.Popen([*AIRFLOW, "dag-processor"], env=environment, stdout=null, stderr=null)
+            process = subprocess.Popen([*airflow, "dag-processor"], env=environment, stdout=null, stderr=null)
         try:
             query = "SELECT count(*) FROM serialized_dag"
             wait(lambda: ask(dsn, query) == arguments.files, "all Dags")

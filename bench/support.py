@@ -32,11 +32,11 @@ def project() -> Iterator[Path]:
         yield folder
 
 
-def stock(folder: Path, **settings: str) -> dict[str, str]:
+def stock(folder: Path, python: Path = Path(sys.executable), **settings: str) -> dict[str, str]:
     """Return the environment of a stock Airflow with its state and Dags in a folder, and with these settings."""
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         "AIRFLOW_HOME": str(folder / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
