@@ -19,6 +19,8 @@ done
 # Debian's own command of that name looks for another cookie.
 set -- "$@" /usr/lib/rabbitmq/bin/rabbitmqctl -q
 tool() { runuser -u rabbitmq -- env "$@"; }
+# The fleet's RabbitMQ speaks TLS alone, and stock Airflow does without it. The listener is gone when RabbitMQ restarts.
+tool "$@" eval 'rabbit_networking:start_tcp_listener(5672, 10).' > /dev/null
 # The password is shown to this bed's own processes, which nobody else logs in to and which live for minutes.
 tool "$@" add_vhost stock
 tool "$@" add_user stock "$STOCK_BROKER_PASSWORD"
