@@ -105,6 +105,7 @@ def start(home: Path) -> Iterator[Platform]:
         "PYTHONPATH": f"{home / 'lib'}:{os.environ.get('PYTHONPATH', '')}",
         "AIRFLOW_HOME": str(folder.root / "airflow"),
         "OF_THE_IMAGE": "1",
+        "PYTHONUNBUFFERED": "1",  # as every process of a platform
     }
     command = [sys.executable, "-m", "airfleet_provider.processes.fork_server", str(theirs.fileno())]
     image = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
