@@ -47,7 +47,7 @@ class ForkServer:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._channel, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._is_early = self._is_warm = False
+        self._is_early = self._is_warm = self._heard = False
         self._asked = 0
         self._pinged = clock()
         self._owing: float | None = None
@@ -84,23 +84,24 @@ class ForkServer:
 
     def check(self) -> CheckResult:
         """Return whether the image accepts requests. This never blocks: a later check reads what the image answers."""
-        if not self.is_warm():
-            return CheckResult(False, "importing Airflow")
+        warm, heard, self._heard = self.is_warm(), self._heard, False
         if self._is_silent():
             return CheckResult(False, f"has not answered for {SILENT_S:.0f} s")
-        if self._owing is None and self._clock() - self._pinged >= PING_EVERY_S:
+        if self._is_early and self._owing is None and self._clock() - self._pinged >= PING_EVERY_S:
             self._pinged = self._owing = self._clock()
             with suppress(OSError):  # it has died, which its exit shows
                 self._channel.send(PING)
-        return CheckResult(True)
+        # One that answers between two imports does not hang, however long they take on a busy machine.
+        return CheckResult(True) if warm else CheckResult(False, "importing Airflow", conclusive=not heard)
 
     def _is_silent(self) -> bool:
-        return self._owing is not None and self._clock() - self._owing >= SILENT_S
+        return self._is_warm and self._owing is not None and self._clock() - self._owing >= SILENT_S
 
     def _note(self, message: bytes) -> bool:
         self._owing = None
+        self._heard = bool(message)
         self._is_warm = self._is_warm or message == WARM
-        self._is_early = self._is_early or message == EARLY
+        self._is_early = self._is_early or message in (EARLY, WARM)
         return bool(message)
 
     def fork(self, process: Process, *, env: Mapping[str, str], log: Path) -> Child:

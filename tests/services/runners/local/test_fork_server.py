@@ -324,6 +324,29 @@ assert [one["argv"][1] for one in record()] == ["one", "two"]
     )
 
 
+def test_an_image_that_imports_for_long_shows_that_it_lives(here: Path) -> None:
+    for number in (1, 2):
+        (here / "path" / f"slow{number}.py").write_text(WAITING.format(file=str(here / f"go{number}")))
+    (here / "path" / "first.py").write_text("")
+    play(
+        here,
+        """
+now = 0.0
+server, image = hatch("first", "+", "slow1", "slow2", clock=lambda: now)
+wait_until(server.is_early, "the first modules")
+server.check()
+now += 100
+found = server.check()
+assert (found.healthy, found.conclusive) == (False, True), "nothing was heard; it is asked"
+(here / "go1").touch()
+wait_until(lambda: not server.check().conclusive, "an answer between two imports")
+assert server.check().conclusive, "an answer counts once"
+(here / "go2").touch()
+wait_until(lambda: server.check().healthy, "warmth")
+""",
+    )
+
+
 def test_an_answer_that_comes_too_late_belongs_to_no_other_request(here: Path) -> None:
     (here / "path" / "slow.py").write_text(WAITING.format(file=str(here / "go")))
     (here / "path" / "first.py").write_text("")
