@@ -13,10 +13,11 @@ import psycopg
 from psycopg import sql
 
 from airfleet_provider.contract.statements import Statements
-from stock.crew import say
+from stock.crew import say, wait
 
 SQL = Statements(__package__, "history")
 
+VACUUMS = "SELECT pid FROM pg_stat_progress_vacuum UNION SELECT pid FROM pg_stat_progress_analyze"
 DAGS = 500
 
 
@@ -35,6 +36,9 @@ def load(server_dsn: str, count: int) -> None:
             connection.execute(SQL["runs"])
             made = connection.execute(SQL["instances"]).rowcount
         connection.execute("VACUUM (ANALYZE) dag_run, task_instance, dag, dag_version")
+        # Old rows were written long ago: nothing of their writing may still go on while tasks are measured.
+        connection.execute("CHECKPOINT")
+        wait(lambda: not connection.execute(VACUUMS).fetchall(), "the end of the automatic vacuum")
     say(f"  {made:,} old task instances in {time.monotonic() - begun:.0f} s")
 
 
