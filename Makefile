@@ -8,7 +8,7 @@ SCRIPTS = .ci/run $(filter-out %.py %/__pycache__,$(wildcard tools/*)) \
 
 .DEFAULT_GOAL = help
 .PHONY: help up demo orders-demo fleet-demo down dev test test-services test-hosts test-opensearch check docs drill drill-local bench bench-up \
-	bench-releases bench-stock bench-fleet bench-data bench-archive-starts bench-tls bench-slas bench-scale bench-slots bench-limits bench-load bench-hosts bench-many-hosts bench-images bench-cgroups bench-neighbours bench-scale-all bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
+	bench-releases bench-commands bench-stock bench-fleet bench-data bench-archive-starts bench-tls bench-slas bench-scale bench-slots bench-limits bench-load bench-hosts bench-many-hosts bench-images bench-cgroups bench-neighbours bench-scale-all bench-alerting bench-notify bench-logs soak sdk-tests lock console build release-check clean run-env dev-env
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -136,6 +136,9 @@ bench-up: dev-env  ## Time start-up beside `airflow standalone`: bench/results/u
 
 bench-releases: dev-env  ## Time Dag releases beside a stock Dag processor: bench/results/releases.json
 	$(BIN)/python bench/releases.py $(ARGS)
+
+bench-commands: dev-env  ## Time commands beside Airflow's own on the same database: bench/results/commands.json
+	$(BIN)/python bench/commands.py $(ARGS)
 
 bench-data: dev-env  ## Archive a million task instances, restore some, count WAL: bench/results/data.json
 	PYTHONPATH=bench:tests/support $(BIN)/python bench/data.py $(ARGS)
