@@ -17,7 +17,6 @@ from stock.crew import say, wait
 
 SQL = Statements(__package__, "history")
 
-VACUUMS = "SELECT pid FROM pg_stat_progress_vacuum UNION SELECT pid FROM pg_stat_progress_analyze"
 DAGS = 500
 
 
@@ -36,9 +35,11 @@ def load(server_dsn: str, count: int) -> None:
             connection.execute(SQL["runs"])
             made = connection.execute(SQL["instances"]).rowcount
         connection.execute("VACUUM (ANALYZE) dag_run, task_instance, dag, dag_version")
-        # Old rows were written long ago: nothing of their writing may still go on while tasks are measured.
+        # Old rows were written long ago: nothing may still work on them while tasks are measured.
         connection.execute("CHECKPOINT")
-        wait(lambda: not connection.execute(VACUUMS).fetchall(), "the end of the automatic vacuum")
+        wait(lambda: not connection.execute(SQL["vacuums"]).fetchall(), "the end of the automatic vacuum")
+        if connection.execute("SELECT FROM pg_tables WHERE tablename = 'metric_reader'").fetchall():
+            wait(lambda: not connection.execute(SQL["uncounted"]).fetchall(), "airfleet's exporter to count the runs")
     say(f"  {made:,} old task instances in {time.monotonic() - begun:.0f} s")
 
 

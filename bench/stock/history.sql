@@ -39,3 +39,13 @@ INSERT INTO task_instance (id, task_id, dag_id, run_id, map_index, start_date, e
            '@task', day, day, day, '\x80047d942e', 'ended', task.task_id, old.version, gen_random_uuid()::text
     FROM old JOIN task USING (dag_id), generate_series(1, old.runs) n,
          LATERAL (SELECT now() - interval '60 days' / old.runs * n AS day)
+
+-- name: vacuums
+SELECT pid FROM pg_stat_progress_vacuum UNION SELECT pid FROM pg_stat_progress_analyze
+
+-- name: uncounted
+-- The newest run, if airfleet's exporter has not reached it.
+SELECT max(id) FROM dag_run HAVING max(id) > (
+    SELECT coalesce(position #>> '{run,seen,-1,1}', position #>> '{run,low}')::bigint
+    FROM airfleet.metric_reader WHERE name = 'events'
+)

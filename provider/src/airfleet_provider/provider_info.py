@@ -24,7 +24,8 @@ def list_commands() -> list[CLICommand]:
     """Return the commands of `airflow airfleet`; each imports its code when it runs.
 
     Airflow calls this function before it runs any command. So this function also narrows `airflow db clean`, lets
-    Airflow record its commands in the audit log, and does for servers that no image has forked what an image does.
+    `airflow tasks` write no Dags and Airflow record its commands in the audit log, and does for servers that no image
+    has forked what an image does.
     """
     from airflow.cli.cli_config import (  # noqa: PLC0415
         ARG_OUTPUT,
@@ -39,12 +40,15 @@ def list_commands() -> list[CLICommand]:
     from airfleet_provider.compat.calls import celery_processes  # noqa: PLC0415
     from airfleet_provider.compat.calls.execution_api import list_options  # noqa: PLC0415
     from airfleet_provider.compat.patches import deferred_routes  # noqa: PLC0415
+    from airfleet_provider.compat.patches.dag_lookup import look_up_stored_dags  # noqa: PLC0415
     from airfleet_provider.compat.patches.dag_processor import list_processor_options  # noqa: PLC0415
     from airfleet_provider.compat.patches.db_clean import narrow_cleanup  # noqa: PLC0415
 
     match sys.argv[1:3]:
         case ["db", "clean"]:
             narrow_cleanup()
+        case ["tasks", *_]:
+            look_up_stored_dags()
         case ["api-server", *_] | ["airfleet", "execution-api"]:
             deferred_routes.defer_routes()
         case ["celery", "worker"]:

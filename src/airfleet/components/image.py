@@ -52,9 +52,10 @@ OTHER_MODULES = (
     "airfleet_provider.compat.patches.task_start",
     # Again: the modules above brought models of their own.
     "sqlalchemy.orm:configure_mappers",
-    # A command that is forked does not list the provider's commands again, where another process makes this patch.
+    # A command that is forked does not list the provider's commands again, where other processes make these patches.
     "airfleet_provider.compat.patches.db_clean:narrow_cleanup",
     "airfleet_provider.compat.patches.dag_list:list_dags_by_rows",
+    "airfleet_provider.compat.patches.dag_lookup:look_up_stored_dags",
     "airfleet_provider.compat.calls.task_client:keep_parts",
     # Airflow keeps the parser of its command line, which every component builds.
     "airflow.cli.cli_parser:get_parser",

@@ -8,6 +8,7 @@ from airfleet_provider.compat.patches import (
     cookie_key,
     crash_reports,
     dag_list,
+    dag_lookup,
     dag_processor,
     db_clean,
     deferred_routes,
@@ -80,4 +81,5 @@ PATCHES: tuple[Patch, ...] = (
     cookie_key.PATCH,
     db_clean.PATCH,
     dag_list.PATCH,
+    dag_lookup.PATCH,
 )
