@@ -182,18 +182,39 @@ def end_server(data: Path) -> None:
     """Kill what is left of the PostgreSQL server of this data folder after its first process has ended.
 
     Neither a session nor a marker names these: each is in a session of its own, and overwrites its environment. While
-    one of them lives, such as a checkpoint on a slow disk, the server refuses to start again.
+    one of them lives, such as a checkpoint on a slow disk, the server refuses to start again. A server whose first
+    process lives is one that somebody has started by hand, and stays.
+
+    A server also refuses to start while another program has the process id that it noted, so that note is removed. It
+    stays if that program is a PostgreSQL: then the folder may be a copy of its data, made while it wrote.
     """
+    note = data / "postmaster.pid"
+    first = _read_first(note)
     left = [one for one in psutil.process_iter() if _serves(one, data)]
+    if first in [process.pid for process in left]:
+        return
     for process in left:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=WRITTEN_S)
+    _, alive = psutil.wait_procs(left, timeout=WRITTEN_S)
+    if first and not alive:
+        with suppress(OSError):  # nobody has this number, or a program of another user, which PostgreSQL knows itself
+            os.kill(first, 0)
+            if Path(f"/proc/{first}/comm").read_text() != "postgres\n":
+                note.unlink()
+
+
+def _read_first(note: Path) -> int:
+    """Return the process id that PostgreSQL noted, or 0. It notes a negative one in single-user mode."""
+    with suppress(OSError, ValueError):
+        return abs(int(note.read_text().split("\n", 1)[0]))
+    return 0
 
 
 def _serves(process: psutil.Process, data: Path) -> bool:
     try:
-        return process.name() == "postgres" and Path(process.cwd()) == data
-    except psutil.Error:  # it has ended, or is another user's
+        # By inode: a process of a container may have another folder of this name.
+        return process.name() == "postgres" and Path(f"/proc/{process.pid}/cwd").samefile(data)
+    except (psutil.Error, OSError):  # it has ended, or is another user's
         return False
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -197,20 +198,66 @@ def test_a_subreaper_sees_the_exit_of_orphans_too(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_server_left_does_not_keep_the_next_one_from_its_data() -> None:
+    with _serve_and_kill() as (folder, data, writer):
+        assert writer.is_running()
+        processes.end_server(folder / "another")
+        assert writer.is_running()
+        # A process that sees another name of the folder, as one in a container, serves the same data.
+        (folder / "link").symlink_to(data)
+        processes.end_server(folder / "link")
+        assert is_gone(writer.pid)
+        with start_postgres(folder) as port, psycopg.connect(f"host=127.0.0.1 port={port} user=postgres"):
+            pass
+
+
+def test_a_server_that_somebody_has_started_by_hand_is_not_killed_and_a_copy_of_its_data_not_made_to_start() -> None:
+    with _make_folder() as folder, start_postgres(folder) as port:
+        note = folder / "postgres" / "data" / "postmaster.pid"
+        copied = folder / "copy" / note.name
+        copied.parent.mkdir()
+        copied.write_text(note.read_text())
+        with psycopg.connect(f"host=127.0.0.1 port={port} user=postgres") as connection:
+            processes.end_server(note.parent)
+            processes.end_server(copied.parent)
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert note.exists()
+        assert copied.exists()
+
+
+def test_a_program_that_has_the_number_of_a_dead_server_does_not_keep_the_next_one_from_its_data(
+    born: list[subprocess.Popen[bytes]],
+) -> None:
+    with _serve_and_kill() as (folder, data, _):
+        user = processes.choose_user(unprivileged=True)
+        words = ["sh", "-c", "echo up; exec sleep 600"]
+        other = spawn(born, words, **({"user": user.pw_uid} if user else {}))
+        note = data / "postmaster.pid"
+        _, *rest = note.read_text().splitlines(keepends=True)
+        note.write_text("".join([f"{other.pid}\n", *rest]))
+        processes.end_server(data)
+        assert other.poll() is None
+        with start_postgres(folder) as port, psycopg.connect(f"host=127.0.0.1 port={port} user=postgres"):
+            pass
+
+
+@contextmanager
+def _make_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="airfleet-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # for the user of PostgreSQL
+        Path(name).chmod(0o755)  # for the user of PostgreSQL
+        yield Path(name)
+
+
+@contextmanager
+def _serve_and_kill() -> Iterator[tuple[Path, Path, psutil.Process]]:
+    """Yield a folder, the data in it of a server that was killed, and a process that it has left."""
+    with _make_folder() as folder:
         data = folder / "postgres" / "data"
         with start_postgres(folder):
             server = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
             writer = next(one for one in server.children() if "checkpointer" in " ".join(one.cmdline()))
             writer.suspend()  # as one that waits for the disk
             server.kill()
-        assert writer.is_running()
-        processes.end_server(data)
-        assert is_gone(writer.pid)
-        with start_postgres(folder) as port, psycopg.connect(f"host=127.0.0.1 port={port} user=postgres"):
-            processes.end_server(folder / "another")
+        yield folder, data, writer
 
 
 def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
