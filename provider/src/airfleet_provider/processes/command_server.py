@@ -2,8 +2,8 @@
 
 A client of the same user connects to a Unix socket and receives a greeting. The client then sends one order with its
 three standard streams. It may send numbers of signals, and receives the exit code. No code of the command runs before
-the order is complete. If the client ends, its command receives SIGHUP. The command has no controlling terminal, so the
-client passes signals from the keyboard on.
+the order is complete. If the client ends, or the process that attends it, the command receives SIGHUP. The command has
+no controlling terminal, so the client passes signals from the keyboard on.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING, SIGNALS
+from airfleet_provider.processes import lifecycle
 
 REQUEST_BYTES = 1 << 20
 STREAMS = 3
@@ -79,16 +80,25 @@ def attend(client: socket.socket, run: Callable[[Sequence[str]], int]) -> int:
     if not message or len(streams) != STREAMS:
         return 1
     order = json.loads(message)
+    own = os.getpid()
     child = os.fork()
     if child == 0:
         client.close()
-        _become(order, streams, run)
+        _become(order, streams, run, own)
+    signal.signal(signal.SIGTERM, lambda *_: _hang_up(child))  # as the supervisor sends it when the image has ended
     for stream in streams:
         os.close(stream)
     code = os.waitstatus_to_exitcode(_await(client, child))
     with suppress(OSError):
         client.send(json.dumps({"code": code if code >= 0 else 128 - code}).encode())
     return 0
+
+
+def _hang_up(child: int) -> NoReturn:
+    """End the command and this process: the client is told that its command has ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGHUP)
+    os._exit(1)
 
 
 def user_of(client: socket.socket) -> int:
@@ -125,7 +135,9 @@ def _await(client: socket.socket, child: int) -> int:
                     os.killpg(child, wanted)
 
 
-def _become(order: Mapping[str, Any], streams: Sequence[int], run: Callable[[Sequence[str]], int]) -> NoReturn:
+def _become(
+    order: Mapping[str, Any], streams: Sequence[int], run: Callable[[Sequence[str]], int], parent: int
+) -> NoReturn:
     code = 1
     try:
         os.setsid()
@@ -134,6 +146,7 @@ def _become(order: Mapping[str, Any], streams: Sequence[int], run: Callable[[Seq
             os.close(stream)
         for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL)
+        lifecycle.die_with(parent, signal.SIGHUP)
         os.chdir(order["cwd"])
         os.umask(order["umask"])
         os.environ.clear()

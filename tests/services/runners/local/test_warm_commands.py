@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.runners.local import warm
+from airfleet.runners.local import processes, warm
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.fork_protocol import COMMANDS, GREETING
 from deadline import PATIENCE_S, wait_until
@@ -50,7 +50,7 @@ def main():
 CLIENT = """
 import os, sys
 from pathlib import Path
-from airfleet.runners.local import warm
+from airfleet.runners.local import processes, warm
 from airfleet.workspace.state_folder import StateFolder
 code = warm.run(StateFolder(Path(sys.argv[1])), sys.argv[2:], dict(os.environ))
 sys.exit(99 if code is None else code)
@@ -108,7 +108,13 @@ def start(home: Path) -> Iterator[Platform]:
         "PYTHONUNBUFFERED": "1",  # as every process of a platform
     }
     command = [sys.executable, "-m", "airfleet_provider.processes.fork_server", str(theirs.fileno())]
-    image = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+    image = subprocess.Popen(
+        command,
+        env=environment,
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # as the supervisor does
+    )
     theirs.close()
     with folder.lock(), ours:
         assert ours.recv(64) == b"warm"
@@ -178,6 +184,22 @@ def test_two_commands_run_side_by_side_and_the_image_stays(platform: Platform) -
         process.terminate()
         process.wait(PATIENCE_S)
     assert platform.image.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_command_ends_with_an_image_that_is_killed(own_platform: Platform, number: signal.Signals) -> None:
+    """The supervisor then ends what is left of the image's session. A command is in a session of its own."""
+    with subprocess.Popen(
+        own_platform.command("wait"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "waits\n"
+        own_platform.image.kill()
+        own_platform.image.wait(PATIENCE_S)
+        processes.end(processes.find_members((own_platform.image.pid,)), grace_s=PATIENCE_S, first=number)
+        output, said = process.communicate(timeout=PATIENCE_S)
+    assert (output, process.returncode) == ("", 1), "the output is closed: nobody is left who holds it"
+    assert "and the command with it" in said
 
 
 def test_without_a_warm_process_nothing_was_begun(own_platform: Platform, tmp_path: Path) -> None:
