@@ -13,11 +13,10 @@ import click
 from airfleet.cli import options, view
 from airfleet.cli.console import say
 from airfleet.errors import AirfleetError, UsageError
-from airfleet.runners.local import processes
+from airfleet.runners.local import leftovers, processes
+from airfleet.runners.local.usage import is_alive
 from airfleet.workspace.project import find_fleet, find_state
-from airfleet.workspace.state_folder import Snapshot, StateFolder
-from airfleet_provider.contract import session_notes
-from airfleet_provider.contract.fork_protocol import SESSIONS
+from airfleet.workspace.state_folder import StateFolder
 
 LEFTOVER_GRACE_S = 10.0
 POLL_S = 0.3
@@ -54,7 +53,7 @@ def command(project: Path, state: Path | None, now: bool, yes: bool) -> None:
         click.echo("no platform runs here", err=True)
         return
     if not was_held:
-        _end_leftovers(folder, snapshot)
+        _end_leftovers(folder)
     click.echo(f"{snapshot.fleet} is down; its data stays in {folder.root}", err=True)
 
 
@@ -64,7 +63,7 @@ def _ask(folder: StateFolder, now: bool) -> None:
         while folder.is_held():
             current = folder.read_snapshot()
             # A supervisor that has only begun has not written yet; what is there names the one before it.
-            if current and view.is_alive(current):
+            if current and is_alive(current):
                 if signals:
                     with suppress(ProcessLookupError):
                         os.kill(current.supervisor, signal.SIGTERM)
@@ -73,16 +72,10 @@ def _ask(folder: StateFolder, now: bool) -> None:
             time.sleep(POLL_S)
 
 
-def _end_leftovers(folder: StateFolder, snapshot: Snapshot) -> None:
+def _end_leftovers(folder: StateFolder) -> None:
     # The supervisor was killed. The kernel signalled its children to stop, and this ends those that still run.
-    marker = folder.peek_instance()
     with folder.lock():
-        # Also those that began after the supervisor wrote last.
-        forked = session_notes.read(folder.root / "airflow" / SESSIONS)
-        left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
-        left += processes.find_members(forked)
-        processes.end(left, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
+        processes.end(leftovers.find(folder), grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
         processes.end_server(folder.root / "postgres")
-        left = processes.find_leftovers(snapshot.sessions, written=snapshot.written, marker=marker)
-        if left or processes.find_members(forked):
+        if leftovers.find(folder):
             raise AirfleetError("some processes could not be stopped", where=str(folder.root))

@@ -13,7 +13,7 @@ from airfleet.cli import options, view
 from airfleet.cli.console import open_console, say
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
-from airfleet.runners.local.usage import ResourceUsage, measure
+from airfleet.runners.local.usage import ResourceUsage, is_alive, measure
 from airfleet.workspace.project import find_fleet, find_state
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
 from airfleet_provider.contract.release_list import Deployment
@@ -50,7 +50,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
     if page:
         raise UsageError("--page is for a fleet only", where=str(project), hint="`airfleet status` shows this machine")
     snapshot = folder.read_snapshot()
-    if snapshot is None or not view.is_alive(snapshot):
+    if snapshot is None or not is_alive(snapshot):
         if as_json:
             click.echo(json.dumps({"phase": "down", "components": [], "import_errors": [], "release": None}))
         else:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -256,13 +255,3 @@ def tail(folder: StateFolder, name: str, lines: int = 12) -> str:
         return "\n".join((folder.logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
         return "(no log)"
-
-
-def is_alive(snapshot: Snapshot) -> bool:
-    """Return whether the supervisor that wrote the snapshot still runs."""
-    try:
-        process = psutil.Process(snapshot.supervisor)
-        is_same = abs(process.create_time() - snapshot.supervisor_started) < 1
-        return is_same and process.status() != psutil.STATUS_ZOMBIE  # its new parent may be slow to reap it
-    except psutil.Error:
-        return False

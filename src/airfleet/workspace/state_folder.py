@@ -188,6 +188,11 @@ class StateFolder:
         body = read_fields(self.root / "instance.json") or {}
         return body.get("instance")
 
+    def name_processes(self) -> str:
+        """Return what marks the processes of this folder's platform, or "". A copy of the folder has another mark."""
+        instance = self.peek_instance()
+        return f"{instance} {self.root}" if instance else ""
+
     def read_dsn(self) -> Secret | None:
         """Return the URL of the metadata database of the platform that last ran here, or None."""
         path = self.secrets / "metadata_dsn"

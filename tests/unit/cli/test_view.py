@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from airfleet.cli import view
-from airfleet.runners.local.usage import ResourceUsage
+from airfleet.runners.local.usage import ResourceUsage, is_alive
 from airfleet.workspace.state_folder import BrokenFile, ProcessStatus, Snapshot, StateFolder
 from airfleet_provider.contract import wording
 
@@ -102,6 +102,6 @@ def test_the_tail_of_a_log(tmp_path: Path) -> None:
 
 def test_a_supervisor_is_alive_only_if_it_is_the_same_process() -> None:
     mine = replace(SNAPSHOT, supervisor=os.getpid(), supervisor_started=psutil.Process().create_time())
-    assert view.is_alive(mine)
-    assert not view.is_alive(replace(mine, supervisor_started=mine.supervisor_started - 100))
-    assert not view.is_alive(replace(mine, supervisor=2**22 + 1))
+    assert is_alive(mine)
+    assert not is_alive(replace(mine, supervisor_started=mine.supervisor_started - 100))
+    assert not is_alive(replace(mine, supervisor=2**22 + 1))

@@ -162,7 +162,7 @@ def prepare(
         monitor=own_monitor,
     )
     folder.write_dsn(site.dsn("airflow", "airflow", credentials.airflow))
-    environment[INSTANCE_VARIABLE] = instance.instance
+    environment[INSTANCE_VARIABLE] = folder.name_processes()
     return Launch(fleet, site, credentials, components, environment)
 
 

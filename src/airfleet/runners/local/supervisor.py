@@ -20,7 +20,7 @@ from airfleet.components.health import HeartbeatCheck, HttpCheck, ReadyCheck
 from airfleet.components.image import NAME as IMAGE
 from airfleet.components.model import Command, Process, reveal
 from airfleet.components.postgresql.embedded import list_superuser_dsns
-from airfleet.runners.local import processes
+from airfleet.runners.local import leftovers, processes
 from airfleet.runners.local.fork_server import Child, ForkServer
 from airfleet.runners.local.launch import Launch
 from airfleet.runners.local.supervision import CheckResult, Do, Phase, ProcessRules, Seen, SupervisedProcess, decide
@@ -161,13 +161,7 @@ class Supervisor:
 
     def _sweep(self) -> None:
         """End the processes that an earlier supervisor, or this one, left running."""
-        previous = self._folder.read_snapshot()
-        found = processes.find_leftovers(
-            previous.sessions if previous else (),
-            written=previous.written if previous else 0.0,
-            marker=self._launch.site.instance,
-        )
-        found += processes.find_members(session_notes.read(self._sessions))
+        found = leftovers.find(self._folder)
         servers = [process for process in found if process.name() == "postgres"]
         processes.end([process for process in found if process not in servers], grace_s=LEFTOVER_GRACE_S)
         processes.end(servers, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)

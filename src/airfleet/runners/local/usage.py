@@ -1,4 +1,4 @@
-"""Memory and CPU of each component, with all its child processes."""
+"""Whether a platform runs, and memory and CPU of each component, with all its child processes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ class ResourceUsage:
 
     memory_mib: float
     cpu_s: float
+
+
+def is_alive(snapshot: Snapshot) -> bool:
+    """Return whether the supervisor that wrote the snapshot still runs."""
+    try:
+        process = psutil.Process(snapshot.supervisor)
+        is_same = abs(process.create_time() - snapshot.supervisor_started) < 1
+        return is_same and process.status() != psutil.STATUS_ZOMBIE  # its new parent may be slow to reap it
+    except psutil.Error:
+        return False
 
 
 def measure(snapshot: Snapshot) -> dict[str, ResourceUsage]:

@@ -122,10 +122,11 @@ def test_a_postgres_that_is_not_there_says_so(tmp_path: Path) -> None:
 
 def test_a_launch_is_ready_and_repeatable(project: Path) -> None:
     first, second = prepare(project), prepare(project)
+    folder = StateFolder(project / ".airfleet")
     assert first.credentials == second.credentials
-    assert first.site.instance == second.site.instance == first.environment["AIRFLEET_INSTANCE"]
-    dsn = StateFolder(project / ".airfleet").read_dsn()
-    assert dsn == second.site.dsn("airflow", "airflow", second.credentials.airflow)
+    assert first.site.instance == second.site.instance
+    assert first.environment["AIRFLEET_INSTANCE"] == second.environment["AIRFLEET_INSTANCE"] == folder.name_processes()
+    assert folder.read_dsn() == second.site.dsn("airflow", "airflow", second.credentials.airflow)
 
 
 @pytest.mark.parametrize(

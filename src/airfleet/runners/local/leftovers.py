@@ -1,0 +1,39 @@
+"""What is left of a platform whose supervisor has gone."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import psutil
+
+from airfleet.runners.local import processes
+from airfleet.runners.local.usage import is_alive
+from airfleet.workspace.state_folder import Snapshot, StateFolder
+from airfleet_provider.contract import session_notes
+from airfleet_provider.contract.fork_protocol import SESSIONS
+
+# A supervisor that was killed closes its files, and with them the lock of its folder, a moment before it has ended.
+ENDING_S = 1.0
+
+
+def find(folder: StateFolder) -> list[psutil.Process]:
+    """Return the live processes of the platform of this folder, for the process that holds the folder.
+
+    A copy of a folder names the sessions of the platform whose folder was copied. They are not of the copy: their
+    supervisor lives, although it does not hold the copy.
+    """
+    previous, marker = folder.read_snapshot(), folder.name_processes()
+    if previous and previous.supervisor != os.getpid() and _stays_alive(previous):
+        return processes.find_members((), marker=marker)
+    sessions, written = (previous.sessions, previous.written) if previous else ((), 0.0)
+    found = processes.find_leftovers(sessions, written=written, marker=marker)
+    # Also those that began after the supervisor wrote last.
+    return found + processes.find_members(session_notes.read(folder.root / "airflow" / SESSIONS))
+
+
+def _stays_alive(snapshot: Snapshot) -> bool:
+    if is_alive(snapshot):
+        with suppress(psutil.Error):
+            psutil.wait_procs([psutil.Process(snapshot.supervisor)], timeout=ENDING_S)
+    return is_alive(snapshot)
