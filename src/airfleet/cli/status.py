@@ -50,7 +50,8 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
     if page:
         raise UsageError("--page is for a fleet only", where=str(project), hint="`airfleet status` shows this machine")
     snapshot = folder.read_snapshot()
-    if snapshot is None or not is_alive(snapshot):
+    # In a copy of the folder of a platform, the supervisor lives and holds another folder.
+    if snapshot is None or not folder.is_held() or not is_alive(snapshot):
         if as_json:
             click.echo(json.dumps({"phase": "down", "components": [], "import_errors": [], "release": None}))
         else:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from airfleet import __version__
 from airfleet.cli.main import VERBS
+from airfleet.workspace.state_folder import Snapshot, StateFolder
 from command_line import run, run_process
 
 
@@ -16,6 +20,17 @@ from command_line import run, run_process
 def project(tmp_path: Path) -> Path:
     (tmp_path / "dags").mkdir()
     return tmp_path
+
+
+def test_a_copy_of_the_folder_of_a_platform_that_runs_is_down(project: Path) -> None:
+    folder = StateFolder(project / ".airfleet")
+    folder.create()
+    started = psutil.Process().create_time()
+    folder.write_snapshot(Snapshot("f", "p", os.getpid(), started, "healthy", "", time.time(), (), ()))
+    done = run("status", cwd=project)
+    assert (done.returncode, done.stderr) == (1, "down: no platform runs here\n")
+    with folder.lock():
+        assert run("status", cwd=project).returncode == 0
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])
