@@ -68,7 +68,10 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of the whole platform at one moment, as the supervisor last wrote it. Times are seconds since 1970."""
+    """The state of the whole platform at one moment, as the supervisor last wrote it.
+
+    `supervisor_started` is in seconds since the boot. Other times are seconds since 1970.
+    """
 
     fleet: str
     project: str

@@ -7,11 +7,11 @@ import os
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from airfleet import __version__
 from airfleet.cli.main import VERBS
+from airfleet.runners.local.usage import read_start_s
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 from command_line import run, run_process
 
@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Path:
 def test_a_copy_of_the_folder_of_a_platform_that_runs_is_down(project: Path) -> None:
     folder = StateFolder(project / ".airfleet")
     folder.create()
-    started = psutil.Process().create_time()
+    started = read_start_s(os.getpid()) or 0.0
     folder.write_snapshot(Snapshot("f", "p", os.getpid(), started, "healthy", "", time.time(), (), ()))
     done = run("status", cwd=project)
     assert (done.returncode, done.stderr) == (1, "down: no platform runs here\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from airfleet.cli import view
-from airfleet.runners.local.usage import ResourceUsage, is_alive
+from airfleet.runners.local.usage import ResourceUsage, is_alive, read_start_s
 from airfleet.workspace.state_folder import BrokenFile, ProcessStatus, Snapshot, StateFolder
 from airfleet_provider.contract import wording
 
@@ -100,8 +101,11 @@ def test_the_tail_of_a_log(tmp_path: Path) -> None:
     assert view.tail(folder, "scheduler", 2) == "18\n19"
 
 
-def test_a_supervisor_is_alive_only_if_it_is_the_same_process() -> None:
-    mine = replace(SNAPSHOT, supervisor=os.getpid(), supervisor_started=psutil.Process().create_time())
+def test_a_supervisor_is_alive_only_if_it_is_the_same_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = replace(SNAPSHOT, supervisor=os.getpid(), supervisor_started=read_start_s(os.getpid()) or 0.0)
     assert is_alive(mine)
+    assert is_alive(replace(mine, supervisor_started=psutil.Process().create_time())), "of an earlier version"
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time() + 3600)
+    assert is_alive(mine), "the clock was set"
     assert not is_alive(replace(mine, supervisor_started=mine.supervisor_started - 100))
     assert not is_alive(replace(mine, supervisor=2**22 + 1))

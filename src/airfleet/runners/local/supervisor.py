@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from airfleet.components.health import HeartbeatCheck, HttpCheck, ReadyCheck
 from airfleet.components.image import NAME as IMAGE
 from airfleet.components.model import Command, Process, reveal
@@ -24,6 +22,7 @@ from airfleet.runners.local import leftovers, processes
 from airfleet.runners.local.fork_server import Child, ForkServer
 from airfleet.runners.local.launch import Launch
 from airfleet.runners.local.supervision import CheckResult, Do, Phase, ProcessRules, Seen, SupervisedProcess, decide
+from airfleet.runners.local.usage import read_start_s
 from airfleet.runners.local.wake import Wake
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.rotation import RotationLedger
@@ -108,7 +107,7 @@ class Supervisor:
         self._in_turn = sorted(self._units, key=lambda unit: bool(unit.prepare))
         self._fork_server: ForkServer | None = None
         self._stopping = False
-        self._created = psutil.Process().create_time()
+        self._started = read_start_s(os.getpid()) or 0.0
         self._rotated = 0.0
         self._was_healthy = False
         self._written: Snapshot | None = None
@@ -348,7 +347,7 @@ class Supervisor:
             fleet=self._launch.fleet.name,
             project=str(site.project),
             supervisor=os.getpid(),
-            supervisor_started=self._created,
+            supervisor_started=self._started,
             phase=phase or current,
             url=site.api_url,
             written=self._written.written if self._written else 0.0,

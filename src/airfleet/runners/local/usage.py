@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 
 from airfleet.workspace.state_folder import Snapshot
+from airfleet_provider.contract import process_identity
+
+# Supervisors of earlier versions note when they started in seconds since 1970, which are more than this.
+FORMER_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +25,19 @@ class ResourceUsage:
 
 def is_alive(snapshot: Snapshot) -> bool:
     """Return whether the supervisor that wrote the snapshot still runs."""
+    noted = snapshot.supervisor_started
     try:
         process = psutil.Process(snapshot.supervisor)
-        is_same = abs(process.create_time() - snapshot.supervisor_started) < 1
+        is_same = abs(process.create_time() - noted) < 1 if noted > FORMER_S else read_start_s(process.pid) == noted
         return is_same and process.status() != psutil.STATUS_ZOMBIE  # its new parent may be slow to reap it
     except psutil.Error:
         return False
+
+
+def read_start_s(pid: int) -> float | None:
+    """Return the seconds from the boot to the start of a process: a clock that is set does not change them."""
+    ticks = process_identity.read_start(pid)
+    return None if ticks is None else ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure(snapshot: Snapshot) -> dict[str, ResourceUsage]:

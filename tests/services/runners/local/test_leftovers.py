@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from airfleet.runners.local import leftovers
 from airfleet.runners.local.processes import INSTANCE_VARIABLE
+from airfleet.runners.local.usage import read_start_s
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 from airfleet_provider.contract.fork_protocol import SESSIONS
 
@@ -43,7 +43,7 @@ class Platform:
             self._start(env={**os.environ, INSTANCE_VARIABLE: self.folder.name_processes()}),
             self._start(str(root / "airflow" / SESSIONS)),
         ]
-        started = psutil.Process(self.supervisor.pid).create_time()
+        started = read_start_s(self.supervisor.pid) or 0.0
         self.folder.write_snapshot(
             Snapshot("f", "p", self.supervisor.pid, started, "healthy", "", time.time(), (recorded.pid,), ())
         )
