@@ -155,6 +155,7 @@ def prepare_child(
         result["accesses"] = audit.accesses
         if twice and not result["error"]:
             result["unstable"] = list_unstable(folder, bundle, path, made, kept.forget)
+            result["is_compared"] = True
         known = closures[path]
         reads = set().union(*(audit.reads[name] for name in known | {path})) - known
         # Two lines, so that the reader can store the large result without decoding it.
@@ -171,7 +172,7 @@ def parse_file(
     `forget` is called once the code of the file has run.
     """
     result: dict[str, Any] = {"path": path, "dags": {}, "error": None, "seconds": 0.0, "warnings": []}
-    result |= {"unstable": [], "accesses": []}
+    result |= {"unstable": [], "is_compared": False, "accesses": []}
     made: dict[str, dag_files.SerialisedDag] = {}
     try:
         dags, errors, warned = dag_files.load_dags(folder / path, folder, bundle)
@@ -213,6 +214,7 @@ def describe_failure(path: str, error: str, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 4),
         "warnings": [],
         "unstable": [],
+        "is_compared": False,
         "accesses": [],
     }
 

@@ -111,11 +111,13 @@ def collect(
 ) -> ParseResults:
     """Return the results of all Dag files; parse those that are not in the cache and those named in `again`.
 
-    With `twice`, parse each of these files two times, and list the Dags that differ as `unstable`.
+    With `twice`, parse each of these files two times, and list the Dags that differ as `unstable`. No result in the
+    cache that comes from one load, such as that of `deploy --no-check`, counts then. Its Dags stay: they may be live.
     """
     forced = frozenset(again)
     keys = find_keys(release)
-    summaries = {path: one for path, one in read_summaries(keys).items() if path not in forced}
+    kept = {path: one for path, one in read_summaries(keys).items() if path not in forced}
+    summaries = {path: one for path, one in kept.items() if one.get("is_compared") or not twice}
     missing = [path for path in release.codes if path not in summaries]
     for path, key in parse_files(release, parser, missing, twice=twice):
         if keys.get(path, key) != key:
@@ -162,10 +164,10 @@ def parse_files(
     for outcome in outcomes:
         batch.append(read_answer(release, outcome))
         if len(batch) >= BATCH or time.monotonic() - stored > BATCH_S:
-            store(batch)
+            store(batch, twice=twice)
             yield from ((answer.path, answer.key) for answer in batch)
             batch, stored = [], time.monotonic()
-    store(batch)
+    store(batch, twice=twice)
     yield from ((answer.path, answer.key) for answer in batch)
 
 
@@ -216,6 +218,7 @@ def _check_result(result: object) -> None:
             "seconds": int() | float(),
             "warnings": warnings,
             "unstable": unstable,
+            "is_compared": bool(),
             "accesses": list() as accesses,
             "dags": dict() as dags,
         }:
@@ -237,10 +240,13 @@ def _check_result(result: object) -> None:
                 raise ValueError(f"no Dag: {dag_id}")
 
 
-def store(answers: Sequence[ParseResult]) -> None:
-    """Store results in the cache; a result that PostgreSQL refuses becomes one that says so."""
+def store(answers: Sequence[ParseResult], *, twice: bool) -> None:
+    """Store results in the cache; a result that PostgreSQL refuses becomes one that says so.
+
+    A result of two loads (`twice`) adds to a kept one which of its Dags differ. It replaces a kept error.
+    """
     try:
-        _store(answers)
+        _store(answers, twice=twice)
     except DBAPIError as error:
         if not db_errors.is_unstorable(error):
             raise
@@ -248,11 +254,11 @@ def store(answers: Sequence[ParseResult]) -> None:
         return
     for one in answers:
         try:
-            _store([one])
+            _store([one], twice=twice)
         except DBAPIError as error:
             if not db_errors.is_unstorable(error):
                 raise
-            _store([_explain_refusal(one, error)])
+            _store([_explain_refusal(one, error)], twice=twice)
 
 
 def _explain_refusal(answer: ParseResult, error: DBAPIError) -> ParseResult:
@@ -262,9 +268,10 @@ def _explain_refusal(answer: ParseResult, error: DBAPIError) -> ParseResult:
     return replace(answer, result=json.dumps(failure))
 
 
-def _store(answers: Sequence[ParseResult]) -> None:
+def _store(answers: Sequence[ParseResult], *, twice: bool) -> None:
+    keys, results = [one.key for one in answers], [one.result for one in answers]
     with metadata_db.open_session() as session:
-        run(session, SQL["store_result"], keys=[one.key for one in answers], results=[one.result for one in answers])
+        run(session, SQL["store_result"], keys=keys, results=results, twice=twice)
         run(session, SQL["store_reads"], keys=[one.code for one in answers], reads=[one.reads for one in answers])
 
 

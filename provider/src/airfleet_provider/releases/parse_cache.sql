@@ -17,9 +17,12 @@ FROM unnest(%(keys)s::text[], %(dags)s::text[]) WITH ORDINALITY AS w(key, dag_id
 JOIN airfleet.parsed p ON p.key = w.key ORDER BY w.n
 
 -- name: store_result
-INSERT INTO airfleet.parsed (key, result)
+INSERT INTO airfleet.parsed AS p (key, result)
 SELECT n.key, n.result::jsonb FROM unnest(%(keys)s::text[], %(results)s::text[]) AS n(key, result)
-ON CONFLICT (key) DO UPDATE SET result = excluded.result, created_at = now()
+ON CONFLICT (key) DO UPDATE SET created_at = now(), result = CASE
+    WHEN %(twice)s::boolean AND p.result ->> 'error' IS NULL THEN p.result || jsonb_build_object(
+        'unstable', excluded.result -> 'unstable', 'is_compared', excluded.result -> 'is_compared')
+    ELSE excluded.result END
 
 -- name: store_reads
 -- A Dag file may read other files in each parse: the keys of a JSON object are the sets of files that it has read.

@@ -20,7 +20,8 @@ from servers import serve_own
 Sessions = Callable[[], AbstractContextManager[Session]]
 PATH, OTHER = "dags/a.py", "dags/b.py"
 GOOD: dict[str, Any] = {
-    **{"path": PATH, "error": None, "seconds": 0.1, "warnings": [], "unstable": [], "accesses": []},
+    **{"path": PATH, "error": None, "seconds": 0.1, "warnings": [], "accesses": []},
+    **{"unstable": [], "is_compared": False},
     "dags": {"a": {"hash": "h", "data": {"dag": {"dag_id": "a", "doc_md": ""}}}},
 }
 
@@ -100,6 +101,32 @@ def test_an_ordinary_result_is_kept_as_it_is(sessions: Sessions, monkeypatch: py
     found = parse_cache.collect(release, parser)
     assert found.errors() == {}
     assert found.load(found.dags()) == [{"dag": {"dag_id": "a", "doc_md": "a word: \\u0000"}}]
+
+
+def test_a_check_takes_no_result_of_one_load_and_leaves_its_dags(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata_db, "open_session", sessions)
+    release = parse_cache.UnpackedRelease("shop", "r1", Path(), {}, {}, {}, {PATH: "deployed without a check"}, {})
+    differs = {"a": {"hash": "another", "data": {"dag": {"dag_id": "a", "doc_md": "another"}}}}
+    once: Any = Answers(a=write(GOOD), b=b"")
+    away: Any = Answers(a=write({**GOOD, "dags": {}, "error": "no host"}), b=b"")
+    twice: Any = Answers(a=write({**GOOD, "unstable": ["a"], "is_compared": True, "dags": differs}), b=b"")
+    assert parse_cache.collect(release, once).parsed == {PATH}
+    for parser, parsed, unstable in ((away, {PATH}, []), (twice, {PATH}, ["a"]), (twice, set(), ["a"])):
+        found = parse_cache.collect(release, parser, twice=True)
+        assert (found.parsed, found.summaries[PATH]["unstable"]) == (parsed, unstable)
+        assert (found.errors(), found.hashes()) == ({}, {"a": "h"})
+    assert parse_cache.collect(release, once).parsed == set()
+
+
+def test_a_check_replaces_an_error(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata_db, "open_session", sessions)
+    release = parse_cache.UnpackedRelease("shop", "r1", Path(), {}, {}, {}, {PATH: "failed at first"}, {})
+    answers = [{**GOOD, "dags": {}, "error": "no host"}, {**GOOD, "is_compared": True}]
+    for answer, hashes in zip(answers, ({}, {"a": "h"}), strict=True):
+        parser: Any = Answers(a=write(answer), b=b"")
+        assert parse_cache.collect(release, parser, twice=True).hashes() == hashes
 
 
 def test_what_a_file_says_is_kept_in_letters_that_the_database_can_hold() -> None:
