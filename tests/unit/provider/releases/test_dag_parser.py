@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,9 +31,11 @@ with DAG("{name}", schedule=None, {options}) as dag:
 
 
 @pytest.fixture(autouse=True)
-def turns() -> Iterator[None]:
+def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # As in a child of the parser. Else a file that is written again in the same second may be executed as it was.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
-    vars(__import__("sys")).pop("turns_of_this_test", None)
+    vars(sys).pop("turns_of_this_test", None)
 
 
 def write(project: Path, *dags: str, more: str = "") -> None:
