@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from deadline import COMMAND_S
+
 PROGRAM = """
 import sys
 from airfleet_provider import provider_info
@@ -27,9 +29,8 @@ print({type(route).__name__ for route in router.routes})
 
 
 def test_an_api_server_defers_its_routes_and_a_worker_leaves_flower_out() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=dict(os.environ)
-    )
+    words, env = [sys.executable, "-c", PROGRAM], dict(os.environ)
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=env, timeout=COMMAND_S)
     assert done.stdout.splitlines()[-3:] == [
         "(False, False, False) (False, True, False)",
         "(True, True, False)",

@@ -35,6 +35,7 @@ def main():
 HEAD = """
 import json, os, signal, sys, time
 from pathlib import Path
+import psutil
 from airfleet.components.health import ReadyCheck
 from airfleet.components.model import Process
 from airfleet.runners.local import processes
@@ -390,6 +391,7 @@ for _ in range(3):
     now += 11
     wait_until(lambda: server.check().healthy, "the answer")
 os.kill(image, signal.SIGSTOP)
+wait_until(lambda: psutil.Process(image).status() == psutil.STATUS_STOPPED, "a stop, after which no answer comes")
 assert pass_time(6).healthy
 found = pass_time(11)
 assert (found.healthy, found.detail) == (False, "has not answered for 10 s")

@@ -52,6 +52,7 @@ import os, sys
 from pathlib import Path
 from airfleet.runners.local import processes, warm
 from airfleet.workspace.state_folder import StateFolder
+warm.GREETED_S = 300.0  # the image answers late on a busy machine
 code = warm.run(StateFolder(Path(sys.argv[1])), sys.argv[2:], dict(os.environ))
 sys.exit(99 if code is None else code)
 """
