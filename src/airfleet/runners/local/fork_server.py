@@ -49,6 +49,7 @@ class ForkServer:
         self._channel, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_early = self._is_warm = self._heard = False
         self._asked = 0
+        self._is_unanswered = False
         self._pinged = clock()
         self._owing: float | None = None
 
@@ -98,7 +99,7 @@ class ForkServer:
         return self._is_warm and self._owing is not None and self._clock() - self._owing >= SILENT_S
 
     def _note(self, message: bytes) -> bool:
-        self._owing = None
+        self._owing, self._is_unanswered = None, False
         self._heard = bool(message)
         self._is_warm = self._is_warm or message == WARM
         self._is_early = self._is_early or message in (EARLY, WARM)
@@ -110,9 +111,11 @@ class ForkServer:
         Raises:
             OSError: The image has died, or does not answer.
         """
-        if self._is_silent():  # each request to an image that hangs would keep the supervisor
+        self.is_warm()  # reads what has arrived
+        if self._is_unanswered or self._is_silent():  # each request to an image that hangs would keep the supervisor
             raise TimeoutError("the image does not answer")
         self._asked += 1
+        self._is_unanswered = True
         self._owing = self._clock() if self._owing is None else self._owing
         self._channel.settimeout(ANSWER_S)
         order = {

@@ -363,12 +363,18 @@ try:
     raise SystemExit("an image that imports took a request")
 except TimeoutError:
     pass
+fork_server.ANSWER_S = 10 * PATIENCE_S
+try:
+    fork(server, ("airflow", "later"))
+    raise SystemExit("an image that imports took a request")
+except TimeoutError:
+    pass  # at once: no other request is sent before an answer
 fork_server.ANSWER_S = patience
 (here / "go").touch()
+warm(server)
 child = fork(server, ("airflow", "two"))
 child.open_gate()
 assert wait_exit(child.pid) == 0
-assert server.is_warm()
 assert [one["argv"][1] for one in record()] == ["two"], "the gate of the first is closed, so it ran nothing"
 """,
     )
