@@ -126,7 +126,7 @@ docs: dev-env  ## Build the documentation as web pages that need no network: sit
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "make docs: $(CURDIR)/site/index.html"
 
-bench: bench-up bench-releases bench-stock  ## Run every benchmark
+bench: bench-up bench-releases bench-stock  ## Run these three benchmarks beside stock Airflow
 
 bench-fleet: dev-env  ## Time apply on nine machines made here: bench/results/fleet.json
 	$(BIN)/python bench/fleet.py $(ARGS)
