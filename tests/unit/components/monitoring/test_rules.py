@@ -63,7 +63,8 @@ def parse_command(line: str) -> None:
     program, *words = shlex.split(line)
     assert program == "airfleet"
     command: click.Command = cli
-    name, context = "airfleet", click.Context(cli)
+    # With its settings: click keeps the help option with a command, and a later test would not find `-h`.
+    name, context = "airfleet", click.Context(cli, **cli.context_settings)
     while isinstance(command, click.Group):
         # A group may put a command before the words, as `airfleet logs` does.
         command.parse_args(context, words)
