@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from airfleet_provider.compat.patches.patch import Patch, apply
+from airfleet_provider.compat.patches.patch import Patch, apply, undo
 from airfleet_provider.compat.patches.requirements import Accepts, Contains
 
 # Airflow is imported inside the functions: a process that needs one of them should not pay for all.
@@ -36,21 +35,13 @@ def _make(original: Callable[..., Any]) -> Sequence[Any]:
             return original(bundle_names, dag_id, dagfile_path)
         if sys._getframe(1).f_code.co_name == LISTING:
             return stored.dag
-        with _write_nothing():
+        apply(WRITES)
+        try:
             return original(bundle_names, dag_id, dagfile_path)
+        finally:
+            undo(WRITES)
 
     return (get_bagged_dag,)
-
-
-@contextlib.contextmanager
-def _write_nothing() -> Iterator[None]:
-    from airflow.dag_processing import dagbag
-
-    write, dagbag.sync_bag_to_db = dagbag.sync_bag_to_db, lambda *_, **__: None
-    try:
-        yield
-    finally:
-        dagbag.sync_bag_to_db = write
 
 
 def _read_stored(dag_id: str) -> Any:  # noqa: ANN401 - a SerializedDagModel, or None
@@ -61,6 +52,7 @@ def _read_stored(dag_id: str) -> Any:  # noqa: ANN401 - a SerializedDagModel, or
     return SerializedDagModel.get(dag_id) if current and not current.is_stale else None
 
 
+_WRITE = "airflow.dag_processing.dagbag:sync_bag_to_db"
 _COMMANDS, _LOOKUP = "airflow.cli.commands.task_command", "airflow.utils.cli:get_bagged_dag"
 PATCH = Patch(
     name="dag-lookup",
@@ -77,4 +69,15 @@ PATCH = Patch(
     make=_make,
     without="`airflow tasks list` parses all Dag files, and may write Dags of the release before the live one",
     processes="commands of Airflow",
+)
+WRITES = Patch(
+    name="dag-lookup-writes",
+    targets=(_WRITE,),
+    requires=(
+        Accepts(_WRITE, ("dagbag", "bundle_name", "bundle_version")),
+        Contains(_LOOKUP, ("    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db",)),
+    ),
+    make=lambda _: (lambda *_, **__: None,),
+    without="`airflow tasks test` and `render` may write Dags of the release before the live one",
+    processes="commands of Airflow, while they look for a Dag",
 )

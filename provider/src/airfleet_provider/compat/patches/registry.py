@@ -82,4 +82,5 @@ PATCHES: tuple[Patch, ...] = (
     db_clean.PATCH,
     dag_list.PATCH,
     dag_lookup.PATCH,
+    dag_lookup.WRITES,
 )
