@@ -81,6 +81,9 @@ ROWS: dict[str, Callable[[], Shown]] = {
     "peak memory, 200 at once": of_stock("wide", "peak_pss_mib"),
     "a chain of 40 empty tasks, on the fleet": beside("fleet", "seq40_s", "stock_seq40_s", "seq40_ratio"),
     "200 tasks at once, on the fleet": beside("fleet", "wide_rate", "stock_wide_rate", "wide_ratio"),
+    "ten chains of ten, on the fleet: from queued to running, 95th percentile": beside(
+        "fleet", "chain_start_p95_s", "stock_chain_start_p95_s", "chain_start_p95_ratio"
+    ),
 }
 
 
