@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import psutil
 
 import releases
 import support
@@ -71,14 +68,13 @@ def main() -> None:
         finally:
             run(*AIRFLEET, "down", str(folder), "--now")
     ours, theirs = ({key: statistics.median(taken) for key, taken in rounds[side].items()} for side in SIDES)
-    machine = {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)}
     figures = {
         "files": arguments.files,
         "tasks_per_file": releases.TASKS,
         "airfleet_s": {key: round(seconds, 3) for key, seconds in ours.items()},
         "stock_s": {key: round(seconds, 3) for key, seconds in theirs.items()},
         "ratios": {key: round(seconds / ours[f"airflow {key}"], 1) for key, seconds in theirs.items()},
-        "machine": machine,
+        "machine": support.describe_machine(),
         "rounds_s": rounds,
     }
     support.write("commands", figures)

@@ -44,6 +44,11 @@ def stock(folder: Path, python: Path = Path(sys.executable), **settings: str) ->
     }
 
 
+def describe_machine() -> dict[str, int | None]:
+    """Return what a file of results says of the machine."""
+    return {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)}
+
+
 def run(*words: str, **options: Any) -> None:
     """Run a command.
 

@@ -71,8 +71,7 @@ def main() -> None:
         "idle_scheduler": round(medians["standalone_idle_scheduler_cores"] / medians["idle_scheduler_cores"], 2),
         "idle_pss": round(medians["standalone_idle_pss_mib"] / medians["idle_pss_mib"], 2),
     }
-    machine = {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)}
-    support.write("up", {**medians, "ratios": ratios, "machine": machine, "rounds": figures})
+    support.write("up", {**medians, "ratios": ratios, "machine": support.describe_machine(), "rounds": figures})
     print(f"{'':24}{'airfleet':>10}{'standalone':>12}{'ratio':>8}")
     for label, own, ratio in (
         ("first start, s", "first_s", "first"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+import support
 from stock import ratios
 
 
@@ -45,7 +43,7 @@ class Results:
             "slower_than_stock": ratios.find_slower(medians),
             "others": self._others,
             "reference": {"times_real_time_held": ratios.find_held(self._steps), "steps": self._steps},
-            "machine": {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30)},
+            "machine": support.describe_machine(),
             "python": sys.version.split()[0],
             "medians": [
                 {"system": system, "executor": executor, "history": old, "workload": workload, **figures}

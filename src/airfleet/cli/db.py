@@ -207,7 +207,7 @@ def _confirm(cluster: Cluster, backup: Backup, to: datetime | None, *, yes: bool
 
 
 def _find_cluster(folder: StateFolder, project: Path, fleet: Fleet) -> Cluster:
-    data = folder.root / "postgres"
+    data = folder.postgres_data
     if not data.exists():
         raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
     enter(find_project(project), fleet, folder.root)  # PostgreSQL's programs are there
@@ -240,7 +240,7 @@ def _read_superuser(folder: StateFolder) -> Secret:
 
 
 def _find_port(folder: StateFolder) -> int:
-    pid = folder.root / "postgres" / "postmaster.pid"
+    pid = folder.postgres_data / "postmaster.pid"
     if not folder.is_held() or not pid.exists():
         raise AirfleetError(f"{SUPERUSER} does not run here", where=str(folder.root), hint="airfleet up")
     return int(pid.read_text().splitlines()[3])

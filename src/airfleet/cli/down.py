@@ -76,6 +76,6 @@ def _end_leftovers(folder: StateFolder) -> None:
     # The supervisor was killed. The kernel signalled its children to stop, and this ends those that still run.
     with folder.lock():
         processes.end(leftovers.find(folder), grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
-        processes.end_server(folder.root / "postgres")
+        processes.end_server(folder.postgres_data)
         if leftovers.find(folder):
             raise AirfleetError("some processes could not be stopped", where=str(folder.root))

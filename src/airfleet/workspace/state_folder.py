@@ -191,6 +191,11 @@ class StateFolder:
         body = read_fields(self.root / "instance.json") or {}
         return body.get("instance")
 
+    @property
+    def postgres_data(self) -> Path:
+        """The data folder of the platform's own PostgreSQL."""
+        return self.root / "postgres"
+
     def name_processes(self) -> str:
         """Return what marks the processes of this folder's platform, or "". A copy of the folder has another mark."""
         instance = self.peek_instance()

@@ -298,10 +298,15 @@ assert len(record()) == 1
     )
 
 
-def test_it_forks_early_between_the_imports_of_its_other_modules(here: Path) -> None:
+def write_slow_modules(here: Path) -> None:
+    """Write the module `first`, and `slow1` and `slow2`, whose imports wait for the files `go1` and `go2`."""
     for number in (1, 2):
         (here / "path" / f"slow{number}.py").write_text(WAITING.format(file=str(here / f"go{number}")))
     (here / "path" / "first.py").write_text("")
+
+
+def test_it_forks_early_between_the_imports_of_its_other_modules(here: Path) -> None:
+    write_slow_modules(here)
     play(
         here,
         """
@@ -326,9 +331,7 @@ assert [one["argv"][1] for one in record()] == ["one", "two"]
 
 
 def test_an_image_that_imports_for_long_shows_that_it_lives(here: Path) -> None:
-    for number in (1, 2):
-        (here / "path" / f"slow{number}.py").write_text(WAITING.format(file=str(here / f"go{number}")))
-    (here / "path" / "first.py").write_text("")
+    write_slow_modules(here)
     play(
         here,
         """
