@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +102,25 @@ def test_a_saved_helper_is_live_in_every_dag_that_imports_it(fleet: Platform, pr
     assert fleet.wait_run("hello", run) == "success"
     said = fleet.call("GET", f"/dags/hello/dagRuns/{run}/taskInstances/say/xcomEntries/return_value")["value"]
     assert said in ("two", '"two"')
+
+
+def test_a_helper_that_is_saved_twice_in_a_second_is_live_as_saved_last(fleet: Platform, project: Path) -> None:
+    words, draft = project / "include" / "words.py", project / "draft.py"
+    second = int(time.time()) * 10**9
+
+    def save(word: str, at: int) -> None:
+        draft.write_text(f'WORD = "{word}"\n')
+        os.utime(draft, ns=(at, at))
+        draft.replace(words)
+        wait_description(fleet, word)
+
+    save("two", second + 1)
+    py_compile.compile(str(words))  # as pytest of the Dags does
+    save("six", second + 2 * 10**6)
+    run = fleet.trigger("hello")
+    assert fleet.wait_run("hello", run) == "success"
+    said = fleet.call("GET", f"/dags/hello/dagRuns/{run}/taskInstances/say/xcomEntries/return_value")["value"]
+    assert said in ("six", '"six"')
 
 
 def test_new_and_deleted_files_come_and_go(fleet: Platform, project: Path) -> None:

@@ -25,7 +25,7 @@ from airfleet_provider.compat.patches.patch import change_constants
 from airfleet_provider.contract.dag_test_request import DagTestRequest
 from airfleet_provider.contract.environment import DAG_TEST
 from airfleet_provider.contract.text import many_lines, one_line
-from airfleet_provider.processes import lifecycle
+from airfleet_provider.processes import bytecode, lifecycle
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -66,6 +66,7 @@ def run_command(_: argparse.Namespace) -> None:
         # A fork of a platform whose Dags come from releases does not have it.
         if (project := str(Path(request.dags).parent)) not in sys.path:
             sys.path.insert(0, project)
+        bytecode.compare_nanoseconds(Path(project))
         own_metadata.create(Path(request.database), Path(request.templates))
         dag = find_dag(Path(request.dags), request.dag)
         result = run_dag(dag, request, lambda line: print(line, file=sys.stderr, flush=True))

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.dag_processing.bundles.base import BaseDagBundle
 
 from airfleet_provider.bundles.release_bundle import ReleasedElsewhereError
+from airfleet_provider.processes import bytecode
 
 
 class FolderBundle(BaseDagBundle):  # type: ignore[misc]
@@ -22,6 +23,11 @@ class FolderBundle(BaseDagBundle):  # type: ignore[misc]
     @property
     def path(self) -> Path:
         return self._path
+
+    def initialize(self) -> None:
+        """Let this process, whatever it executes of the folder, execute what was saved last."""
+        bytecode.compare_nanoseconds(self._path)
+        super().initialize()
 
     def get_current_version(self) -> None:
         """Return None: a folder has no versions."""

@@ -22,7 +22,7 @@ from typing import Any
 from airfleet_provider.compat.calls import dag_files
 from airfleet_provider.compat.patches import crash_reports, parsing
 from airfleet_provider.contract import release_archive
-from airfleet_provider.processes import file_audit
+from airfleet_provider.processes import bytecode, file_audit
 
 # Threshold of the garbage collector in a child: a Dag file makes many objects, and is done before most are garbage.
 GARBAGE = 10_000
@@ -133,6 +133,7 @@ def prepare_child(
     """
     crash_reports.end_on_crash()
     sys.dont_write_bytecode = True  # a release stays as it was unpacked
+    bytecode.compare_nanoseconds(folder)
     sys.path.insert(0, str(folder))  # before the project's own folder, which may be on the path as well
     audit = ReadAudit(f"{folder}/")
     audit.start()
