@@ -9,6 +9,7 @@ import signal
 import psutil
 import pytest
 
+from airfleet_provider.contract import session_notes
 from deadline import wait_until
 from fleets import COMPONENTS, Platform
 from living import is_alive
@@ -72,6 +73,9 @@ def test_a_killed_supervisor_leaves_nothing_running_and_nothing_is_lost(platform
     left = platform.processes()
     snapshot = platform.state.read_snapshot()
     assert snapshot
+    # By these notes the next one finds what is left, also a task that hides its environment.
+    noted = session_notes.read(platform.state.sessions)
+    assert {platform.pid(name) for name in COMPONENTS} <= set(noted)
     kill(snapshot.supervisor)
     wait_until(lambda: not any(is_alive(process) for process in left), "the end of its children")
     done = platform.airfleet("status", check=False)

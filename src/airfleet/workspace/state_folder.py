@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 from airfleet.errors import AirfleetError
 from airfleet.spec.secrets import Secret
 from airfleet.workspace import file_lock
+from airfleet_provider.contract.fork_protocol import SESSIONS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -70,7 +71,8 @@ class ProcessStatus:
 class Snapshot:
     """The state of the whole platform at one moment, as the supervisor last wrote it.
 
-    `supervisor_started` is in seconds since the boot. Other times are seconds since 1970.
+    `supervisor_started` is in seconds since the boot. Other times are seconds since 1970. Only earlier versions, which
+    may run in this folder again, read `written` and `sessions`.
     """
 
     fleet: str
@@ -112,6 +114,11 @@ class StateFolder:
     @property
     def secrets(self) -> Path:
         return self.root / "secrets"
+
+    @property
+    def sessions(self) -> Path:
+        """The notes of the sessions that the platform's processes began."""
+        return self.root / "airflow" / SESSIONS
 
     def create(self) -> None:
         """Create the folder and its subfolders if they do not exist.

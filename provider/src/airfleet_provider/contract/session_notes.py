@@ -1,8 +1,8 @@
-"""Notes of sessions that belong to a component of the platform, though no process of the component began them.
+"""Notes of the sessions of a platform: those that its supervisor began, and those of forks of the task image.
 
-A fork of the task image writes the note FOLDER/COMPONENT/SESSION before it does anything. The platform's supervisor
-ends the session with the component. A note says when its session began, in ticks since which boot: the number of a
-session is used again, and the clock of a laptop jumps.
+A fork writes the note FOLDER/COMPONENT/SESSION before it does anything, and the supervisor ends the session with the
+component. A note says when its session began, in ticks since which boot: the number of a session is used again, and
+the clock of a laptop jumps.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 from airfleet_provider.contract.process_identity import read_boot, read_start
 
 
-def write(folder: Path, component: str) -> None:
-    """Note that this process, the leader of its session, works for a component."""
+def write(folder: Path, component: str, session: int | None = None) -> None:
+    """Note that a session, by default the one that this process leads, works for a component."""
+    session = session or os.getpid()
     place = folder / (Path(component).name or "unknown")
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = place / f".{os.getpid()}"
-    draft.write_text(f"{read_boot()} {read_start(os.getpid())}")
-    draft.replace(place / str(os.getpid()))
+    draft = place / f".{session}"
+    draft.write_text(f"{read_boot()} {read_start(session)}")
+    draft.replace(place / str(session))
 
 
 def read(folder: Path) -> tuple[int, ...]:

@@ -11,7 +11,6 @@ from airfleet.runners.local import processes
 from airfleet.runners.local.usage import is_alive
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 from airfleet_provider.contract import session_notes
-from airfleet_provider.contract.fork_protocol import SESSIONS
 
 # A supervisor that was killed closes its files, and with them the lock of its folder, a moment before it has ended.
 ENDING_S = 1.0
@@ -20,16 +19,13 @@ ENDING_S = 1.0
 def find(folder: StateFolder) -> list[psutil.Process]:
     """Return the live processes of the platform of this folder, for the process that holds the folder.
 
-    A copy of a folder names the sessions of the platform whose folder was copied. They are not of the copy: their
+    A copy of a folder has the notes of the platform whose folder was copied. Their sessions are not of the copy: their
     supervisor lives, although it does not hold the copy.
     """
     previous, marker = folder.read_snapshot(), folder.name_processes()
-    if previous and previous.supervisor != os.getpid() and _stays_alive(previous):
-        return processes.find_members((), marker=marker)
-    sessions, written = (previous.sessions, previous.written) if previous else ((), 0.0)
-    found = processes.find_leftovers(sessions, written=written, marker=marker)
-    # Also those that began after the supervisor wrote last.
-    return found + processes.find_members(session_notes.read(folder.root / "airflow" / SESSIONS))
+    is_copy = previous and previous.supervisor != os.getpid() and _stays_alive(previous)
+    noted = () if is_copy else session_notes.read(folder.sessions)
+    return processes.find_members(noted, marker=marker)
 
 
 def _stays_alive(snapshot: Snapshot) -> bool:

@@ -24,8 +24,6 @@ PR_SET_CHILD_SUBREAPER = 36
 INSTANCE_VARIABLE = "AIRFLEET_INSTANCE"
 # PostgreSQL refuses to run as root, so root runs it as this user, which every system has.
 UNPRIVILEGED_USER = "nobody"
-# The kernel reports start times in hundredths of a second since boot.
-CLOCK_SLACK_S = 1.0
 # Seconds to wait for a process of PostgreSQL that was killed: it ends when the disk has written what it waits for.
 WRITTEN_S = 30.0
 
@@ -134,28 +132,12 @@ def reap() -> Iterator[tuple[int, int]]:
         yield pid, os.waitstatus_to_exitcode(status)
 
 
-def find_leftovers(sessions: Collection[int], *, written: float, marker: str | None) -> list[psutil.Process]:
-    """Return the live processes of sessions that were recorded at `written`, and those with this instance's marker.
-
-    If the leader of a session started later, it only has the same number. After a reboot no recorded number counts.
-    """
-    own = [session for session in sessions if not _is_leader_newer(session, written)]
-    return find_members(own if psutil.boot_time() < written else (), marker=marker)
-
-
 def forget_ended(folder: Path) -> None:
     """Remove the notes of sessions of which no process is left."""
     for session in session_notes.read(folder):
         if not session_notes.has_leader(session) and not find_members((session,)):
             for note in folder.rglob(str(session)):
                 note.unlink(missing_ok=True)
-
-
-def _is_leader_newer(session: int, written: float) -> bool:
-    try:
-        return psutil.Process(session).create_time() > written + CLOCK_SLACK_S
-    except psutil.Error:
-        return False
 
 
 def find_members(sessions: Collection[int], *, marker: str | None = None) -> list[psutil.Process]:

@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airfleet.components.health import HeartbeatCheck, HttpCheck, ReadyCheck
@@ -29,7 +28,6 @@ from airfleet.workspace.rotation import RotationLedger
 from airfleet.workspace.state_folder import ProcessStatus, Snapshot, StateFolder, write_file
 from airfleet_provider.contract import session_notes
 from airfleet_provider.contract.environment import GATE
-from airfleet_provider.contract.fork_protocol import SESSIONS
 
 if TYPE_CHECKING:
     from airfleet.runners.local.checks import Checker
@@ -41,6 +39,8 @@ STEADY_CHECK_EVERY_S = 5.0
 LARGEST_LOG_BYTES = 50 << 20
 ROTATE_EVERY_S = 60.0
 LEFTOVER_GRACE_S = 5.0
+# The notes of the sessions that the supervisor itself began, beside those of components.
+OWN = "supervisor"
 # The number of crashes, before the platform was ever healthy, after which it gives up.
 HOPELESS_FAILURES = 3
 
@@ -129,10 +129,6 @@ class Supervisor:
         self._sweep()
         notify(self._write(phase="stopped"))
 
-    @property
-    def _sessions(self) -> Path:
-        return self._launch.site.airflow_home / SESSIONS
-
     @cached_property
     def _checker(self) -> Checker:
         return _make_checker(self._launch.site.dsn("airflow", "airflow", self._launch.credentials.airflow))
@@ -165,7 +161,7 @@ class Supervisor:
         processes.end([process for process in found if process not in servers], grace_s=LEFTOVER_GRACE_S)
         processes.end(servers, grace_s=LEFTOVER_GRACE_S, first=signal.SIGINT)
         processes.end_server(self._launch.site.postgres_data)
-        shutil.rmtree(self._sessions, ignore_errors=True)
+        shutil.rmtree(self._folder.sessions, ignore_errors=True)
         for _ in processes.reap():
             pass
 
@@ -282,7 +278,11 @@ class Supervisor:
                 unit.child = Child(unit.pid, gate[1])
             if self._fork_server and inherit:
                 self._fork_server.hand_over()
-        self._write()  # if this supervisor dies, the next one finds its children in this file
+        with suppress(OSError):  # a full disk must not end the platform
+            session_notes.write(
+                self._folder.sessions, OWN, unit.pid
+            )  # if this supervisor dies, the next one finds the process
+        self._write()
 
     def _open_gate(self, unit: Supervised) -> None:
         if isinstance(unit.process.health, HeartbeatCheck) and unit.process.health.alone:
@@ -312,9 +312,10 @@ class Supervisor:
             self._fork_server = None
         if session is not None:
             # Tasks of a dead scheduler would continue to run beside their next attempt.
-            forked = session_notes.read(self._sessions / unit.name)
+            forked = session_notes.read(self._folder.sessions / unit.name)
             processes.end(processes.find_members((session, *forked)), grace_s=LEFTOVER_GRACE_S)
-            shutil.rmtree(self._sessions / unit.name, ignore_errors=True)
+            shutil.rmtree(self._folder.sessions / unit.name, ignore_errors=True)
+            (self._folder.sessions / OWN / str(session)).unlink(missing_ok=True)
         if unit.process.unprivileged:
             processes.end_server(self._launch.site.postgres_data)
 
@@ -342,7 +343,7 @@ class Supervisor:
         if self._was_healthy and current == "starting":
             current = "degraded"
         alive = tuple(unit.pid for unit in self._units if unit.pid is not None)
-        forks = {unit.name: session_notes.read(self._sessions / unit.name) for unit in self._units}
+        forks = {unit.name: session_notes.read(self._folder.sessions / unit.name) for unit in self._units}
         snapshot = Snapshot(
             fleet=self._launch.fleet.name,
             project=str(site.project),
@@ -367,7 +368,7 @@ class Supervisor:
         if time.monotonic() - self._rotated < ROTATE_EVERY_S:
             return
         self._rotated = time.monotonic()
-        processes.forget_ended(self._sessions)
+        processes.forget_ended(self._folder.sessions)
         for log in self._folder.logs.glob("*.log"):
             if log.stat().st_size > LARGEST_LOG_BYTES:
                 # Processes keep the file open to append, so it is copied and truncated in place.

@@ -16,7 +16,6 @@ from airfleet.runners.local import leftovers
 from airfleet.runners.local.processes import INSTANCE_VARIABLE
 from airfleet.runners.local.usage import read_start_s
 from airfleet.workspace.state_folder import Snapshot, StateFolder
-from airfleet_provider.contract.fork_protocol import SESSIONS
 
 PROGRAM = """
 import sys, time
@@ -37,16 +36,12 @@ class Platform:
         self.folder.create()
         self.folder.read_instance(airflow="3.3.2", postgres="18")
         self.supervisor = self._start()
-        recorded = self._start()
         self.left = [
-            recorded,
             self._start(env={**os.environ, INSTANCE_VARIABLE: self.folder.name_processes()}),
-            self._start(str(root / "airflow" / SESSIONS)),
+            self._start(str(self.folder.sessions)),
         ]
         started = read_start_s(self.supervisor.pid) or 0.0
-        self.folder.write_snapshot(
-            Snapshot("f", "p", self.supervisor.pid, started, "healthy", "", time.time(), (recorded.pid,), ())
-        )
+        self.folder.write_snapshot(Snapshot("f", "p", self.supervisor.pid, started, "healthy", "", time.time(), (), ()))
 
     def _start(self, *words: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", PROGRAM, *words]

@@ -132,7 +132,7 @@ def test_a_command_that_fills_a_folder_goes_with_who_was_killed_and_is_found_by_
     with subprocess.Popen([sys.executable, "-c", FILLER, str(tmp_path)]) as filler:
         wait_until((tmp_path / "pid").exists, "the command")
         command = int((tmp_path / "pid").read_text())
-        assert [one.pid for one in processes.find_leftovers((), written=0, marker="filler") if one.pid == command]
+        assert [one.pid for one in processes.find_members((), marker="filler") if one.pid == command]
         filler.kill()
     wait_until(lambda: is_gone(command), "the command's end")
 
