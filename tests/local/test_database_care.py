@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import psycopg2
 import pytest
 
 from airfleet_provider.database_care import agent, facts, rules
 from airfleet_provider.database_care.rules import CareKind
+from airfleet_provider.execution_api.fast_path import SQL
 from old_runs import count_heartbeat_wal, make_dag
 from shops import Database
 
@@ -72,6 +74,42 @@ def test_a_call_killed_before_the_index_was_dropped_leaves_it_to_give_back(datab
     agent._execute(connection, agent.WRITE, agent.RECORD, agent.DROPPED + definition)
     assert agent.give_back(connection)
     assert facts.observe(database.query).indexes[rules.HEARTBEAT_INDEX].is_valid
+
+
+def test_the_newest_runs_of_a_dag_are_read_in_the_order_of_an_index(database: Database, connection: Any) -> None:  # noqa: ANN401
+    for name in ("often", "rarely"):
+        make_dag(database.query, name, runs=2000 if name == "often" else 100, tasks=1, hours=2000, rare=False)
+    database.airflow("airfleet", "care", "add-indexes")
+    database.query("ANALYZE dag_run")
+    [[instance]] = database.query("SELECT id FROM task_instance WHERE dag_id = 'rarely' ORDER BY run_id DESC LIMIT 1")
+
+    with psycopg.connect(database.dsn) as session:
+        words = {"id": instance, "fields": "{}", "kept": 30}
+        plan = [line for (line,) in session.execute("EXPLAIN " + SQL["show_fields"], words).fetchall()]
+
+    reads = [line for line in plan if " on dag_run" in line]
+    assert ["airfleet_run_order" in line for line in reads] == [True], plan
+    assert not any("Sort" in line for line in plan), plan
+
+
+def test_an_interrupted_build_of_an_index_is_finished_by_the_next_call(
+    database: Database,
+    connection: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent.add_indexes(connection)
+    assert agent.add_indexes(connection) == (), "nothing is missing"
+    database.query("DROP INDEX airfleet_run_order")
+    with psycopg.connect(database.dsn) as writer:
+        writer.execute("UPDATE dag_run SET state = state WHERE false")
+        monkeypatch.setattr(agent, "INDEX_WAIT", "100ms")
+        [failed] = agent.add_indexes(connection)
+    assert failed.error
+    assert not facts.list_indexes(database.query)["airfleet_run_order"].is_valid, "what CONCURRENTLY leaves"
+
+    monkeypatch.undo()
+    assert [one.error for one in agent.add_indexes(connection)] == [None, None]
+    assert facts.list_indexes(database.query)["airfleet_run_order"].is_valid
 
 
 def test_an_open_transaction_is_an_alarm(database: Database) -> None:

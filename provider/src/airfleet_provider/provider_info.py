@@ -154,8 +154,8 @@ def list_commands() -> list[CLICommand]:
         args=(
             Arg(
                 ("action",),
-                choices=("run", "plan", "give-back", "take-again"),
-                help="What to do; before a migration of Airflow, `give-back`, and `take-again` after it",
+                choices=("run", "plan", "give-back", "take-again", "add-indexes"),
+                help="What to do; before a migration of Airflow `give-back`, after it `take-again` and `add-indexes`",
             ),
             Arg(("--json",), action="store_true", help="Print JSON on stdout"),
         ),

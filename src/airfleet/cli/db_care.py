@@ -19,9 +19,10 @@ from airfleet.cli.airflow import run_airflow
 def command(project: Path, state: Path | None, host: str | None, dry_run: bool, as_json: bool) -> None:
     """Tune and repair the metadata database while it is in use; show figures from before and after, and alarms.
 
-    It sets autovacuum for the tables that Airflow changes all the time, makes the indexes that foreign keys lack, drops
-    the index that makes each heartbeat expensive, makes bloated indexes anew, and renews the planner's statistics. Each
-    step runs beside the work of the platform. A second call does only what is needed then.
+    It sets autovacuum for the tables that Airflow changes all the time, makes the indexes that foreign keys and
+    airfleet's own statements lack, drops the index that makes each heartbeat expensive, makes bloated indexes anew, and
+    renews the planner's statistics. Each step runs beside the work of the platform. A second call does only what is
+    needed then.
 
     \b
     Example:

@@ -50,6 +50,7 @@ def describe(
         ("airflow", "airfleet", "care", "give-back"),
         ("airflow", "db", "migrate"),
         ("airflow", "airfleet", "care", "take-again"),
+        ("airflow", "airfleet", "care", "add-indexes"),
         *([("airflow", "airfleet", "migrate")] if migrate_own else []),
         ("airflow", "airfleet", "admin", "--username", ADMIN, "--password-file", str(password.path), *no_directory),
     ]

@@ -165,7 +165,7 @@ def test_the_objects_of_fleet_yaml_are_imported(
     assert read_file(components, "variables.json") == {"days": 7}
     assert read_file(components, "pools.json") == {"crm": {"slots": 2, "description": "", "include_deferred": True}}
     kinds = [command[1] for command in processes["metadata"].commands]
-    assert kinds == ["airfleet", "db", "airfleet", "airfleet", "connections", "variables", "pools"]
+    assert kinds == ["airfleet", "db", "airfleet", "airfleet", "airfleet", "connections", "variables", "pools"]
 
 
 def test_what_the_metadata_job_reads_is_written_for_it_alone(
@@ -181,7 +181,7 @@ def test_a_fleet_without_objects_imports_nothing() -> None:
     fleet = load.parse("", file="fleet.yaml", default_name="x", cpus=2)
     components = one_machine.describe(fleet, SITE, CREDENTIALS, connections={}, variables={}, versions="", drain_s=7)
     job = next(process for component in components for process in component.processes if process.name == "metadata")
-    assert [command[1] for command in job.commands] == ["airfleet", "db", "airfleet", "airfleet"]
+    assert [command[1] for command in job.commands] == ["airfleet", "db", "airfleet", "airfleet", "airfleet"]
     # Nobody confirms users of a directory that fleet.yaml does not name.
     assert "--no-directory" in job.commands[-1]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
 from airfleet_provider.database_care import facts, rules
-from airfleet_provider.database_care.facts import DatabaseFacts
+from airfleet_provider.database_care.facts import DatabaseFacts, Index
 from airfleet_provider.database_care.rules import Alarm, CareKind, CareStep
 
 # A statement that waits for a lock makes others wait behind it.
 LOCK_WAIT = "2s"
+# Building an index concurrently waits for transactions that are open, and nobody waits behind it.
+INDEX_WAIT = "30s"
 # Keeps the definition of the index in `airfleet.job`, from before it is dropped until it is back.
 RECORD = "index ti_heartbeat"
 DROPPED, GIVEN_BACK = "dropped ", "given back "
@@ -50,23 +52,45 @@ def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> 
 
     A step that fails, such as one that got no lock in two seconds, does not stop the others.
     """
+    query = metadata_db.query_with(connection)
+    before = facts.observe(query)
+    done = _take(connection, rules.plan(before), before.indexes, lock_wait=LOCK_WAIT, report=report)
+    after = facts.observe(query)
+    return CareReport(before, done, after, rules.list_alarms(after))
+
+
+def add_indexes(connection: Any) -> tuple[Done, ...]:  # noqa: ANN401 - as above
+    """Make the indexes of airfleet on Airflow's tables where they are missing or were left unfinished.
+
+    Locks nobody out. What fails is left to the next call, or to `care`.
+    """
+    indexes = facts.list_indexes(metadata_db.query_with(connection))
+    return _take(connection, rules.plan_own_indexes(indexes), indexes, lock_wait=INDEX_WAIT)
+
+
+def _take(
+    connection: Any,  # noqa: ANN401 - as above
+    steps: Iterable[CareStep],
+    indexes: Mapping[str, Index],
+    *,
+    lock_wait: str,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[Done, ...]:
     import psycopg2  # noqa: PLC0415 - Airflow's driver; its types are not known here
 
-    query = metadata_db.query_with(connection)
-    before, done = facts.observe(query), []
-    _execute(connection, f"SET lock_timeout = '{LOCK_WAIT}'")
-    for step in rules.plan(before):
+    done = []
+    _execute(connection, f"SET lock_timeout = '{lock_wait}'")
+    for step in steps:
         report(f"{step.kind}: {step.target}")
         begun, error = time.monotonic(), None
         if step.kind is CareKind.HEARTBEAT:
-            _execute(connection, WRITE, RECORD, DROPPED + before.indexes[step.target].definition)
+            _execute(connection, WRITE, RECORD, DROPPED + indexes[step.target].definition)
         try:
             _execute(connection, step.sql)
         except psycopg2.Error as failure:
             error = str(failure).strip()
         done.append(Done(step, error, round(time.monotonic() - begun, 2)))
-    after = facts.observe(query)
-    return CareReport(before, tuple(done), after, rules.list_alarms(after))
+    return tuple(done)
 
 
 def give_back(connection: Any) -> bool:  # noqa: ANN401 - as above

@@ -14,7 +14,7 @@ from airfleet_provider.processes import command_line
 
 
 def run_command(arguments: argparse.Namespace) -> None:
-    """Care for the database, show what would be done, or give the heartbeat index back before a migration.
+    """Care for the database, show what would be done, or do what goes with a migration of Airflow.
 
     Raises:
         SystemExit: with 1, if a step failed.
@@ -27,6 +27,15 @@ def run_command(arguments: argparse.Namespace) -> None:
             case "take-again":
                 if agent.take_again(connection):
                     print(f"the index {rules.HEARTBEAT_INDEX} is dropped again")
+            case "add-indexes":
+                for one in agent.add_indexes(connection):
+                    if one.error:
+                        command_line.say(
+                            f"{one.step.target}: {one.error}: the index is missing, which costs time alone;"
+                            " `airfleet db care` makes it"
+                        )
+                    else:
+                        print(f"{one.step.kind}: {one.step.target}: done in {one.took_s} s")
             case "plan":
                 _show_plan(facts.observe(metadata_db.query_with(connection)), as_json=arguments.json)
             case _:

@@ -89,7 +89,7 @@ def observe(query: Query) -> DatabaseFacts:
     return DatabaseFacts(
         tables=tables,
         unindexed=tuple((table, tuple(columns), parent) for table, columns, parent in query(SQL["unindexed"])),
-        indexes={one[0]: Index(*one) for one in query(SQL["indexes"])},
+        indexes=list_indexes(query),
         transactions=tuple(Transaction(*one) for one in query(SQL["sessions"])),
         xid_age=xid_age,
         freeze_max_age=freeze,
@@ -97,3 +97,8 @@ def observe(query: Query) -> DatabaseFacts:
         max_connections=most,
         is_autovacuum_on=is_on,
     )
+
+
+def list_indexes(query: Query) -> Mapping[str, Index]:
+    """Return the B-trees on tables of the schema `public`, by name."""
+    return {one[0]: Index(*one) for one in query(SQL["indexes"])}

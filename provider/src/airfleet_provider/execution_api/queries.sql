@@ -67,10 +67,11 @@ RETURNING id
 
 -- name: show_fields
 -- A run that is older than those that are kept shows none, and what it showed before is deleted with the others.
+-- The scalar subquery lets the planner read the runs of one Dag in the order of the index `airfleet_run_order`.
 WITH ti AS (
     SELECT id, dag_id, task_id, run_id, map_index FROM task_instance WHERE id = %(id)s
 ), kept AS (
-    SELECT r.run_id FROM dag_run r JOIN ti USING (dag_id) ORDER BY r.run_after DESC LIMIT %(kept)s
+    SELECT run_id FROM dag_run WHERE dag_id = (SELECT dag_id FROM ti) ORDER BY run_after DESC LIMIT %(kept)s
 ), shown AS (
     INSERT INTO rendered_task_instance_fields (dag_id, task_id, run_id, map_index, rendered_fields, k8s_pod_yaml)
     SELECT dag_id, task_id, run_id, map_index, %(fields)s::json, 'null' FROM ti
