@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deadline import COMMAND_S, REQUEST_S, wait_until
+from deadline import APPLY_S, COMMAND_S, REQUEST_S, wait_until
 from machines import Bed, Machine, why_not
 
 pytestmark = [pytest.mark.hosts, pytest.mark.drill]
@@ -59,8 +59,9 @@ class Pair:
         )
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        timeout_s = APPLY_S if words[0] == "apply" else COMMAND_S
         return subprocess.run(
-            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=COMMAND_S, cwd=self.folder
+            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=timeout_s, cwd=self.folder
         )
 
     def fails(self, *words: str) -> str:

@@ -16,6 +16,8 @@ PATIENCE_S = 300.0
 REQUEST_S = 60.0
 # Seconds for a whole command, such as an installation or an apply. It ends by itself, unless it hangs.
 COMMAND_S = 900.0
+# Seconds for an apply. One that exchanges secrets changes the hosts in up to four rounds.
+APPLY_S = 4 * COMMAND_S
 # On a machine that is so busy that one look takes as long as the whole wait, one look would be no wait.
 LOOKS = 3
 

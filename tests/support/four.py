@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from airfleet.spec.addresses import join_port
-from deadline import COMMAND_S, REQUEST_S, wait_until
+from deadline import APPLY_S, COMMAND_S, REQUEST_S, wait_until
 from machines import Bed, why_not
 from machines.image import Recipe, ensure_image
 
@@ -77,8 +77,9 @@ class Four:
         )
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        timeout_s = APPLY_S if words[0] == "apply" else COMMAND_S
         return subprocess.run(
-            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=COMMAND_S, cwd=self.folder
+            [*AIRFLEET, *words], capture_output=True, text=True, check=False, timeout=timeout_s, cwd=self.folder
         )
 
     def do(self, *words: str) -> str:
