@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -86,10 +87,13 @@ def test_the_newest_runs_of_a_dag_are_read_in_the_order_of_an_index(database: Da
     with psycopg.connect(database.dsn) as session:
         words = {"id": instance, "fields": "{}", "kept": 30}
         plan = [line for (line,) in session.execute("EXPLAIN " + SQL["show_fields"], words).fetchall()]
+        words |= {"has_label": False, "label": None, **dict.fromkeys(("end_date", "now"), datetime.now(UTC))}
+        end = [line for (line,) in session.execute("EXPLAIN " + SQL["succeed"], words).fetchall()]
 
     reads = [line for line in plan if " on dag_run" in line]
     assert ["airfleet_run_order" in line for line in reads] == [True], plan
-    assert not any("Sort" in line for line in plan), plan
+    assert any("airfleet_run_order" in line for line in end), end
+    assert not any("Sort" in line for line in (*plan, *end)), (plan, end)
 
 
 def test_an_interrupted_build_of_an_index_is_finished_by_the_next_call(

@@ -167,6 +167,23 @@ def test_every_task_ends_as_in_stock_airflow(tasks: Platform, runs: dict[str, st
     assert {state for state, _ in warm.values()} == {"success", "failed", "skipped", "upstream_failed"}
 
 
+def test_every_task_shows_its_rendered_fields_as_in_stock_airflow(tasks: Platform, runs: dict[str, str]) -> None:
+    # The run has ended, and fields are stored before the end of a task, also of one that was killed.
+    shown = [
+        {
+            (one["task_id"], one["map_index"]): _name_alike(one["rendered_fields"], run)
+            for one in list_instances(tasks, dag, run)
+        }
+        for dag, run in runs.items()
+    ]
+    assert shown[0] == shown[1]
+    assert shown[0]["is_killed_for_good", -1]
+
+
+def _name_alike(fields: dict[str, Any], run: str) -> str:
+    return re.sub(r"0x[0-9a-f]+|\d+", "N", re.sub("warm|cold", "KIND", json.dumps(fields).replace(run, "RUN")))
+
+
 def test_callbacks_retries_and_pokes_happen_as_often(tasks: Platform, runs: dict[str, str]) -> None:
     def read(kind: str) -> list[str]:
         path = tasks.project / f"notes-{kind}"
@@ -248,6 +265,17 @@ def hold(platform: Platform) -> Iterator[tuple[str, psutil.Process, psutil.Proce
         yield run, task, warm
     finally:
         (platform.project / "go").touch()
+
+
+def test_a_task_that_runs_shows_its_rendered_fields(tasks: Platform) -> None:
+    with hold(tasks) as (run, _, _):
+        wait_until(
+            lambda: any(one["rendered_fields"] for one in list_instances(tasks, "held", run)),
+            "the rendered fields",
+            seen=lambda: list_instances(tasks, "held", run),
+        )
+        assert find_state(tasks, "held", run, "work") == "running"
+    assert tasks.wait_run("held", run) == "success"
 
 
 @pytest.mark.parametrize("title", ["airfleet warm dags/held.py", "airfleet zygote pool", "airfleet guard"])

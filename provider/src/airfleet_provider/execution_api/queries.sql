@@ -39,6 +39,7 @@ SELECT dag_id, run_id, logical_date, data_interval_start, data_interval_end, run
 FROM ti
 
 -- name: succeed
+-- With `fields`, it also does what show_fields does.
 WITH ti AS (
     SELECT t.id, t.dag_id, t.run_id, t.task_id, t.map_index, t.try_number, t.hostname, r.logical_date, d.owners
     FROM task_instance t
@@ -57,6 +58,19 @@ WITH ti AS (
     SELECT %(now)s, 'success', dag_id, task_id, run_id, map_index, try_number, logical_date, owners,
         '{"host_name": ' || to_json(nullif(hostname, ''))::text || '}'
     FROM ti
+), kept AS (
+    SELECT run_id FROM dag_run
+    WHERE %(fields)s::json IS NOT NULL AND dag_id = (SELECT dag_id FROM ti) ORDER BY run_after DESC LIMIT %(kept)s
+), shown AS (
+    INSERT INTO rendered_task_instance_fields (dag_id, task_id, run_id, map_index, rendered_fields, k8s_pod_yaml)
+    SELECT dag_id, task_id, run_id, map_index, %(fields)s::json, 'null' FROM ti
+    WHERE %(fields)s::json IS NOT NULL AND (%(kept)s = 0 OR run_id IN (SELECT run_id FROM kept))
+    ON CONFLICT (dag_id, task_id, run_id, map_index)
+    DO UPDATE SET rendered_fields = excluded.rendered_fields, k8s_pod_yaml = excluded.k8s_pod_yaml
+), dropped AS (
+    DELETE FROM rendered_task_instance_fields f USING ti
+    WHERE %(fields)s::json IS NOT NULL AND %(kept)s > 0 AND f.dag_id = ti.dag_id AND f.task_id = ti.task_id
+        AND f.run_id NOT IN (SELECT run_id FROM kept)
 )
 SELECT id FROM ti
 

@@ -12,10 +12,11 @@ from airfleet_provider.contract.text import one_line
 
 TASK = re.compile(
     r"/execution/task-instances/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/"
-    r"(run|state|heartbeat|rtif)"
+    r"(run|state|end|heartbeat|rtif)"
 )
 XCOM = re.compile(r"/execution/xcoms/([^/]+)/([^/]+)/([^/]+)/([^/]+)")
-METHODS = {"run": "PATCH", "state": "PATCH", "heartbeat": "PUT", "rtif": "PUT"}
+# `end` is not Airflow's: `state` and `rtif` in one call.
+METHODS = {"run": "PATCH", "state": "PATCH", "end": "PATCH", "heartbeat": "PUT", "rtif": "PUT"}
 XCOM_METHODS = {"GET": "pull", "POST": "push"}
 # The query parameters that the fast path accepts, and the form of their values.
 PULLED = {"map_index": re.compile(r"\d{1,9}")}

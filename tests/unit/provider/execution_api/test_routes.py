@@ -17,6 +17,14 @@ def test_a_call_of_a_task_instance_is_its_own() -> None:
     assert (call.name, call.instance, call.words) == ("run", ID, {"id": ID})
 
 
+def test_an_end_with_fields_is_a_call_of_its_own() -> None:
+    path = f"/execution/task-instances/{ID}/end"
+    call = find_call("PATCH", path, "")
+    assert call
+    assert (call.name, call.instance) == ("end", ID)
+    assert find_call("PUT", path, "") is None
+
+
 @pytest.mark.parametrize(
     ("method", "query", "name", "map_index", "dag_result"),
     [

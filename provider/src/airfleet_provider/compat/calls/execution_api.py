@@ -98,7 +98,7 @@ class Models:
         from airflow.api_fastapi.execution_api.routes.task_instances import _is_eligible_to_retry
         from airflow.api_fastapi.execution_api.versions import bundle
         from airflow.configuration import conf
-        from pydantic import JsonValue, TypeAdapter
+        from pydantic import JsonValue, TypeAdapter, create_model
 
         self.version: str = bundle.versions[0].value
         # As for Airflow, no number below zero deletes anything.
@@ -112,7 +112,10 @@ class Models:
         self._ended = models.TISuccessStatePayload
         self._alive = models.TIHeartbeatInfo
         self._context, self._run = models.TIRunContext, models.DagRun
-        self._fields = TypeAdapter(dict[str, JsonValue])
+        fields: Any = dict[str, JsonValue]
+        self._fields = TypeAdapter(fields)
+        # The calls `rtif` and `state` in one.
+        self._whole_end = create_model("TaskEnd", fields=(fields, ...), end=(models.TISuccessStatePayload, ...))
         self._may_retry = _is_eligible_to_retry
 
     async def read_claims(self, token: str) -> tuple[str, Mapping[str, Any]]:
@@ -142,7 +145,18 @@ class Models:
         Raises:
             ValueError: The body is another state.
         """
-        payload = self._ended.model_validate_json(body)
+        return self._describe(self._ended.model_validate_json(body))
+
+    def read_end(self, body: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the rendered fields of a task, with secrets masked, and its end as `read_success` does.
+
+        Raises:
+            ValueError: The body is another one.
+        """
+        payload: Any = self._whole_end.model_validate_json(body)
+        return self._mask(payload.fields), self._describe(payload.end)
+
+    def _describe(self, payload: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a TISuccessStatePayload
         if payload.task_outlets or payload.outlet_events:
             return None
         return {
@@ -156,9 +170,12 @@ class Models:
 
     def read_fields(self, body: bytes) -> dict[str, Any]:
         """Return the rendered fields, with secrets masked."""
+        return self._mask(self._fields.validate_json(body))
+
+    def _mask(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         from airflow._shared.secrets_masker import redact
 
-        return {name: redact(value, name) for name, value in self._fields.validate_json(body).items()}
+        return {name: redact(value, name) for name, value in fields.items()}
 
     def write_context(self, row: Mapping[str, Any]) -> bytes:
         """Return the answer for a task that starts."""

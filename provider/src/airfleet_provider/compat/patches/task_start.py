@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airfleet_provider.compat.calls.lookup_recorder import LookupRecorder
+from airfleet_provider.compat.patches import held_fields
 from airfleet_provider.compat.patches.patch import Patch, apply, undo
 from airfleet_provider.compat.patches.requirements import Accepts, Contains, Has, Versions
 from airfleet_provider.processes import fd_messages
@@ -236,7 +237,7 @@ def _activity() -> Any:  # noqa: ANN401 - a subclass of ActivitySubprocess
     import structlog
     from airflow.sdk.execution_time.supervisor import ActivitySubprocess
 
-    class WarmActivity(ActivitySubprocess):  # type: ignore[misc]
+    class WarmActivity(held_fields.HoldsFields, ActivitySubprocess):  # type: ignore[misc]
         """Airflow's supervisor, for a process that a warm process has forked."""
 
         @classmethod
@@ -318,6 +319,7 @@ _START = (
     Accepts(f"{_COMMS}:TypeAdapter", ("kind",)),
     Accepts(f"{_RUNNER}:TypeAdapter", ("kind",)),
     Has(f"{_SUPERVISOR}:ProcessTracker", ("ProcessNotFound", "TimeoutExpired")),
+    *held_fields.REQUIRES,
 )
 LOADED_BAG = Patch(
     name="loaded-dag-file",
@@ -356,6 +358,7 @@ LOADED_BAG = Patch(
             "airflow.api_fastapi.execution_api.routes.task_instances:ti_run",
             ("last_heartbeat_at=timezone.utcnow()",),
         ),
+        *held_fields.ASSUMES,
     ),
     make=_give_loaded,
     without="every task loads its Dag file again, in a process that starts Airflow's own way",
