@@ -43,10 +43,13 @@ def list_commands() -> list[CLICommand]:
     from airfleet_provider.compat.patches.dag_lookup import look_up_stored_dags  # noqa: PLC0415
     from airfleet_provider.compat.patches.dag_processor import list_processor_options  # noqa: PLC0415
     from airfleet_provider.compat.patches.db_clean import narrow_cleanup  # noqa: PLC0415
+    from airfleet_provider.compat.patches.first_migration import record_no_first_migration  # noqa: PLC0415
 
     match sys.argv[1:3]:
         case ["db", "clean"]:
             narrow_cleanup()
+        case ["db", "migrate"]:
+            record_no_first_migration()
         case ["tasks", *_]:
             look_up_stored_dags()
         case ["api-server", *_] | ["airfleet", "execution-api"]:

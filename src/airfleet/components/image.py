@@ -18,6 +18,8 @@ FIRST_MODULES = (
     # Without these calls, every process would make them at its first query, for most of a second.
     "airflow.models:import_all_models",
     "sqlalchemy.orm:configure_mappers",
+    # The metadata job is forked before the others.
+    "airfleet_provider.compat.patches.first_migration:record_no_first_migration",
 )
 OTHER_MODULES = (
     # Before the first route is made.
