@@ -14,7 +14,7 @@ from airfleet.cli.console import open_console, say
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
 from airfleet.runners.local.usage import ResourceUsage, is_alive, measure
-from airfleet.workspace.project import find_fleet, find_state
+from airfleet.workspace.project import find_fleet, find_state, may_name_hosts
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
 from airfleet_provider.contract.release_list import Deployment
 
@@ -39,7 +39,8 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
       airfleet status --json
     """
     folder = find_state(project, state)
-    if find_fleet(project, folder, say):
+    # To read all of fleet.yaml takes longer than everything else that this machine's platform needs.
+    if may_name_hosts(project) and find_fleet(project, folder, say):
         from airfleet.cli import fleet_page, fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
         from airfleet.operations.fleet_status import look  # noqa: PLC0415
 
@@ -58,8 +59,10 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
             click.echo("down: no platform runs here", err=True)
         raise SystemExit(1)
     usage = measure(snapshot)
-    errors = view.list_import_errors(folder)
-    release = view.find_release(folder)
+    errors, release = [], None
+    if reader := view.open_reader(folder):
+        errors, release = reader.list_broken_files(), view.find_release(reader, snapshot)
+        reader.close()
     courses = fallbacks.read_here(folder.root)
     if as_json:
         said = describe(snapshot, usage, errors, release) | fallbacks.describe(courses)

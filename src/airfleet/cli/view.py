@@ -17,12 +17,12 @@ from rich.table import Table
 from airfleet.cli.console import open_console
 from airfleet.errors import AirfleetError
 from airfleet.runners.local.usage import ResourceUsage, measure
-from airfleet.workspace.project import read_fleet
+from airfleet.workspace.project import has_releases
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, StateFolder
 from airfleet_provider.contract import release_archive, wording
 
 if TYPE_CHECKING:
-    from airfleet.runners.local.checks import ImportErrors
+    from airfleet.runners.local.platform_reader import PlatformReader
     from airfleet_provider.contract.release_list import Deployment
 
 Notify = Callable[[Snapshot], None]
@@ -159,50 +159,34 @@ class Extras:
         return self.errors
 
     def _keep_reading(self) -> None:
-        import_errors = open_import_errors(self._folder)
+        reader = open_reader(self._folder)
         looked = 0.0
-        while import_errors and self._healthy.wait():
-            self.errors = import_errors.read()
+        while reader and self._healthy.wait():
+            self.errors = reader.list_broken_files()
             if self._shows_release and time.monotonic() - looked > LOOK_EVERY_S:
-                self.release = find_release(self._folder)
+                self.release = find_release(reader, self._folder.read_snapshot())
                 looked = time.monotonic()
             time.sleep(READ_EVERY_S)
             if not self._healthy.is_set():
-                import_errors.close()
+                reader.close()
 
 
-def open_import_errors(folder: StateFolder) -> ImportErrors | None:
-    """Return a reader of the Dag files that Airflow cannot load, for a platform that has run before."""
-    from airfleet.runners.local.checks import ImportErrors  # noqa: PLC0415 - it costs `up` a quarter of a second
+def open_reader(folder: StateFolder) -> PlatformReader | None:
+    """Return a reader of the database of a platform that has run before."""
+    from airfleet.runners.local.platform_reader import PlatformReader  # noqa: PLC0415 - `up` begins before it needs this
 
     dsn = folder.read_dsn()
-    return ImportErrors(dsn) if dsn else None
+    return PlatformReader(dsn) if dsn else None
 
 
-def list_import_errors(folder: StateFolder) -> list[BrokenFile]:
-    """Return the Dag files that Airflow cannot load now."""
-    import_errors = open_import_errors(folder)
-    if import_errors is None:
-        return []
-    try:
-        return import_errors.read()
-    finally:
-        import_errors.close()
-
-
-def find_release(folder: StateFolder) -> Deployment | None:
+def find_release(reader: PlatformReader, snapshot: Snapshot | None) -> Deployment | None:
     """Return the deployment of the live release. None without releases, before the first one, or without a database."""
-    from airfleet.releases.repository import Repository  # noqa: PLC0415 - it costs `up` a quarter of a second
-
-    dsn, snapshot = folder.read_dsn(), folder.read_snapshot()
-    if dsn is None or snapshot is None:
-        return None
     try:
-        if read_fleet(Path(snapshot.project)).dags != "releases":
+        if snapshot is None or not has_releases(Path(snapshot.project)):
             return None
-        return Repository(dsn, snapshot.fleet).find_latest()
     except AirfleetError:
         return None
+    return reader.find_release(snapshot.fleet)
 
 
 def describe_release(deployment: Deployment) -> str:

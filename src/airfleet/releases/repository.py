@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from airfleet.errors import AirfleetError
 from airfleet.releases.manifest import Manifest
@@ -213,11 +213,8 @@ class Repository:
 
     def find_latest(self) -> Deployment | None:
         """Return the deployment of the Dags that Airflow has now, or None if they are not of a release."""
-        with self._connect() as connection, connection.cursor(row_factory=class_row(Deployment)) as cursor:
-            return cursor.execute(
-                SQL["find_live_deployment"],
-                {"bundle": self._bundle},
-            ).fetchone()
+        with self._connect() as connection:
+            return release_list.find_live(_query_with(connection), self._bundle)
 
     def list_deployments(self, limit: int) -> list[Deployment]:
         """Return the newest deployments, `limit` at most, the newest first."""

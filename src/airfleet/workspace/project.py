@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 STATE_FOLDER = ".airfleet"
 # Characters that a password of a user has at least.
 LEAST_PASSWORD = 8
+_DAGS = re.compile(r"dags:[ \t]+(?P<value>folder|releases)(?:[ \t]+#.*)?[ \t\r]*")
 
 
 def find_project(folder: Path) -> Path:
@@ -72,6 +74,25 @@ def may_name_hosts(project: Path) -> bool:
     except OSError:
         return True
     return any("hosts" in line or "\\" in line for line in lines if not line.lstrip().startswith("#"))
+
+
+def has_releases(project: Path) -> bool:
+    """Return whether fleet.yaml of one machine says `dags: releases`. It is parsed only if its text leaves a doubt.
+
+    No value of a block mapping goes on in the first column. So a line that begins with `dags:` is that key.
+
+    Raises:
+        AirfleetError: fleet.yaml is wrong.
+    """
+    try:
+        text = (project / "fleet.yaml").read_bytes().decode(errors="replace")
+    except OSError:
+        return read_fleet(project).dags == "releases"
+    written = [line for line in text.splitlines() if "dags" in line and not line.lstrip().startswith("#")]
+    found = [_DAGS.fullmatch(line) for line in written if not line.startswith((" ", "\t"))]
+    if "\\" not in text and len(found) == 1 and found[0]:
+        return found[0]["value"] == "releases"
+    return bool(written or "\\" in text) and read_fleet(project).dags == "releases"
 
 
 def find_fleet(project: Path, folder: StateFolder, warn: Callable[[str], None]) -> Fleet | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.workspace.project import may_name_hosts
+from airfleet.workspace.project import has_releases, may_name_hosts, read_fleet
 from deadline import COMMAND_S
 
 # What a command of Airflow needs before the running platform answers it.
@@ -37,6 +37,28 @@ print(sorted(heavy & sys.modules.keys()))
 def test_only_a_file_without_the_word_names_no_hosts(tmp_path: Path, text: str, may: bool) -> None:
     (tmp_path / "fleet.yaml").write_bytes(text.encode())
     assert may_name_hosts(tmp_path) is may
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "name: x\n",
+            "dags: releases\n",
+            "dags: folder\n",
+            "dags:  releases  # why\r\n",
+            "name: x\rdags: releases",
+        ),
+        *("releases: {keep: 3}\ndags: folder\n", "# dags: releases\n", "# a comment ends here\rdags: releases\n"),
+        *('"dags": releases\n', "{name: x, dags: releases}\n", "  dags: releases\n", "? dags\n: releases\n"),
+        *('"d\\x61gs": releases\n', "dags: 'releases'\n", "dags:\n  releases\n", "# x\u2028dags: releases\n"),
+        *("airflow: {core: {x: y}}\nname: dags\ndags: releases\n", "\ufeffdags: releases\n"),
+    ],
+)
+def test_whether_a_file_says_releases_is_read_as_the_parser_reads_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "fleet.yaml").write_bytes(text.encode())
+    assert has_releases(tmp_path) == (read_fleet(tmp_path).dags == "releases")
 
 
 def test_no_file_names_no_hosts_and_one_with_the_wrong_name_is_read(tmp_path: Path) -> None:

@@ -84,6 +84,16 @@ def list_deployments(query: Query, bundle: str, limit: int) -> list[Deployment]:
     return [Deployment(**row) for row in rows]
 
 
+def find_live(query: Query, bundle: str) -> Deployment | None:
+    """Return the deployment of the Dags that Airflow has now, or None if they are not of a release."""
+    rest = (
+        " WHERE bundle = %(bundle)s AND live_at IS NOT NULL"
+        " AND release = (SELECT version FROM dag_bundle WHERE name = %(bundle)s) ORDER BY id DESC LIMIT 1"
+    )
+    rows = query(SQL["select_deployments"] + rest, {"bundle": bundle})
+    return Deployment(**rows[0]) if rows else None
+
+
 def read_deployment(query: Query, deployment: int) -> Deployment | None:
     """Return a deployment, or None if there is none with this id."""
     rows = query(SQL["select_deployments"] + " WHERE id = %(id)s", {"id": deployment})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 from collections.abc import Mapping
@@ -25,16 +24,13 @@ from airfleet.components.health import (
     ReadyCheck,
     TcpCheck,
 )
+from airfleet.runners.local.platform_reader import TIMEOUT_S, connect
 from airfleet.runners.local.supervision import CheckResult
 from airfleet.spec.secrets import Secret
-from airfleet.workspace.state_folder import BrokenFile
 from airfleet_provider.contract import wording
 from airfleet_provider.contract.lease_schema import CandidateState
 from airfleet_provider.contract.own_broker import BrokerAddress
 
-TIMEOUT_S = 5.0
-# A line of a traceback that names a file of the project.
-_PLACE = re.compile(r'File ".*?/((?:dags|include)/[^"]+)", line (\d+)')
 # An api-server that makes its routes answers late, and late is not dead.
 HTTP_TIMEOUT_S = 20.0
 WARM_UP_S = 120.0
@@ -170,49 +166,15 @@ class Checker:
                     return self._kept.execute(sql, parameters).fetchall()
                 self._kept.close()
                 self._kept = None
-            self._kept = _connect(self._database)
+            self._kept = connect(self._database)
             return self._kept.execute(sql, parameters).fetchall()
         finally:
             self._lock.release()
 
     def _query_apart(self, sql: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Query with a login, which fails after a while if the server hangs. At a kept connection no query does."""
-        with _connect(self._database) as connection:
+        with connect(self._database) as connection:
             return connection.execute(sql, parameters).fetchall()
-
-
-class ImportErrors:
-    """The Dag files that do not load. One connection stays open, so that a caller may read them every second."""
-
-    def __init__(self, database: Secret) -> None:
-        self._database = database
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
-
-    def read(self) -> list[BrokenFile]:
-        """Return the present files, or none while the database does not answer."""
-        try:
-            if self._connection is None:
-                self._connection = _connect(self._database)
-            query = "SELECT filename, stacktrace FROM import_error ORDER BY filename"
-            rows = self._connection.execute(query).fetchall()
-        except psycopg.Error:
-            self.close()
-            return []
-        return [BrokenFile(file, describe_failure(trace)) for file, trace in rows]
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._connection:
-            self._connection.close()
-        self._connection = None
-
-
-def describe_failure(trace: str) -> str:
-    """Return the last line of a traceback, with the file and line of the project that led to it."""
-    lines = [line.strip() for line in trace.splitlines() if line.strip()]
-    places = _PLACE.findall(trace)
-    where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
-    return f"{lines[-1]}{where}" if lines else "no message"
 
 
 def _check_consumers(url: Secret, queue: str, authorities: Path | None) -> CheckResult:
@@ -236,12 +198,3 @@ def _check_consumers(url: Secret, queue: str, authorities: Path | None) -> Check
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).strip().splitlines()[0]
-
-
-def _connect(database: Secret) -> psycopg.Connection[tuple[Any, ...]]:
-    return psycopg.connect(
-        database.reveal(),
-        connect_timeout=int(TIMEOUT_S),
-        autocommit=True,
-        prepare_threshold=None,  # a pooler before the server may give each query to another session
-    )

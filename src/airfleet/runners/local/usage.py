@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -41,19 +42,26 @@ def read_start_s(pid: int) -> float | None:
 
 
 def measure(snapshot: Snapshot) -> dict[str, ResourceUsage]:
-    """Return the use of each running component by its name."""
-    return {one.name: _measure_trees(one.pid, *one.forks) for one in snapshot.processes if one.pid}
+    """Return the use of each running component by its name. The processes of the machine are listed once for all."""
+    processes: dict[int, psutil.Process] = {}
+    children: dict[int, list[psutil.Process]] = defaultdict(list)
+    for process in psutil.process_iter(["ppid"]):
+        processes[process.pid] = process
+        children[process.info["ppid"]].append(process)
+    return {
+        one.name: _measure_trees([processes[pid] for pid in (one.pid, *one.forks) if pid in processes], children)
+        for one in snapshot.processes
+        if one.pid
+    }
 
 
-def _measure_trees(*pids: int) -> ResourceUsage:
-    memory, cpu = 0, 0.0
-    members: list[psutil.Process] = []
-    for pid in pids:
-        with suppress(psutil.Error):
-            root = psutil.Process(pid)
-            members += [root, *root.children(recursive=True)]
-    for process in members:
+def _measure_trees(roots: Sequence[psutil.Process], children: Mapping[int, Sequence[psutil.Process]]) -> ResourceUsage:
+    memory, cpu, pending = 0, 0.0, list(roots)
+    while pending:
+        process = pending.pop()
         try:
+            # A number may be used again: who began before its parent is no child of it.
+            pending += [one for one in children.get(process.pid, ()) if one.create_time() >= process.create_time()]
             times = process.cpu_times()
             cpu += times.user + times.system
             memory += process.memory_full_info().pss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airfleet.runners.local.checks import describe_failure
+from airfleet.runners.local.platform_reader import describe_failure
 
 TRACE = """Traceback (most recent call last):
   File "/venv/lib/python3.11/site-packages/airflow/dags/importer.py", line 238, in parse
