@@ -31,7 +31,7 @@ HARMLESS = frozenset(
         *("connections list", "connections test", "db check", "db check-migrations"),
         *("dags details", "dags list", "dags list-import-errors", "dags list-jobs", "dags list-runs"),
         *("dags next-execution", "dags pause", "dags report", "dags show", "dags show-dependencies", "dags state"),
-        *("dags test", "dags trigger", "dags unpause"),
+        *("dags trigger", "dags unpause"),
         *("pools export", "pools get", "pools list", "roles add-perms", "roles create", "roles export", "roles list"),
         *("tasks failed-deps", "tasks list", "tasks render", "tasks state", "tasks states-for-dag-run"),
         *("teams create", "teams list", "users add-role", "users create", "users export", "users list"),

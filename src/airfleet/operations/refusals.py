@@ -58,6 +58,11 @@ def check(arguments: Sequence[str], *, fleet: bool) -> None:
         raise UsageError(f"`airflow {name}` would run beside the process that airfleet runs", hint=hint)
     if group == "airfleet" and verb:
         raise UsageError(f"`airflow {name}` is a part of airfleet; do not run it by hand", hint=RUNS[fleet])
+    if (group, verb) == ("dags", "test"):
+        raise UsageError(
+            "`airflow dags test` stores Dags and a run in the platform's database, and clears task instances there",
+            hint="`airfleet dag test` runs a Dag in a database of its own",
+        )
     if group in SCHEMAS and verb == "reset":
         raise UsageError(f"`airflow {name}` removes all data of the platform", hint="airfleet db restore")
     if group in SCHEMAS and verb in ("migrate", "downgrade"):

@@ -264,7 +264,7 @@ def test_the_first_scheduler_host_that_answers_is_taken(monkeypatch: pytest.Monk
     [
         *("scheduler", "api-server --port 8080", "standalone", "dag-processor -B x", "triggerer", "celery worker"),
         *("db reset --yes", "db migrate", "db downgrade -n 3.1.0", "fab-db reset", "--verbose db reset"),
-        *("celery shutdown-all-workers", "airfleet releaser"),
+        *("celery shutdown-all-workers", "airfleet releaser", "dags test etl"),
     ],
 )
 @pytest.mark.parametrize("fleet", [True, False])
