@@ -45,7 +45,7 @@ def test_every_loop_does_what_the_limits_let_expect(limits: dict[str, Any]) -> N
 
 # The name of the case, the most severe cause, and the beginning of the first command.
 CASES = [
-    ("no run yet", "no-schedule", "airfleet airflow dags trigger plain"),
+    ("no run yet", "no-schedule", "airfleet run plain"),
     ("two assets", "assets-missing", "airfleet airflow assets list"),
     ("one asset", "assets-missing", "airfleet airflow assets list"),
     ("next daily run", "next-loop", None),

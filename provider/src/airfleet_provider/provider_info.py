@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def list_commands() -> list[CLICommand]:
     from airfleet_provider.compat.patches.db_clean import narrow_cleanup  # noqa: PLC0415
     from airfleet_provider.compat.patches.first_migration import record_no_first_migration  # noqa: PLC0415
 
+    # Airflow warns of it at every command about Dags. `airflow dags show`, which alone draws, says it too.
+    warnings.filterwarnings("ignore", "Could not import graphviz", UserWarning)
     match sys.argv[1:3]:
         case ["db", "clean"]:
             narrow_cleanup()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from airfleet.cli import options, release_check
-from airfleet.cli.console import open_console
+from airfleet.cli.console import open_console, say
 from airfleet.cli.environment import enter
 from airfleet.cli.release_view import describe, describe_state, explain, format_moment
 from airfleet.errors import AirfleetError, UsageError
@@ -169,6 +169,9 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
     releases = _open(project, state).list_releases(limit)
     if as_json:
         click.echo(json.dumps([describe(release) for release in releases], indent=2))
+        return
+    if not releases:
+        say("there is no release yet: `airfleet release deploy` makes one")
         return
     table = Table("release", "", "built", "by", "commit", "message", "verdict")
     for release in releases:

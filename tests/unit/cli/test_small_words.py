@@ -35,6 +35,14 @@ def test_a_list_without_a_moved_dag_says_so(tmp_path: Path) -> None:
     assert "no Dag was moved" in done.stderr
 
 
+def test_a_list_without_a_release_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("airfleet.cli.release._open", lambda *_: SimpleNamespace(list_releases=lambda _: []))
+    done = invoke("release", "list", "--project", str(tmp_path))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "airfleet release deploy" in done.stderr
+    assert invoke("release", "list", "--json", "--project", str(tmp_path)).stdout == "[]\n"
+
+
 @pytest.mark.parametrize(("chosen", "said"), [([], "of a task"), (["--dag", "sale"], "of such a task")])
 def test_usage_without_an_attempt_says_whether_the_choice_left_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: list[str], said: str

@@ -90,7 +90,7 @@ def judge_schedule(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
             until=dag.next_run_after,
             figures={"next_logical_date": dag.next_logical_date.isoformat() if dag.next_logical_date else None},
             advice="A run by hand starts at once.",
-            commands=(words.airflow("dags", "trigger", dag.dag),),
+            commands=(words.run(dag.dag),),
         )
     if dag.run_types is not None and "scheduled" not in dag.run_types and not dag.by_assets:
         yield Cause(
@@ -98,7 +98,7 @@ def judge_schedule(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
             CauseSeverity.HELD,
             f"The Dag {dag.dag} allows no scheduled runs, only {', '.join(dag.run_types)}.",
             advice="`allowed_run_types` of the Dag says so.",
-            commands=(words.airflow("dags", "trigger", dag.dag),),
+            commands=(words.run(dag.dag),),
         )
 
 
@@ -110,7 +110,7 @@ def _miss_schedule(dag: DagFacts, severity: CauseSeverity) -> Cause:
         severity,
         f"The Dag {dag.dag} has no run to come: {why}.",
         advice="It runs when somebody triggers it." if has_none else "Its `end_date` may have passed.",
-        commands=(words.airflow("dags", "trigger", dag.dag),),
+        commands=(words.run(dag.dag),),
     )
 
 
@@ -125,7 +125,7 @@ def _judge_assets(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
         blockers=tuple(Blocker("asset", name, "no event since the last run") for name in dag.missing_assets),
         figures={"missing": len(dag.missing_assets), "ready": len(dag.known_assets)},
         advice="A run starts when its asset condition is met.",
-        commands=(words.airflow("assets", "list"), words.airflow("dags", "trigger", dag.dag)),
+        commands=(words.airflow("assets", "list"), words.run(dag.dag)),
     )
 
 

@@ -65,6 +65,11 @@ def clear(subject: Subject, logical_date: datetime | None) -> str | None:
     )
 
 
+def run(dag: str) -> str:
+    """Return the command that triggers a run of a Dag."""
+    return command("airfleet", "run", dag)
+
+
 def airflow(*words: str) -> str:
     """Return a command of Airflow's own."""
     return command("airfleet", "airflow", *words)
