@@ -24,6 +24,7 @@ from airfleet_provider.compat.patches import (
     one_version,
     outages,
     parsing,
+    plain_tables,
     prefork,
     ready_filter,
     rehearsal,
@@ -83,6 +84,7 @@ PATCHES: tuple[Patch, ...] = (
     db_clean.PATCH,
     first_migration.PATCH,
     dag_list.PATCH,
+    plain_tables.PATCH,
     dag_lookup.PATCH,
     dag_lookup.WRITES,
 )
