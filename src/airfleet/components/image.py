@@ -56,7 +56,6 @@ OTHER_MODULES = (
     "sqlalchemy.orm:configure_mappers",
     # A command that is forked does not list the provider's commands again, where other processes make these patches.
     "airfleet_provider.compat.patches.db_clean:narrow_cleanup",
-    "airfleet_provider.compat.patches.dag_list:list_dags_by_rows",
     "airfleet_provider.compat.patches.plain_tables:lay_out_tables",
     "airfleet_provider.compat.patches.dag_lookup:look_up_stored_dags",
     "airfleet_provider.compat.calls.task_client:keep_parts",
@@ -64,6 +63,7 @@ OTHER_MODULES = (
     "airflow.cli.cli_parser:get_parser",
     # After the parser, whose commands of airfleet's keep the warning about graphviz away. 32 ms of each `dags` command.
     "airflow.cli.commands.dag_command",
+    "airfleet_provider.compat.patches.dag_list:list_dags_by_rows",
 )
 MODULES = (*FIRST_MODULES, *OTHER_MODULES)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airfleet_provider.compat.patches.patch import Patch, apply
-from airfleet_provider.compat.patches.requirements import Accepts, Digest, Has, Versions
+from airfleet_provider.compat.patches.requirements import Accepts, Counts, Digest, Has, Versions
 
 # The forms of serialised Dags that Airflow reads, and that have the id of the Dag where this module looks for it.
 READ_VERSIONS = ("2", "3")
@@ -29,7 +29,8 @@ def list_dags_by_rows() -> None:
     """Let `airflow dags list` load only the rows that it shows.
 
     Airflow makes each Dag of its serialised form first, with all tasks, and uses only the id. Then it reads each row,
-    and the tags of each row, by a query of its own.
+    and the tags of each row, by a query of its own. At last it makes all columns of each row, which takes half of the
+    time that is left, as one of them is signed.
 
     A Dag that is stored in an unusual way, such as compressed or with another id, makes the command go Airflow's own
     way. A Dag whose tasks cannot be read is listed here. Airflow's own way ends with an error and lists nothing. Every
@@ -50,7 +51,7 @@ def list_code() -> Sequence[Any]:
     return (dag_list_dags, *ways, DagSerialization.from_dict, DagModel.get_dagmodel)
 
 
-def _make(original: Callable[..., dict[str, Any]]) -> Sequence[Any]:
+def _make(original: Callable[..., dict[str, Any]], response: Any) -> Sequence[Any]:  # noqa: ANN401 - Airflow's class
     from airflow.models.dag import DagModel  # noqa: PLC0415 - reading the registry imports no Airflow
     from airflow.models.serialized_dag import SerializedDagModel as Stored  # noqa: PLC0415
     from sqlalchemy import select  # noqa: PLC0415
@@ -70,19 +71,44 @@ def _make(original: Callable[..., dict[str, Any]]) -> Sequence[Any]:
                 return original(session=session)
         return {dag_id: ListedRow(dag_id, rows[dag_id]) for dag_id, *_ in latest}
 
-    return (staticmethod(read_listed),)
+    class ListedResponse:
+        """Airflow's answer about a Dag, with the columns that the command shows."""
+
+        from_orm = staticmethod(response.from_orm)
+
+        @staticmethod
+        def model_validate(row: Any, **options: Any) -> Any:  # noqa: ANN401 - as Airflow's
+            shown = sys._getframe(1).f_locals.get("cols")
+            return _ShownColumns(response.model_validate(row, **options), shown)
+
+    return (staticmethod(read_listed), ListedResponse)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownColumns:
+    answer: Any
+    # None or empty: all.
+    names: Sequence[str] | None
+
+    def model_dump(self) -> dict[str, Any]:
+        dumped: dict[str, Any] = self.answer.model_dump(include=set(self.names) if self.names else None)
+        return dumped
 
 
 _STORED = "airflow.models.serialized_dag:SerializedDagModel"
 PATCH = Patch(
     name="dag-list",
-    targets=(f"{_STORED}.read_all_dags",),
+    targets=(f"{_STORED}.read_all_dags", f"{COMMAND}:DAGResponse"),
     requires=(
         Versions(("3.3.",)),
         Accepts(f"{_STORED}.read_all_dags", named=("session",)),
         Accepts(f"{_STORED}._latest_by_version_select"),
         Has(_STORED, ("dag_id", "_data", "_data_compressed")),
         Has("airflow.models.dag:DagModel", ("dag_id", "tags")),
+        Counts(COMMAND, "DAGResponse.model_validate(dag_model, from_attributes=True).model_dump()", 1),
+        Counts(COMMAND, "dag_detail[col] for col in cols", 1),
+        # The other uses: two for the names of the columns, and `from_orm`.
+        Counts(COMMAND, "DAGResponse.", 4),
     ),
     assumes=(
         Digest(
