@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 STATE_FOLDER = ".airfleet"
 # Characters that a password of a user has at least.
 LEAST_PASSWORD = 8
-_DAGS = re.compile(r"dags:[ \t]+(?P<value>folder|releases)(?:[ \t]+#.*)?[ \t\r]*")
 
 
 def find_project(folder: Path) -> Path:
@@ -77,22 +75,19 @@ def may_name_hosts(project: Path) -> bool:
 
 
 def has_releases(project: Path) -> bool:
-    """Return whether fleet.yaml of one machine says `dags: releases`. It is parsed only if its text leaves a doubt.
-
-    No value of a block mapping goes on in the first column. So a line that begins with `dags:` is that key.
+    """Return whether fleet.yaml says `dags: releases`. No rule for fleet.yaml is checked.
 
     Raises:
-        AirfleetError: fleet.yaml is wrong.
+        SpecError: fleet.yaml is not YAML.
     """
+    from airfleet.spec import yaml_document  # noqa: PLC0415 - few commands need it
+
+    path = project / "fleet.yaml"
     try:
-        text = (project / "fleet.yaml").read_bytes().decode(errors="replace")
+        text = path.read_bytes().decode(errors="replace")
     except OSError:
-        return read_fleet(project).dags == "releases"
-    written = [line for line in text.splitlines() if "dags" in line and not line.lstrip().startswith("#")]
-    found = [_DAGS.fullmatch(line) for line in written if not line.startswith((" ", "\t"))]
-    if "\\" not in text and len(found) == 1 and found[0]:
-        return found[0]["value"] == "releases"
-    return bool(written or "\\" in text) and read_fleet(project).dags == "releases"
+        return False
+    return yaml_document.parse(text, file=str(path)).data.get("dags") == "releases"
 
 
 def find_fleet(project: Path, folder: StateFolder, warn: Callable[[str], None]) -> Fleet | None:

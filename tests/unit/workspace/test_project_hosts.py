@@ -54,6 +54,9 @@ def test_only_a_file_without_the_word_names_no_hosts(tmp_path: Path, text: str, 
         *('"dags": releases\n', "{name: x, dags: releases}\n", "  dags: releases\n", "? dags\n: releases\n"),
         *('"d\\x61gs": releases\n', "dags: 'releases'\n", "dags:\n  releases\n", "# x\u2028dags: releases\n"),
         *("airflow: {core: {x: y}}\nname: dags\ndags: releases\n", "\ufeffdags: releases\n"),
+        *("x-a: |\n  dags: releases\n", "x-a: &a {dags: releases}\n<<: *a\n", "dags: releases\n...\n"),
+        # Inside brackets and quotes PyYAML lets a value go on in the first column.
+        *("env: {A: b,\ndags: releases\n}\n", "env:\n  A: 'b\ndags: releases\n\n  c'\n", 'x-a: "b\ndags: releases\n"'),
     ],
 )
 def test_whether_a_file_says_releases_is_read_as_the_parser_reads_it(tmp_path: Path, text: str) -> None:
