@@ -45,6 +45,8 @@ def measure(snapshot: Snapshot) -> dict[str, ResourceUsage]:
     """Return the use of each running component by its name. The processes of the machine are listed once for all."""
     processes: dict[int, psutil.Process] = {}
     children: dict[int, list[psutil.Process]] = defaultdict(list)
+    # psutil keeps processes with the times of their creation, by the clock of then: new children may look older.
+    psutil.process_iter.cache_clear()
     for process in psutil.process_iter(["ppid"]):
         processes[process.pid] = process
         children[process.info["ppid"]].append(process)
@@ -64,9 +66,14 @@ def _measure_trees(roots: Sequence[psutil.Process], children: Mapping[int, Seque
             pending += [one for one in children.get(process.pid, ()) if one.create_time() >= process.create_time()]
             times = process.cpu_times()
             cpu += times.user + times.system
-            memory += process.memory_full_info().pss
-        except psutil.AccessDenied:
-            memory += process.memory_info().rss
+            memory += _measure_memory(process)
         except psutil.Error:
             continue
     return ResourceUsage(memory / 2**20, cpu)
+
+
+def _measure_memory(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except psutil.AccessDenied:
+        return process.memory_info().rss

@@ -61,6 +61,36 @@ def test_a_component_uses_what_its_descendants_use(tree: psutil.Process) -> None
     assert used["scheduler"].memory_mib == pytest.approx(pss, rel=0.2)
 
 
+def test_a_clock_that_is_set_hides_no_process(tree: psutil.Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ProcessStatus("worker", "healthy", psutil.Process(tree.pid).ppid(), 0.0, 0, "", "")
+    snapshot = Snapshot("x", "/srv", 1, 1.0, "healthy", "", 1.0, (), (own,))
+    before = measure(snapshot)["worker"]
+    since_boot = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: since_boot - 3600)
+    words = [sys.executable, "-c", "import sys; x = b'x' * (64 << 20); print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        after = measure(snapshot)["worker"]
+        process.communicate(timeout=PATIENCE_S)
+    assert after.memory_mib > before.memory_mib + 50
+
+
+def test_a_process_that_ends_while_it_is_measured_counts_no_more(
+    tree: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(process: psutil.Process) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    def miss(process: psutil.Process) -> None:
+        raise psutil.NoSuchProcess(process.pid)
+
+    monkeypatch.setattr("psutil._pslinux.Process.memory_full_info", deny)
+    monkeypatch.setattr("psutil._pslinux.Process.memory_info", miss)
+    component = ProcessStatus("worker", "healthy", tree.pid, 0.0, 0, "", "")
+    assert measure(Snapshot("x", "/srv", 1, 1.0, "healthy", "", 1.0, (), (component,)))["worker"].memory_mib == 0
+
+
 def test_a_fork_of_another_process_counts_for_the_component_that_it_works_for(tree: psutil.Process) -> None:
     (child,) = tree.children()
     component = ProcessStatus("worker", "healthy", child.pid, 0.0, 0, "", "")
