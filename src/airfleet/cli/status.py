@@ -60,7 +60,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
         raise SystemExit(1)
     usage = measure(snapshot)
     errors, release = [], None
-    if reader := view.open_reader(folder):
+    if view.has_tables(snapshot) and (reader := view.open_reader(folder)):
         errors, release = reader.list_broken_files(), view.find_release(reader, snapshot)
         reader.close()
     courses = fallbacks.read_here(folder.root)

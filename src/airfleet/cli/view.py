@@ -171,6 +171,11 @@ class Extras:
                 reader.close()
 
 
+def has_tables(snapshot: Snapshot) -> bool:
+    """Return whether the database has its tables: PostgreSQL logs an error for each read of a table that is missing."""
+    return any(process.name == "metadata" and process.phase == "done" for process in snapshot.processes)
+
+
 def open_reader(folder: StateFolder) -> PlatformReader | None:
     """Return a reader of the database of a platform that has run before."""
     from airfleet.runners.local.platform_reader import PlatformReader  # noqa: PLC0415 - `up` begins before it needs this
