@@ -171,7 +171,7 @@ def list_releases(project: Path, state: Path | None, limit: int, as_json: bool) 
         click.echo(json.dumps([describe(release) for release in releases], indent=2))
         return
     if not releases:
-        say("there is no release yet: `airfleet release deploy` makes one")
+        say("there is no release yet: with `dags: releases` in fleet.yaml, `airfleet release deploy` makes one")
         return
     table = Table("release", "", "built", "by", "commit", "message", "verdict")
     for release in releases:

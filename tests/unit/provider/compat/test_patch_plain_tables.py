@@ -31,20 +31,22 @@ def _patched() -> Iterator[None]:
     undo(plain_tables.PATCH)
 
 
-def draw(data: Data, width: int | None, *, shows_header: bool = True) -> str:
+def draw(data: Data, width: int | None, *, shows_header: bool = True, style: str | None = None) -> str:
     """Return what Airflow prints: to a terminal of this width, or without one into a pipe."""
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simple_table, "is_tty", lambda: width is not None)
-        console = simple_table.AirflowConsole(shows_header, file=out, width=width, force_terminal=width is not None)
+        console = simple_table.AirflowConsole(
+            shows_header, file=out, width=width, force_terminal=width is not None, style=style
+        )
         console.print_as_table(data)
     return out.getvalue()
 
 
-def compare(data: Data, width: int | None, *, shows_header: bool = True) -> None:
-    before = draw(data, width, shows_header=shows_header)
+def compare(data: Data, width: int | None, *, shows_header: bool = True, style: str | None = None) -> None:
+    before = draw(data, width, shows_header=shows_header, style=style)
     plain_tables.lay_out_tables()
-    after = draw(data, width, shows_header=shows_header)
+    after = draw(data, width, shows_header=shows_header, style=style)
     undo(plain_tables.PATCH)
     assert after == before
 
@@ -68,6 +70,10 @@ def test_tables_of_many_cells_are_drawn_as_rich_draws_them(texts: tuple[str, ...
 def test_rows_of_several_lengths_are_left_to_airflow() -> None:
     compare([{"a": "x", "b": "y"}, {"a": "x"}], 80)
     compare([{"a": "x"}, {"a": "x", "b": "y"}], 80)
+
+
+def test_the_style_of_a_console_is_drawn() -> None:
+    compare([{"a": "x", "b": "two words"}], 8, style="red")
 
 
 def test_rich_measures_and_draws_no_row_of_plain_cells(monkeypatch: pytest.MonkeyPatch) -> None:
