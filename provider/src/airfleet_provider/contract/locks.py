@@ -18,3 +18,5 @@ ACCESS_LOCK = 4_707_006
 PLACE_LOCK = 4_707_007
 # Held by the transaction in which a platform claims a database that somebody else runs.
 CLAIM_LOCK = 4_707_008
+# Held by the session of the one process that cares for the database or adds indexes.
+CARE_LOCK = 4_707_009

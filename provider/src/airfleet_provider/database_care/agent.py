@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from airfleet_provider.compat.calls import metadata_db
+from airfleet_provider.contract.locks import CARE_LOCK
 from airfleet_provider.database_care import facts, rules
 from airfleet_provider.database_care.facts import DatabaseFacts, Index
 from airfleet_provider.database_care.rules import Alarm, CareKind, CareStep
@@ -50,11 +52,15 @@ class CareReport:
 def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> CareReport:  # noqa: ANN401 - psycopg2's, in autocommit mode
     """Do what the database needs. May be interrupted, and called again: done steps are not planned again.
 
-    A step that fails, such as one that got no lock in two seconds, does not stop the others.
+    A step that fails, such as one that got no lock in two seconds, does not stop the others. Each step fails while
+    another process takes steps.
     """
     query = metadata_db.query_with(connection)
-    before = facts.observe(query)
-    done = _take(connection, rules.plan(before), before.indexes, lock_wait=LOCK_WAIT, report=report)
+    with _hold_lock(connection) as obstacle:
+        before = facts.observe(query)
+        done = _take(
+            connection, rules.plan(before), before.indexes, obstacle=obstacle, lock_wait=LOCK_WAIT, report=report
+        )
     after = facts.observe(query)
     return CareReport(before, done, after, rules.list_alarms(after))
 
@@ -64,8 +70,30 @@ def add_indexes(connection: Any) -> tuple[Done, ...]:  # noqa: ANN401 - as above
 
     Locks nobody out. What fails is left to the next call, or to `care`.
     """
-    indexes = facts.list_indexes(metadata_db.query_with(connection))
-    return _take(connection, rules.plan_own_indexes(indexes), indexes, lock_wait=INDEX_WAIT)
+    with _hold_lock(connection) as obstacle:
+        indexes = facts.list_indexes(metadata_db.query_with(connection))
+        return _take(connection, rules.plan_own_indexes(indexes), indexes, obstacle=obstacle, lock_wait=INDEX_WAIT)
+
+
+@contextmanager
+def _hold_lock(connection: Any) -> Iterator[str | None]:  # noqa: ANN401 - as above
+    """Yield None, or why no step can be taken now: another process takes some.
+
+    An index that another process builds looks like one whose build was interrupted. To drop it waits for the builder,
+    which waits for that statement to end. The lock is one of the server's session. So it also shows the work of a
+    process that was killed, which the server continues.
+    """
+    import psycopg2  # noqa: PLC0415 - as below
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_try_advisory_lock({CARE_LOCK})")
+        is_held = cursor.fetchone()[0]
+    try:
+        yield None if is_held else "another process changes indexes of this database now"
+    finally:
+        if is_held:
+            with suppress(psycopg2.Error):  # the lock ends with the connection
+                _execute(connection, f"SELECT pg_advisory_unlock({CARE_LOCK})")
 
 
 def _take(
@@ -73,11 +101,14 @@ def _take(
     steps: Iterable[CareStep],
     indexes: Mapping[str, Index],
     *,
+    obstacle: str | None,
     lock_wait: str,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Done, ...]:
     import psycopg2  # noqa: PLC0415 - Airflow's driver; its types are not known here
 
+    if obstacle:
+        return tuple(Done(step, obstacle, 0.0) for step in steps)
     done = []
     _execute(connection, f"SET lock_timeout = '{lock_wait}'")
     for step in steps:
