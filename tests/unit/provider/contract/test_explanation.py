@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,22 @@ def test_a_queued_task_waits_for_its_workers(workers: list[WorkerState] | None, 
 def test_a_dag_whose_last_run_failed_says_which_command_tells_why(state: str) -> None:
     told = explain(Facts(NOW, Subject("sales"), PlatformFacts(), DAG, last_run=replace(RUN, state=state))).summary
     assert ("`airfleet explain sales r1` says why" in told) is (state == "failed")
+
+
+@pytest.mark.parametrize("types", [None, ("manual", "scheduled"), ("asset_triggered",), ("backfill", "scheduled")])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"next_run_after": None, "schedule": None}, {"next_run_after": None, "by_assets": True}],
+    ids=["due later", "no schedule", "assets"],
+)
+def test_a_run_by_hand_is_advised_only_where_the_dag_allows_it(
+    types: tuple[str, ...] | None, changes: dict[str, Any]
+) -> None:
+    dag = replace(DAG, run_types=types, **changes)
+    causes = explain(Facts(NOW, Subject("sales"), PlatformFacts(), dag)).causes
+    may = types is None or "manual" in types
+    assert any("airfleet run sales" in one.commands for one in causes) is may
+    assert may or not any("by hand starts" in one.advice or "triggers it" in one.advice for one in causes)
 
 
 @pytest.mark.parametrize("task", [None, "load"])

@@ -11,6 +11,7 @@ from airfleet_provider.contract.explanation.model import Blocker, Cause, CauseSe
 
 MOST_BLOCKERS = 5
 SHORT = 12
+NOT_BY_HAND = "`allowed_run_types` of the Dag allows no run by hand."
 
 
 def judge_pause(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
@@ -89,8 +90,8 @@ def judge_schedule(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
             + ".",
             until=dag.next_run_after,
             figures={"next_logical_date": dag.next_logical_date.isoformat() if dag.next_logical_date else None},
-            advice="A run by hand starts at once.",
-            commands=(words.run(dag.dag),),
+            advice="A run by hand starts at once." if _run_by_hand(dag) else NOT_BY_HAND,
+            commands=_run_by_hand(dag),
         )
     if dag.run_types is not None and "scheduled" not in dag.run_types and not dag.by_assets:
         yield Cause(
@@ -98,20 +99,26 @@ def judge_schedule(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
             CauseSeverity.HELD,
             f"The Dag {dag.dag} allows no scheduled runs, only {', '.join(dag.run_types)}.",
             advice="`allowed_run_types` of the Dag says so.",
-            commands=(words.run(dag.dag),),
+            commands=_run_by_hand(dag),
         )
 
 
 def _miss_schedule(dag: DagFacts, severity: CauseSeverity) -> Cause:
     has_none = dag.schedule in (None, "", "None")
     why = "it has no schedule" if has_none else f"its schedule, {dag.schedule}, gives none"
+    by_hand = "It runs when somebody triggers it." if _run_by_hand(dag) else NOT_BY_HAND
     return Cause(
         Code.NO_SCHEDULE,
         severity,
         f"The Dag {dag.dag} has no run to come: {why}.",
-        advice="It runs when somebody triggers it." if has_none else "Its `end_date` may have passed.",
-        commands=(words.run(dag.dag),),
+        advice=by_hand if has_none else "Its `end_date` may have passed.",
+        commands=_run_by_hand(dag),
     )
+
+
+def _run_by_hand(dag: DagFacts) -> tuple[str, ...]:
+    is_allowed = dag.run_types is None or "manual" in dag.run_types
+    return (words.run(dag.dag),) if is_allowed else ()
 
 
 def _judge_assets(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
@@ -125,7 +132,7 @@ def _judge_assets(facts: Facts, dag: DagFacts) -> Iterator[Cause]:
         blockers=tuple(Blocker("asset", name, "no event since the last run") for name in dag.missing_assets),
         figures={"missing": len(dag.missing_assets), "ready": len(dag.known_assets)},
         advice="A run starts when its asset condition is met.",
-        commands=(words.airflow("assets", "list"), words.run(dag.dag)),
+        commands=(words.airflow("assets", "list"), *_run_by_hand(dag)),
     )
 
 
