@@ -278,10 +278,9 @@ class Supervisor:
                 unit.child = Child(unit.pid, gate[1])
             if self._fork_server and inherit:
                 self._fork_server.hand_over()
-        with suppress(OSError):  # a full disk must not end the platform
-            session_notes.write(
-                self._folder.sessions, OWN, unit.pid
-            )  # if this supervisor dies, the next one finds the process
+        # If this supervisor dies, the next one finds the process by the note. A full disk must not end the platform.
+        with suppress(OSError):
+            session_notes.write(self._folder.sessions, OWN, unit.pid)
         self._write()
 
     def _open_gate(self, unit: Supervised) -> None:
