@@ -105,17 +105,19 @@ def _from(plan: list[str], name: str) -> Iterator[str]:
     return itertools.dropwhile(lambda line: name not in line, plan)
 
 
+@pytest.mark.parametrize("limit", ["INDEX_WAIT", "INDEX_LIMIT"])
 def test_an_interrupted_build_of_an_index_is_finished_by_the_next_call(
     database: Database,
     connection: Any,  # noqa: ANN401
     monkeypatch: pytest.MonkeyPatch,
+    limit: str,
 ) -> None:
     agent.add_indexes(connection)
     assert agent.add_indexes(connection) == (), "nothing is missing"
     database.query("DROP INDEX airfleet_run_order")
     with psycopg.connect(database.dsn) as writer:
         writer.execute("UPDATE dag_run SET state = state WHERE false")
-        monkeypatch.setattr(agent, "INDEX_WAIT", "100ms")
+        monkeypatch.setattr(agent, limit, "100ms")
         [failed] = agent.add_indexes(connection)
     assert failed.error
     assert not facts.list_indexes(database.query)["airfleet_run_order"].is_valid, "what CONCURRENTLY leaves"

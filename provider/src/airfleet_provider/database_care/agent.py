@@ -18,6 +18,8 @@ from airfleet_provider.database_care.rules import Alarm, CareKind, CareStep
 LOCK_WAIT = "2s"
 # Building an index concurrently waits for transactions that are open, and nobody waits behind it.
 INDEX_WAIT = "30s"
+# A fleet's job `metadata` has ten minutes, and must not fail because a table is large or many transactions are open.
+INDEX_LIMIT = "4min"
 # Keeps the definition of the index in `airfleet.job`, from before it is dropped until it is back.
 RECORD = "index ti_heartbeat"
 DROPPED, GIVEN_BACK = "dropped ", "given back "
@@ -58,9 +60,8 @@ def care(connection: Any, *, report: Callable[[str], None] = lambda _: None) -> 
     query = metadata_db.query_with(connection)
     with _hold_lock(connection) as obstacle:
         before = facts.observe(query)
-        done = _take(
-            connection, rules.plan(before), before.indexes, obstacle=obstacle, lock_wait=LOCK_WAIT, report=report
-        )
+        limits = {"lock_timeout": LOCK_WAIT}
+        done = _take(connection, rules.plan(before), before.indexes, obstacle=obstacle, limits=limits, report=report)
     after = facts.observe(query)
     return CareReport(before, done, after, rules.list_alarms(after))
 
@@ -72,7 +73,8 @@ def add_indexes(connection: Any) -> tuple[Done, ...]:  # noqa: ANN401 - as above
     """
     with _hold_lock(connection) as obstacle:
         indexes = facts.list_indexes(metadata_db.query_with(connection))
-        return _take(connection, rules.plan_own_indexes(indexes), indexes, obstacle=obstacle, lock_wait=INDEX_WAIT)
+        limits = {"lock_timeout": INDEX_WAIT, "statement_timeout": INDEX_LIMIT}
+        return _take(connection, rules.plan_own_indexes(indexes), indexes, obstacle=obstacle, limits=limits)
 
 
 @contextmanager
@@ -102,7 +104,7 @@ def _take(
     indexes: Mapping[str, Index],
     *,
     obstacle: str | None,
-    lock_wait: str,
+    limits: Mapping[str, str],
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[Done, ...]:
     import psycopg2  # noqa: PLC0415 - Airflow's driver; its types are not known here
@@ -110,7 +112,8 @@ def _take(
     if obstacle:
         return tuple(Done(step, obstacle, 0.0) for step in steps)
     done = []
-    _execute(connection, f"SET lock_timeout = '{lock_wait}'")
+    for name, limit in limits.items():
+        _execute(connection, f"SET {name} = '{limit}'")
     for step in steps:
         report(f"{step.kind}: {step.target}")
         begun, error = time.monotonic(), None
