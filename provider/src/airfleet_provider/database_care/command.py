@@ -31,7 +31,7 @@ def run_command(arguments: argparse.Namespace) -> None:
                 for one in agent.add_indexes(connection):
                     if one.error:
                         command_line.say(
-                            f"{one.step.target}: {one.error}: the index is missing, which costs time alone;"
+                            f"{one.step.target}: {one.error}: the index is missing, so its queries are slower;"
                             " `airfleet db care` makes it"
                         )
                     else:

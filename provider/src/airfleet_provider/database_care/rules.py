@@ -127,7 +127,7 @@ def _add_own_indexes(indexes: Mapping[str, Index]) -> Iterator[CareStep]:
             yield CareStep(
                 CareKind.OWN_INDEX,
                 name,
-                f"who wants the newest rows of one {columns[0]} in {table} reads all of its rows",
+                f"a query for the newest rows of one {columns[0]} in {table} reads all of its rows",
                 _add(name, table, columns),
             )
 
