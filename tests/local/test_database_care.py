@@ -101,6 +101,21 @@ def test_the_newest_runs_of_a_dag_are_read_in_the_order_of_an_index(database: Da
         assert not any("Sort" in line for line in kept), shown
 
 
+def test_one_task_instance_is_found_by_its_id_and_not_among_all_of_its_state(database: Database) -> None:
+    make_dag(database.query, "ended", runs=500, tasks=4, hours=500, rare=False)
+    database.query("ANALYZE task_instance")
+    [[instance]] = database.query("SELECT id FROM task_instance WHERE dag_id = 'ended' LIMIT 1")
+    texts = dict.fromkeys(("hostname", "unixname", "extra", "fields", "label"), "{}")
+    moments = dict.fromkeys(("now", "start_date", "end_date"), datetime.now(UTC))
+    words = {"id": instance, "pid": 1, "kept": 30, "has_label": False, **texts, **moments}
+    with psycopg.connect(database.dsn) as session:
+        for name in ("start", "succeed", "heartbeat"):
+            plan = [line for (line,) in session.execute("EXPLAIN " + SQL[name], words).fetchall()]
+            reads = [line for line in plan if "Scan" in line and " on task_instance " in line]
+            assert ["task_instance_pkey" in line for line in reads] == [True] * len(reads), plan
+            assert reads, plan
+
+
 def _from(plan: list[str], name: str) -> Iterator[str]:
     return itertools.dropwhile(lambda line: name not in line, plan)
 
