@@ -20,7 +20,7 @@ from airfleet.runners.local import launch as launching
 from airfleet.runners.local.supervision import describe_exit
 from airfleet.runners.local.supervisor import Supervisor
 from airfleet.spec.fleet import Fleet
-from airfleet.workspace.project import find_project, find_state, read_fleet
+from airfleet.workspace.project import digest_settings, find_project, find_state, read_fleet
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 
 
@@ -46,6 +46,7 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, m
       airfleet up --monitor
     """
     project = find_project(project)
+    digest = digest_settings(project)  # before it is read: who saves it meanwhile has another one
     fleet = read_fleet(project)
     enter(project, fleet, state)
     folder = find_state(project, state)
@@ -53,7 +54,8 @@ def command(project: Path, state: Path | None, detach: bool, port: int | None, m
     is_new = not _password_file(folder).exists()
 
     def supervise() -> None:
-        _supervise(fleet, project, folder, port=port, monitor=monitor, drain_s=drain, announce=is_new and not detach)
+        announce = is_new and not detach
+        _supervise(fleet, project, folder, digest, port=port, monitor=monitor, drain_s=drain, announce=announce)
 
     if not detach:
         supervise()
@@ -69,6 +71,7 @@ def _supervise(
     fleet: Fleet,
     project: Path,
     folder: StateFolder,
+    digest: str,
     *,
     port: int | None,
     monitor: bool,
@@ -77,6 +80,7 @@ def _supervise(
 ) -> None:
     with folder.lock():
         launch = launching.prepare(fleet, project, folder, drain_s=drain_s, port=port, monitor=monitor, warn=_warn)
+        folder.note_settings(digest)
         if announce:
             click.echo(_describe_login(folder, True), err=True)
         supervisor = Supervisor(launch, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -72,6 +73,14 @@ def may_name_hosts(project: Path) -> bool:
     except OSError:
         return True
     return any("hosts" in line or "\\" in line for line in lines if not line.lstrip().startswith("#"))
+
+
+def digest_settings(project: Path) -> str:
+    """Return a digest of the text of fleet.yaml, or "" if it cannot be read."""
+    try:
+        return hashlib.sha256((project / "fleet.yaml").read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def has_releases(project: Path) -> bool:

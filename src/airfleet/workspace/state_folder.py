@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LAYOUT = 1
 # Earlier versions left the files that they imported, with the passwords of connections.
 KEPT_ONCE = ("connections.json", "variables.json", "pools.json")
+# The digest of the fleet.yaml of the last start.
+SETTINGS = "fleet.yaml.sha256"
 # From this secret the key pair that signs tokens is derived. Platforms of earlier versions begin without it.
 JWT_KEY = "jwt_key"
 
@@ -215,6 +217,14 @@ class StateFolder:
 
     def write_dsn(self, dsn: Secret) -> None:
         write_file(self.secrets / "metadata_dsn", dsn.reveal())
+
+    def note_settings(self, digest: str) -> None:
+        """Note the digest of the fleet.yaml with which the platform of this machine starts."""
+        write_file(self.root / SETTINGS, digest)
+
+    def started_with(self, digest: str) -> bool:
+        """Return whether a platform of this machine was started last with the fleet.yaml of this digest."""
+        return bool(digest) and _read_if_there(self.root / SETTINGS) == digest
 
     def keep_secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> Secret:
         """Return a secret of this platform, and make it if it does not exist. Concurrent callers get the same value.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.workspace.project import digest_settings
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 from command_line import COMMAND, run, run_process
 from deadline import PATIENCE_S, wait_until
@@ -84,6 +85,11 @@ def test_a_platform_that_is_up_is_seen_and_stopped_although_fleet_yaml_is_broken
         assert done.returncode == 0
         assert "warning: 1 problem in fleet.yaml" in done.stderr
         assert "did you mean 'ports'?" in done.stderr
+        # Also if the platform was started with another fleet.yaml, and without a word of this one if with this one.
+        folder.note_settings("of another")
+        assert "did you mean 'ports'?" in run("status", cwd=project).stderr
+        folder.note_settings(digest_settings(project))
+        assert run("status", cwd=project).stderr == ""
         done = run("down", "--now", cwd=project)
         assert (done.returncode, "x is down" in done.stderr) == (0, True)
 
