@@ -13,6 +13,9 @@ from airflow.sdk import BaseOperator, PokeReturnValue, Variable, dag, get_curren
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 HERE = Path(os.environ["AIRFLEET_PROJECT"])
+# A task has a socket as standard input. So bash reads ~/.bashrc, as in a remote shell, and its lines are in the log.
+NO_START_FILES = {"HOME": "/"}
+
 print("said while loading")
 
 
@@ -172,9 +175,9 @@ def make(kind, queue):
         gives_up_at_once()
         executes_nonsense()
 
-        BashOperator(task_id="bash", bash_command="exit 0")
-        BashOperator(task_id="bash_skips", bash_command="exit 99")
-        BashOperator(task_id="bash_fails", bash_command="exit 1")
+        BashOperator(task_id="bash", bash_command="exit 0", env=NO_START_FILES, append_env=True)
+        BashOperator(task_id="bash_skips", bash_command="exit 99", env=NO_START_FILES, append_env=True)
+        BashOperator(task_id="bash_fails", bash_command="exit 1", env=NO_START_FILES, append_env=True)
 
         DateTimeSensorAsync(task_id="deferred", target_time=datetime(2020, 1, 1).isoformat())
         DateTimeSensorAsync(
