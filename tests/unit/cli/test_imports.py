@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from airfleet.workspace.project import digest_settings, find_state
 from command_line import invoke
 from deadline import COMMAND_S
 
@@ -47,9 +48,14 @@ HEAVY = (
 )
 
 
-def test_status_of_one_machine_does_not_parse_fleet_yaml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_status_does_not_parse_the_fleet_yaml_of_the_last_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "dags").mkdir()
     (tmp_path / "fleet.yaml").write_text("name: shop\ndags: releases\n")
+    folder = find_state(tmp_path, None)
+    folder.create()
+    folder.note_settings(digest_settings(tmp_path))
     monkeypatch.setattr("airfleet.workspace.project.read_fleet", lambda _: pytest.fail("it was parsed"))
     assert "no platform runs here" in invoke("status", str(tmp_path)).stderr
 
