@@ -60,9 +60,11 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
             click.echo("down: no platform runs here", err=True)
         raise SystemExit(1)
     usage = measure(snapshot)
-    errors, release = [], None
+    errors: list[BrokenFile] = []
+    release: Deployment | None = None
     if view.has_tables(snapshot) and (reader := view.open_reader(folder)):
-        errors, release = reader.list_broken_files(), view.find_release(reader, snapshot)
+        if (broken := reader.list_broken_files()) is not None:
+            errors, release = broken, view.find_release(reader, snapshot)
         reader.close()
     courses = fallbacks.read_here(folder.root)
     if as_json:

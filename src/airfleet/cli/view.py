@@ -162,10 +162,11 @@ class Extras:
         reader = open_reader(self._folder)
         looked = 0.0
         while reader and self._healthy.wait():
-            self.errors = reader.list_broken_files()
-            if self._shows_release and time.monotonic() - looked > LOOK_EVERY_S:
-                self.release = find_release(reader, self._folder.read_snapshot())
-                looked = time.monotonic()
+            if (errors := reader.list_broken_files()) is not None:
+                self.errors = errors
+                if self._shows_release and time.monotonic() - looked > LOOK_EVERY_S:
+                    self.release = find_release(reader, self._folder.read_snapshot())
+                    looked = time.monotonic()
             time.sleep(READ_EVERY_S)
             if not self._healthy.is_set():
                 reader.close()

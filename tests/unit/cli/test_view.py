@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from airfleet.cli import view
 from airfleet.runners.local.usage import ResourceUsage, is_alive, read_start_s
 from airfleet.workspace.state_folder import BrokenFile, ProcessStatus, Snapshot, StateFolder
 from airfleet_provider.contract import wording
+from deadline import wait_until
 
 SCHEDULER = ProcessStatus("scheduler", "starting", 17, 0.0, 0, "", "")
 SNAPSHOT = Snapshot("flights", "/srv", 1, 1.0, "starting", "http://here", 1.0, (17,), (SCHEDULER,))
@@ -109,3 +111,26 @@ def test_a_supervisor_is_alive_only_if_it_is_the_same_process(monkeypatch: pytes
     assert is_alive(mine), "the clock was set"
     assert not is_alive(replace(mine, supervisor_started=mine.supervisor_started - 100))
     assert not is_alive(replace(mine, supervisor=2**22 + 1))
+
+
+def test_a_file_does_not_load_again_because_the_database_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = BrokenFile("dags/x.py", "NameError")
+    answers = chain([[broken]], repeat(None))
+    asked: list[object] = []
+
+    class Reader:
+        def list_broken_files(self) -> list[BrokenFile] | None:
+            asked.append(answer := next(answers))
+            return answer
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(view, "open_reader", lambda _: Reader())
+    monkeypatch.setattr(view, "READ_EVERY_S", 0)
+    extras = view.Extras(StateFolder(tmp_path), shows_release=False)
+    extras.read_errors(change(SNAPSHOT, "healthy", phase="healthy"))
+    wait_until(lambda: len(asked) >= 3, "three readings")
+    assert extras.read_errors(SNAPSHOT) == [broken]

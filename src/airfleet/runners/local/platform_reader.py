@@ -29,12 +29,15 @@ class PlatformReader:
         self._database = database
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
-    def list_broken_files(self) -> list[BrokenFile]:
-        """Return the Dag files that do not load, or none while the database does not answer."""
+    def list_broken_files(self) -> list[BrokenFile] | None:
+        """Return the Dag files that do not load, or None if the database does not answer.
+
+        After None, a caller reads nothing else: each read would wait for `TIMEOUT_S` again.
+        """
         try:
             rows = self._query("SELECT filename AS file, stacktrace AS trace FROM import_error ORDER BY filename", {})
         except psycopg.Error:
-            return []
+            return None
         return [BrokenFile(row["file"], describe_failure(row["trace"])) for row in rows]
 
     def find_release(self, bundle: str) -> Deployment | None:
