@@ -25,8 +25,8 @@ def list_commands() -> list[CLICommand]:
     """Return the commands of `airflow airfleet`; each imports its code when it runs.
 
     Airflow calls this function before it runs any command. So this function also narrows `airflow db clean`, lets
-    `airflow tasks` write no Dags and Airflow record its commands in the audit log, and does for servers that no image
-    has forked what an image does.
+    `airflow tasks` write no Dags, `airflow dags show` name what it lacks, and Airflow record its commands in the audit
+    log, and does for servers that no image has forked what an image does.
     """
     from airflow.cli.cli_config import (  # noqa: PLC0415
         ARG_OUTPUT,
@@ -45,14 +45,17 @@ def list_commands() -> list[CLICommand]:
     from airfleet_provider.compat.patches.dag_processor import list_processor_options  # noqa: PLC0415
     from airfleet_provider.compat.patches.db_clean import narrow_cleanup  # noqa: PLC0415
     from airfleet_provider.compat.patches.first_migration import record_no_first_migration  # noqa: PLC0415
+    from airfleet_provider.compat.patches.graph_drawing import name_missing_graphviz  # noqa: PLC0415
 
-    # Airflow warns of it at every command about Dags. `airflow dags show`, which alone draws, says it too.
+    # Airflow warns of it at every command about Dags. The commands that draw say it too.
     warnings.filterwarnings("ignore", "Could not import graphviz", UserWarning)
     match sys.argv[1:3]:
         case ["db", "clean"]:
             narrow_cleanup()
         case ["db", "migrate"]:
             record_no_first_migration()
+        case ["dags", "show" | "show-dependencies"]:
+            name_missing_graphviz()
         case ["tasks", *_]:
             look_up_stored_dags()
         case ["api-server", *_] | ["airfleet", "execution-api"]:

@@ -64,6 +64,7 @@ OTHER_MODULES = (
     # After the parser, whose commands of airfleet's keep the warning about graphviz away. 32 ms of each `dags` command.
     "airflow.cli.commands.dag_command",
     "airfleet_provider.compat.patches.dag_list:list_dags_by_rows",
+    "airfleet_provider.compat.patches.graph_drawing:name_missing_graphviz",
 )
 MODULES = (*FIRST_MODULES, *OTHER_MODULES)
 
