@@ -12,10 +12,11 @@ from typing import NoReturn
 import click
 
 from airfleet.cli import options
+from airfleet.cli.console import say
 from airfleet.errors import UsageError
 from airfleet.operations import refusals
 from airfleet.runners.local import inherited, warm
-from airfleet.workspace.project import find_project, find_state, may_name_hosts, read_fleet
+from airfleet.workspace.project import find_fleet, find_project, find_state, read_fleet
 
 
 @click.command(
@@ -45,7 +46,7 @@ def command(project: Path, state: Path | None, host: str | None, own: bool, argu
         click.echo(f"warning: {warning}", err=True)
     if not own:
         project = find_project(project)
-        refusals.check(arguments, fleet=may_name_hosts(project) and bool(read_fleet(project).hosts))
+        refusals.check(arguments, fleet=find_fleet(project, find_state(project, state), say) is not None)
     run_airflow(project, state, host, arguments)
 
 
@@ -61,18 +62,17 @@ def give_input(text: str) -> None:
 def run_airflow(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> NoReturn:
     """Run a command line of Airflow where this project's platform or fleet runs, and exit with its code."""
     project = find_project(project)
-    # To read all of fleet.yaml takes longer than most commands, and a platform that is up needs nothing of it.
-    if may_name_hosts(project) and (fleet := read_fleet(project)).hosts:
+    folder = find_state(project, state)
+    if fleet := find_fleet(project, folder, say):
         from airfleet.operations import commands  # noqa: PLC0415 - one machine needs nothing that speaks SSH
 
-        connection = commands.reach(commands.choose(fleet, host), project, lambda line: click.echo(line, err=True))
+        connection = commands.reach(commands.choose(fleet, host), project, say)
         try:
             raise SystemExit(commands.run(connection, arguments, token=secrets.token_hex(8)))
         finally:
             connection.close()
     if host:
         raise UsageError("--host is of a fleet", where=str(project), hint="fleet.yaml names no hosts")
-    folder = find_state(project, state)
     if folder.read_dsn() is None:
         raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
     variables = inherited.choose_inherited(os.environ)

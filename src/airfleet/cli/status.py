@@ -14,7 +14,7 @@ from airfleet.cli.console import open_console, say
 from airfleet.errors import UsageError
 from airfleet.operations import fallbacks
 from airfleet.runners.local.usage import ResourceUsage, is_alive, measure
-from airfleet.workspace.project import digest_settings, find_fleet, find_state
+from airfleet.workspace.project import find_fleet, find_state
 from airfleet.workspace.state_folder import BrokenFile, Snapshot, write_file
 from airfleet_provider.contract.release_list import Deployment
 
@@ -39,9 +39,7 @@ def command(project: Path, state: Path | None, as_json: bool, page: Path | None)
       airfleet status --json
     """
     folder = find_state(project, state)
-    # To read all of fleet.yaml takes longer than everything else that a platform of this machine needs. The text with
-    # which that was started has no mistake, and no hosts.
-    if not folder.started_with(digest_settings(project)) and find_fleet(project, folder, say):
+    if find_fleet(project, folder, say):
         from airfleet.cli import fleet_page, fleet_status  # noqa: PLC0415 - only a fleet needs what speaks SSH
         from airfleet.operations.fleet_status import look  # noqa: PLC0415
 

@@ -60,27 +60,18 @@ def read_fleet(project: Path) -> Fleet:
     return load.read(project, cpus=os.cpu_count() or 1)
 
 
-def may_name_hosts(project: Path) -> bool:
-    """Return whether a project's fleet.yaml may name hosts. It is not parsed, so a wrong one may have none.
-
-    No key is `hosts` in a file that has this word only in comments, and no backslash to write it in another way.
-    """
+def digest_settings(project: Path) -> str:
+    """Return a digest of the text of fleet.yaml, or "" if it cannot be read. Without a file, the text is empty."""
     path = project / "fleet.yaml"
     try:
-        lines = path.read_bytes().decode(errors="replace").splitlines()
+        text = path.read_bytes()
     except FileNotFoundError:
-        return path.with_suffix(".yml").exists()  # which is a mistake that the reader explains
-    except OSError:
-        return True
-    return any("hosts" in line or "\\" in line for line in lines if not line.lstrip().startswith("#"))
-
-
-def digest_settings(project: Path) -> str:
-    """Return a digest of the text of fleet.yaml, or "" if it cannot be read."""
-    try:
-        return hashlib.sha256((project / "fleet.yaml").read_bytes()).hexdigest()
+        if path.with_suffix(".yml").exists():  # which is a mistake that the reader explains
+            return ""
+        text = b""
     except OSError:
         return ""
+    return hashlib.sha256(text).hexdigest()
 
 
 def has_releases(project: Path) -> bool:
@@ -102,13 +93,14 @@ def has_releases(project: Path) -> bool:
 def find_fleet(project: Path, folder: StateFolder, warn: Callable[[str], None]) -> Fleet | None:
     """Return the fleet if fleet.yaml names hosts, or None for one machine.
 
-    A mistake that fleet.yaml got after the platform of this machine was started is a warning: the platform that is up
-    can be seen and stopped all the same.
+    To read all of fleet.yaml takes longer than most commands. The text with which the platform of this machine was
+    started last has no mistake and names no hosts, so it is not read again. A mistake that fleet.yaml got since is a
+    warning: the platform that is up can be seen and stopped all the same.
 
     Raises:
         UsageError: fleet.yaml cannot be read or is wrong, and no platform of this machine is up.
     """
-    if not project.is_dir():
+    if not project.is_dir() or folder.started_with(digest_settings(project)):
         return None
     try:
         fleet = read_fleet(project)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from airfleet.workspace.project import has_releases, may_name_hosts, read_fleet
+from airfleet.errors import UsageError
+from airfleet.workspace.project import digest_settings, find_fleet, has_releases, read_fleet
+from airfleet.workspace.state_folder import StateFolder
 from deadline import COMMAND_S
 
 # What a command of Airflow needs before the running platform answers it.
@@ -20,23 +22,28 @@ print(sorted(heavy & sys.modules.keys()))
 """
 
 
-@pytest.mark.parametrize(
-    ("text", "may"),
-    [
-        ("name: mine\nexecutor: celery\n", False),
-        ("name: mine\n# hosts: {a: {}}\n  # more hosts\n", False),
-        ("", False),
-        ("hosts: {a: {address: 10.0.0.1}}\n", True),
-        ("x-all: &all\n  hosts: {a: {}}\n<<: *all\n", True),
-        ('"h\\x6fsts": {a: {address: 10.0.0.1}}\n', True),
-        ("# a comment ends here\u2028hosts: {a: {}}\n", True),
-        ("# a comment ends here\rhosts: {a: {}}\n", True),
-        ("? hosts\n: {a: {}}\n", True),
-    ],
-)
-def test_only_a_file_without_the_word_names_no_hosts(tmp_path: Path, text: str, may: bool) -> None:
-    (tmp_path / "fleet.yaml").write_bytes(text.encode())
-    assert may_name_hosts(tmp_path) is may
+def test_only_another_text_than_that_of_the_last_start_is_read(tmp_path: Path) -> None:
+    file, folder = tmp_path / "fleet.yaml", StateFolder(tmp_path / ".airfleet")
+    folder.create()
+    file.write_text("prots: {}\n")
+    with pytest.raises(UsageError, match="prots"):
+        find_fleet(tmp_path, folder, pytest.fail)
+    folder.note_settings(digest_settings(tmp_path))
+    assert find_fleet(tmp_path, folder, pytest.fail) is None
+    file.write_text("prots: {a: 1}\n")
+    with pytest.raises(UsageError, match="prots"):
+        find_fleet(tmp_path, folder, pytest.fail)
+
+
+def test_a_missing_file_is_that_of_the_last_start_too_and_one_with_the_wrong_name_is_read(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / ".airfleet")
+    folder.create()
+    folder.note_settings(digest_settings(tmp_path))
+    assert folder.started_with(digest_settings(tmp_path))
+    (tmp_path / "fleet.yml").touch()
+    assert not folder.started_with(digest_settings(tmp_path))
+    with pytest.raises(UsageError, match=r"fleet\.yaml"):
+        find_fleet(tmp_path, folder, pytest.fail)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +69,6 @@ def test_only_a_file_without_the_word_names_no_hosts(tmp_path: Path, text: str, 
 def test_whether_a_file_says_releases_is_read_as_the_parser_reads_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "fleet.yaml").write_bytes(text.encode())
     assert has_releases(tmp_path) == (read_fleet(tmp_path).dags == "releases")
-
-
-def test_no_file_names_no_hosts_and_one_with_the_wrong_name_is_read(tmp_path: Path) -> None:
-    assert not may_name_hosts(tmp_path)
-    (tmp_path / "fleet.yml").touch()
-    assert may_name_hosts(tmp_path)
 
 
 def test_a_command_of_airflow_imports_no_reader_of_fleet_yaml() -> None:
