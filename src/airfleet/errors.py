@@ -1,6 +1,7 @@
 """The errors that airfleet reports to a user.
 
 AirfleetError            exit code 1: the command was correct, and it failed
+├─ DatabaseAwayError     exit code 1: the metadata database does not answer
 └─ UsageError            exit code 2: the command or the configuration is wrong
    └─ SpecError          exit code 2: fleet.yaml is wrong; lists every problem with its line
 """
@@ -24,6 +25,10 @@ class AirfleetError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
         return f"{head}\n\nhint: {self.hint}" if self.hint else head
+
+
+class DatabaseAwayError(AirfleetError):
+    """The metadata database does not answer. What follows in the same command need not wait for it again."""
 
 
 class UsageError(AirfleetError):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from airfleet.errors import DatabaseAwayError
 from airfleet.operations import audit_spool
 from airfleet.workspace.actor import find_actor
 from airfleet.workspace.project import find_state
@@ -48,6 +49,7 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
     if name == "down":
         _flush(folder, state, place)
     outcome, status = AuditOutcome.FAILED, 1
+    is_away = False
     try:
         yield
         outcome, status = AuditOutcome.DONE, 0
@@ -57,6 +59,7 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
         raise
     except BaseException as error:
         status = int(getattr(error, "exit_code", 1))
+        is_away = isinstance(error, DatabaseAwayError)
         raise
     finally:
         after = _hash_file(folder / "fleet.yaml")
@@ -66,7 +69,8 @@ def record(name: str, words: Mapping[str, object], *, folder: Path, state: Path 
             with suppress(OSError):
                 audit_spool.set_heads_aside(place, entry.id)
         _write(place, ended)
-        if name != "down":
+        # The user sees the error only after this, and a database that hangs would take another ten seconds.
+        if name != "down" and not is_away:
             _flush(folder, state, place)
 
 

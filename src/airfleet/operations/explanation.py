@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from airfleet.components import settings
-from airfleet.errors import AirfleetError, UsageError
+from airfleet.errors import AirfleetError, DatabaseAwayError, UsageError
 from airfleet.operations import metadata_database, task_logs
 from airfleet.spec.fleet import Fleet
 from airfleet.workspace.project import find_project, find_state, read_fleet
@@ -111,7 +111,8 @@ def _translate() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         said = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise AirfleetError(f"cannot read the metadata database: {said}", hint="airfleet status") from None
+        kind = DatabaseAwayError if isinstance(error, psycopg.OperationalError) else AirfleetError
+        raise kind(f"cannot read the metadata database: {said}", hint="airfleet status") from None
 
 
 def look(place: ReadablePlatform, dag: str, run: str | None, task: str | None) -> Explanation:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, DatabaseAwayError
 from airfleet.spec.fleet import Fleet
 from airfleet.spec.secrets import Secret
 from airfleet.workspace.project import find_project, find_state
@@ -48,8 +48,9 @@ def connect(
     """Yield a connection that commits each statement and returns rows as dicts. `what` are the rows that it is for.
 
     Raises:
-        AirfleetError: No platform has ever run in the project, its database does not answer, or an earlier version of
-            airfleet made it without the tables of `what`. Errors of the block are translated, too.
+        DatabaseAwayError: The database does not answer.
+        AirfleetError: No platform has ever run in the project, or an earlier version of airfleet made its database
+            without the tables of `what`. Errors of the block are translated, too.
     """
     import psycopg  # noqa: PLC0415 - most commands that import this module need no database
     from psycopg.rows import dict_row  # noqa: PLC0415
@@ -70,4 +71,4 @@ def connect(
                 folder = find_state(project, state)
                 if not folder.is_held():
                     raise AirfleetError("no platform runs here", where=str(folder.root), hint="airfleet up") from None
-            raise AirfleetError(f"the metadata database does not answer: {said}", hint="airfleet status") from None
+            raise DatabaseAwayError(f"the metadata database does not answer: {said}", hint="airfleet status") from None

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import dict_row
 
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, DatabaseAwayError
 from airfleet.spec.secrets import Secret
 from airfleet_provider.contract.lease_schema import CHANNEL, CandidateState
 from airfleet_provider.contract.statements import Statements
@@ -132,4 +132,4 @@ class SchedulerHandover:
                 yield connection
         except psycopg.Error as error:
             what = (str(error) or type(error).__name__).strip().splitlines()[0]
-            raise AirfleetError(f"the metadata database does not answer: {what}") from error
+            raise DatabaseAwayError(f"the metadata database does not answer: {what}", hint="airfleet status") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 from psycopg.rows import dict_row
 
-from airfleet.errors import AirfleetError
+from airfleet.errors import AirfleetError, DatabaseAwayError
 from airfleet.releases.manifest import Manifest
 from airfleet.spec.fleet import Releases
 from airfleet.spec.secrets import Secret
@@ -228,7 +228,7 @@ class Repository:
                 self._database.reveal(), autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_S
             )
         except psycopg.OperationalError as error:
-            raise AirfleetError(
+            raise DatabaseAwayError(
                 f"cannot reach the metadata database: {_first_line(error)}", hint=self._start
             ) from error
         try:

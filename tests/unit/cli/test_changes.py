@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import click
+import psycopg
 import pytest
 
 from airfleet.cli import audit
 from airfleet.cli.changes import CHANGES, READS
 from airfleet.cli.main import WATCHED, cli
-from airfleet.operations import audit_spool, audited_commands
+from airfleet.errors import AirfleetError, DatabaseAwayError
+from airfleet.operations import audit_spool, audited_commands, explanation, metadata_database
+from airfleet.operations.scheduler_handover import SchedulerHandover
+from airfleet.releases.repository import Repository
+from airfleet.spec.secrets import Secret
 from airfleet.workspace.state_folder import StateFolder
 from airfleet_provider.contract.audit_log import BEGINNING, CUT, Head, Row, verify
 
@@ -68,6 +74,36 @@ def test_a_command_that_fails_has_its_exit_code(project: Path) -> None:
     with pytest.raises(SystemExit), audited_commands.record("apply", {}, folder=project, state=None):
         raise SystemExit(3)
     assert [(row["outcome"], row.get("status")) for row in read_spool(project)] == [("begun", None), ("failed", 3)]
+
+
+@pytest.mark.parametrize(("error", "times"), [(AirfleetError("no"), 1), (DatabaseAwayError("away"), 0)])
+def test_a_command_that_found_no_database_does_not_wait_for_it_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch, error: AirfleetError, times: int
+) -> None:
+    opened = Mock()
+    monkeypatch.setattr("airfleet.operations.audit.open_log", opened)
+    with pytest.raises(type(error)), audited_commands.record("failover", {}, folder=project, state=None):
+        raise error
+    assert [row["outcome"] for row in read_spool(project)] == ["begun", "failed"]
+    assert opened.call_count == times
+
+
+def test_each_way_to_the_database_says_that_it_is_away(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / ".airfleet" / "secrets").mkdir()
+    away = Mock(side_effect=psycopg.errors.ConnectionTimeout("connection timeout expired"))
+    monkeypatch.setattr(psycopg, "connect", away)
+    monkeypatch.setattr(StateFolder, "read_dsn", lambda _: Secret("postgresql://127.0.0.1"))
+    monkeypatch.setattr(StateFolder, "is_held", lambda _: True)
+    with pytest.raises(DatabaseAwayError), metadata_database.connect(None, project, None, what="rows"):
+        pass
+    place = explanation.find_place(project, None)
+    with pytest.raises(DatabaseAwayError), explanation.open_database(place):
+        pass
+    with pytest.raises(DatabaseAwayError):
+        SchedulerHandover(Secret("")).hand_over(timeout_s=1, notify=print)
+    with pytest.raises(DatabaseAwayError):
+        Repository(Secret(""), "shop").find_live()
+    assert away.call_count == 4
 
 
 def test_a_command_works_where_nothing_can_be_written(tmp_path: Path) -> None:
