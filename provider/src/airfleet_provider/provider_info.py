@@ -46,6 +46,7 @@ def list_commands() -> list[CLICommand]:
     from airfleet_provider.compat.patches.db_clean import narrow_cleanup  # noqa: PLC0415
     from airfleet_provider.compat.patches.first_migration import record_no_first_migration  # noqa: PLC0415
     from airfleet_provider.compat.patches.graph_drawing import name_missing_graphviz  # noqa: PLC0415
+    from airfleet_provider.processes import heap  # noqa: PLC0415
 
     # Airflow warns of it at every command about Dags. The commands that draw say it too.
     warnings.filterwarnings("ignore", "Could not import graphviz", UserWarning)
@@ -60,6 +61,7 @@ def list_commands() -> list[CLICommand]:
             look_up_stored_dags()
         case ["api-server", *_] | ["airfleet", "execution-api"]:
             deferred_routes.defer_routes()
+            heap.skip_last_collection()
         case ["celery", "worker"]:
             celery_processes.import_commands()
     airflow_commands.register()

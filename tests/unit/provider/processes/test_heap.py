@@ -155,3 +155,30 @@ def test_a_class_that_refuses_to_be_compared_ends_no_process() -> None:
 )
 def test_a_python_that_does_not_say_where_gaps_are_has_none(text: str) -> None:
     assert heap.read_gaps(text.encode()) == {}
+
+
+# An object that the collection of the exit would finalize, since it is in a cycle and a module refers to it.
+EXITS = """
+import atexit
+
+from airfleet_provider.processes import heap
+
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        print("finalized")
+
+
+{call}
+atexit.register(print, "exits")
+kept = Cycle()
+"""
+
+
+@pytest.mark.parametrize(("call", "said"), [("", "exits\nfinalized\n"), ("heap.skip_last_collection()", "exits\n")])
+def test_the_exit_of_a_server_does_what_it_has_to_and_examines_no_objects(call: str, said: str) -> None:
+    command = [sys.executable, "-c", EXITS.format(call=call)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout == said
