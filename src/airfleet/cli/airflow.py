@@ -7,7 +7,7 @@ import secrets
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -17,6 +17,9 @@ from airfleet.errors import UsageError
 from airfleet.operations import refusals
 from airfleet.runners.local import inherited, warm
 from airfleet.workspace.project import find_fleet, find_project, find_state, read_fleet
+
+if TYPE_CHECKING:
+    from airfleet.spec.fleet import Fleet
 
 
 @click.command(
@@ -44,10 +47,11 @@ def command(project: Path, state: Path | None, host: str | None, own: bool, argu
     """
     if warning := refusals.warn_of_secret(arguments):
         click.echo(f"warning: {warning}", err=True)
+    project = find_project(project)
+    fleet = find_fleet(project, find_state(project, state), say)
     if not own:
-        project = find_project(project)
-        refusals.check(arguments, fleet=find_fleet(project, find_state(project, state), say) is not None)
-    run_airflow(project, state, host, arguments)
+        refusals.check(arguments, fleet=fleet is not None)
+    _run(project, state, fleet, host, arguments)
 
 
 def give_input(text: str) -> None:
@@ -62,8 +66,13 @@ def give_input(text: str) -> None:
 def run_airflow(project: Path, state: Path | None, host: str | None, arguments: tuple[str, ...]) -> NoReturn:
     """Run a command line of Airflow where this project's platform or fleet runs, and exit with its code."""
     project = find_project(project)
-    folder = find_state(project, state)
-    if fleet := find_fleet(project, folder, say):
+    _run(project, state, find_fleet(project, find_state(project, state), say), host, arguments)
+
+
+def _run(
+    project: Path, state: Path | None, fleet: Fleet | None, host: str | None, arguments: tuple[str, ...]
+) -> NoReturn:
+    if fleet:
         from airfleet.operations import commands  # noqa: PLC0415 - one machine needs nothing that speaks SSH
 
         connection = commands.reach(commands.choose(fleet, host), project, say)
@@ -73,6 +82,7 @@ def run_airflow(project: Path, state: Path | None, host: str | None, arguments: 
             connection.close()
     if host:
         raise UsageError("--host is of a fleet", where=str(project), hint="fleet.yaml names no hosts")
+    folder = find_state(project, state)
     if folder.read_dsn() is None:
         raise UsageError("no platform has ever run in this project", where=str(folder.root), hint="airfleet up")
     variables = inherited.choose_inherited(os.environ)
