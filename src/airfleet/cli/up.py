@@ -20,7 +20,7 @@ from airfleet.runners.local import launch as launching
 from airfleet.runners.local.supervision import describe_exit
 from airfleet.runners.local.supervisor import Supervisor
 from airfleet.spec.fleet import Fleet
-from airfleet.workspace.project import digest_settings, find_project, find_state, read_fleet
+from airfleet.workspace.project import digest_settings, find_project, find_state, note_start, read_fleet
 from airfleet.workspace.state_folder import Snapshot, StateFolder
 
 
@@ -80,7 +80,7 @@ def _supervise(
 ) -> None:
     with folder.lock():
         launch = launching.prepare(fleet, project, folder, drain_s=drain_s, port=port, monitor=monitor, warn=_warn)
-        folder.note_settings(digest)
+        note_start(folder, fleet, digest)
         if announce:
             click.echo(_describe_login(folder, True), err=True)
         supervisor = Supervisor(launch, folder)

@@ -74,6 +74,14 @@ def digest_settings(project: Path) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
+def note_start(folder: StateFolder, fleet: Fleet, digest: str) -> None:
+    """Note the digest of the fleet.yaml with which the platform of this machine starts.
+
+    Nothing is noted of one that names hosts: other commands are then about the fleet, and read it each time.
+    """
+    folder.note_settings("" if fleet.hosts else digest)
+
+
 def has_releases(project: Path) -> bool:
     """Return whether fleet.yaml says `dags: releases`. No rule for fleet.yaml is checked.
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from airfleet.errors import UsageError
-from airfleet.workspace.project import digest_settings, find_fleet, has_releases, read_fleet
+from airfleet.workspace.project import digest_settings, find_fleet, has_releases, note_start, read_fleet
 from airfleet.workspace.state_folder import StateFolder
 from deadline import COMMAND_S
 
+ROLES = ("web", "scheduler", "worker", "database", "broker", "balancer")
 # What a command of Airflow needs before the running platform answers it.
 LIGHT = """
 import sys
@@ -33,6 +34,16 @@ def test_only_another_text_than_that_of_the_last_start_is_read(tmp_path: Path) -
     file.write_text("prots: {a: 1}\n")
     with pytest.raises(UsageError, match="prots"):
         find_fleet(tmp_path, folder, pytest.fail)
+
+
+def test_after_a_start_on_this_machine_the_fleet_of_the_same_file_is_found(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / ".airfleet")
+    folder.create()
+    for text, count in ((f"executor: celery\nhosts:\n  a: {{address: 10.0.0.1, roles: {list(ROLES)}}}\n", 1), ("", 0)):
+        (tmp_path / "fleet.yaml").write_text(text)
+        note_start(folder, read_fleet(tmp_path), digest_settings(tmp_path))
+        found = find_fleet(tmp_path, folder, pytest.fail)
+        assert len(found.hosts if found else ()) == count
 
 
 def test_a_missing_file_is_that_of_the_last_start_too_and_one_with_the_wrong_name_is_read(tmp_path: Path) -> None:
