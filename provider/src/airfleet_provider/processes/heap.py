@@ -23,7 +23,7 @@ from numbers import Number
 from pathlib import PosixPath
 from typing import Any
 
-from airfleet_provider.processes import libc
+from airfleet_provider.processes import immortal_objects, libc
 
 # A line of sys._debugmallocstats: class, size of a block, pools, blocks in use, free blocks.
 LINE = re.compile(rb"^\s*\d+\s+(\d+)\s+\d+\s+\d+\s+(\d+)\s*$", re.MULTILINE)
@@ -59,6 +59,7 @@ def prepare_forks() -> None:
     fill_gaps()
     gather_loggers()
     remember_types()
+    immortal_objects.keep_code()
     fill_gaps()
     gc.freeze()
 

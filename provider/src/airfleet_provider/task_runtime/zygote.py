@@ -24,7 +24,7 @@ from airfleet_provider.compat.calls import openlineage
 from airfleet_provider.compat.calls.lineage_events import PreparedEvents
 from airfleet_provider.compat.patches import crash_reports, lineage_event, lineage_work, task_start
 from airfleet_provider.contract.text import one_line
-from airfleet_provider.processes import fd_messages, oom_priority
+from airfleet_provider.processes import fd_messages, immortal_objects, oom_priority
 from airfleet_provider.processes.memory_group import MemoryGroup, find_group
 from airfleet_provider.task_runtime import fork_safety, usage
 from airfleet_provider.task_runtime.load_audit import LoadAudit
@@ -323,6 +323,7 @@ def run(pool_key: PoolKey, control: socket.socket, log: int) -> None:
     # Once for all tasks: what a task does after its fork, it does in pages that it then no longer shares.
     task_start.lend_bag(loaded.bag, loaded.repeat)
     gc.collect()
+    immortal_objects.keep_code()
     gc.freeze()
     with contextlib.suppress(OSError):
         fd_messages.send(control, {"ready": measure_own_memory()})

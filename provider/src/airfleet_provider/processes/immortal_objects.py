@@ -1,0 +1,104 @@
+"""Makes objects of a process immortal, so that its forks use them without a write to their reference counters.
+
+An object whose counter has a certain value is immortal since Python 3.12 (PEP 683): Python does not count its
+references any more, and never frees it. Python itself makes only some constants immortal. A use of any other object
+writes to its counter, so a fork copies the page on which the object lies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import sysconfig
+import types
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+# The counter of an immortal object: its lower half, all bits set. Python 3.14 has another one.
+IMMORTAL = 0xFFFFFFFF
+VERSIONS = ((3, 12), (3, 13))
+# What lives as long as its process anyway once it is imported. Containers and instances are left out: they own what may
+# be a file, a lock or a connection, whose end somebody waits for, or data of a user, who may want the memory back.
+KINDS = (
+    *(types.FunctionType, types.CodeType, types.ModuleType, property, staticmethod, classmethod),
+    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    *(types.GetSetDescriptorType, types.MemberDescriptorType, types.ClassMethodDescriptorType),
+)
+# What these refer to, and what refers to nothing.
+CONSTANTS = (str, bytes, int, float, types.CodeType)
+
+
+def keep_code() -> int:
+    """Make the modules, classes, functions and their constants in this process immortal; return how many.
+
+    None of them is freed until the process ends. So it is for a process that is about to fork, like `gc.freeze`. Where
+    Python has no immortal objects, nothing happens. A function whose closure has anything else is left as it is.
+    """
+    if not _can():
+        return 0
+    kinds, constants = {*KINDS, *_list_metaclasses(type)}, set(CONSTANTS)
+    # Nothing is written to what is immortal already: a fork would copy the page.
+    new = (one for one in gc.get_objects() if type(one) in kinds and sys.getrefcount(one) < IMMORTAL)
+    found = {id(one): one for one in new if _owns_nothing(one, kinds | constants)}
+    count = 0
+    while found:
+        kept = {key: one for key, one in found.items() if sys.getrefcount(one) < IMMORTAL}
+        kept |= {id(one): one for one in _list_parts(kept.values()) if sys.getrefcount(one) < IMMORTAL}
+        for address in kept:
+            ctypes.c_uint32.from_address(address).value = IMMORTAL
+        count += len(kept)
+        found = {id(one): one for one in gc.get_referents(*kept.values()) if type(one) in constants}
+    return count
+
+
+def _owns_nothing(one: object, allowed: Collection[type]) -> bool:
+    """Return whether what a function encloses, if it is one, has allowed types only."""
+    if type(one) is not types.FunctionType:
+        return True
+    try:
+        return all(type(cell.cell_contents) in allowed for cell in one.__closure__ or ())
+    except ValueError:  # a cell has no content yet
+        return False
+
+
+def _can() -> bool:
+    if sys.implementation.name != "cpython" or sys.version_info[:2] not in VERSIONS:
+        return False
+    if (
+        sys.byteorder != "little"
+        or sys.maxsize < 2**32
+        or hasattr(sys, "gettotalrefcount")
+        or hasattr(sys, "getobjects")
+    ):
+        return False  # 32 bits, or a debug build, which checks the counters
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    # Another layout of objects shows in the counter of an object that is immortal in each of these versions.
+    return ctypes.c_uint64.from_address(id(None)).value == IMMORTAL == sys.getrefcount(None)
+
+
+def _list_metaclasses(one: type) -> Iterator[type]:
+    yield one
+    below: type
+    for below in type.__subclasses__(one):
+        yield from _list_metaclasses(below)
+
+
+def _list_parts(objects: Iterable[Any]) -> Iterator[object]:
+    """Yield what belongs to pieces of code, functions and classes alone. Its types say nothing of what is in it."""
+    for one in objects:
+        if type(one) is types.CodeType:
+            yield from (one.co_names, one.co_consts, *_list_constants(one.co_consts))
+        elif type(one) is types.FunctionType:
+            yield from one.__closure__ or ()
+        elif isinstance(one, type):
+            yield from (one.__mro__, one.__bases__)
+
+
+def _list_constants(group: Iterable[object]) -> Iterator[object]:
+    """Yield the tuples and sets in the constants of a piece of code, which have constants only."""
+    for one in group:
+        if isinstance(one, tuple | frozenset):
+            yield one
+            yield from _list_constants(one)
