@@ -53,7 +53,9 @@ def keep_code() -> int:
 
 
 def _owns_nothing(one: object, allowed: Collection[type]) -> bool:
-    """Return whether what a function encloses, if it is one, has allowed types only."""
+    """Return whether what a function encloses, or a method of C is bound to, has allowed types only."""
+    if type(one) is types.BuiltinFunctionType:
+        return one.__self__ is None or type(one.__self__) in allowed
     if type(one) is not types.FunctionType:
         return True
     try:
