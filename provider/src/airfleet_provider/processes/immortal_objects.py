@@ -38,18 +38,22 @@ def keep_code() -> int:
     if not _can():
         return 0
     kinds, constants = {*KINDS, *_list_metaclasses(type)}, set(CONSTANTS)
-    # Nothing is written to what is immortal already: a fork would copy the page.
-    new = (one for one in gc.get_objects() if type(one) in kinds and sys.getrefcount(one) < IMMORTAL)
-    found = {id(one): one for one in new if _owns_nothing(one, kinds | constants)}
+    allowed = kinds | constants
+    tracked = _list_mortal(one for one in gc.get_objects() if type(one) in kinds)
+    found = {key: one for key, one in tracked.items() if _owns_nothing(one, allowed)}
     count = 0
     while found:
-        kept = {key: one for key, one in found.items() if sys.getrefcount(one) < IMMORTAL}
-        kept |= {id(one): one for one in _list_parts(kept.values()) if sys.getrefcount(one) < IMMORTAL}
-        for address in kept:
+        found |= _list_mortal(_list_parts(found.values()))
+        for address in found:
             ctypes.c_uint32.from_address(address).value = IMMORTAL
-        count += len(kept)
-        found = {id(one): one for one in gc.get_referents(*kept.values()) if type(one) in constants}
+        count += len(found)
+        found = _list_mortal(one for one in gc.get_referents(*found.values()) if type(one) in constants)
     return count
+
+
+def _list_mortal(objects: Iterable[object]) -> dict[int, object]:
+    """Return each object that is not immortal once, by its address: a write to the others would copy their pages."""
+    return {id(one): one for one in objects if sys.getrefcount(one) < IMMORTAL}
 
 
 def _owns_nothing(one: object, allowed: Collection[type]) -> bool:

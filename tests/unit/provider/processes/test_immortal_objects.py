@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import airfleet_provider
+from deadline import COMMAND_S
 
 SOURCE = Path(airfleet_provider.__file__).parent.parent
-COMMAND_S = 600
 # The versions of Python on which the platform runs. The module needs nothing but Python.
 VERSIONS = ("3.11", "3.12", "3.13")
 
@@ -43,7 +43,7 @@ os.waitpid(child, 0)
 
 # What somebody waits for the end of ends as ever, and Python's own work with immortal objects goes on to its exit.
 LIVES = """
-import asyncio, gc, sys, weakref
+import asyncio, gc, sys
 from airfleet_provider.processes import immortal_objects
 
 class Resource:
