@@ -12,7 +12,7 @@ import gc
 import sys
 import sysconfig
 import types
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 # The counter of an immortal object: its lower half, all bits set. Python 3.14 has another one.
@@ -38,7 +38,7 @@ def keep_code() -> int:
     if not _can():
         return 0
     kinds, constants = {*KINDS, *_list_metaclasses(type)}, set(CONSTANTS)
-    allowed = kinds | constants
+    allowed = kinds | constants | {type(None)}
     tracked = _list_mortal(one for one in gc.get_objects() if type(one) in kinds)
     found = {key: one for key, one in tracked.items() if _owns_nothing(one, allowed)}
     count = 0
@@ -57,15 +57,19 @@ def _list_mortal(objects: Iterable[object]) -> dict[int, object]:
 
 
 def _owns_nothing(one: object, allowed: Collection[type]) -> bool:
-    """Return whether what a function encloses, or a method of C is bound to, has allowed types only."""
+    """Return whether what a function encloses, or a method of C is bound to, has allowed types and owns nothing."""
+    return all(type(each) in allowed and not _list_owned(each) for each in _list_owned(one))
+
+
+def _list_owned(one: object) -> Sequence[object]:
     if type(one) is types.BuiltinFunctionType:
-        return one.__self__ is None or type(one.__self__) in allowed
+        return (one.__self__,)
     if type(one) is not types.FunctionType:
-        return True
+        return ()
     try:
-        return all(type(cell.cell_contents) in allowed for cell in one.__closure__ or ())
-    except ValueError:  # a cell has no content yet
-        return False
+        return [cell.cell_contents for cell in one.__closure__ or ()]
+    except ValueError:  # a cell has no content yet, and may get any
+        return (one.__closure__,)
 
 
 def _can() -> bool:

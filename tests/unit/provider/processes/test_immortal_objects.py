@@ -57,6 +57,9 @@ def enclose():
     inside = Resource()
     return lambda: inside
 
+def wrap(function):
+    return lambda: function
+
 def begin():
     global early
     early = lambda: late
@@ -70,12 +73,12 @@ one, in_list, in_dict, in_tuple, owner = Resource(), [Resource()], {1: Resource(
 owner.resource = Resource()
 owner.__dict__
 begin()
-bound = [Resource()].append
+bound, wrapped, called = [Resource()].append, wrap(enclose()), wrap([Resource()].append)
 closure, data, file = enclose(), [number + 0.5 for number in range(1000)], open(sys.argv[1], "w")
 immortal_objects.keep_code()
 print(sys.getrefcount(borrow) > 1 << 31, sys.getrefcount(borrow()[1][1]) > 1 << 31)
 print(sys.getrefcount(data[5]) < 9, sys.getrefcount(data) < 9, immortal_objects.keep_code() < 20)
-del one, in_list, in_dict, in_tuple, owner, closure, early, bound
+del one, in_list, in_dict, in_tuple, owner, closure, early, bound, wrapped, called
 # Python goes on to build a tuple that it had begun.
 print(len(tuple(number for number in range(50) if immortal_objects.keep_code() < 20)))
 gc.freeze(); gc.unfreeze(); gc.collect()
@@ -124,7 +127,7 @@ def test_what_code_does_not_own_ends_and_python_goes_on_with_what_is_kept(versio
     assert said == [
         f"{has} {has}",
         "True True True",
-        "end " * 8 + "50",
+        "end " * 10 + "50",
         "ab2 ('a', 'a constant') 1.5('more', 2.5)",
     ]
     assert (tmp_path / "file").read_text() == "the exit writes it"
