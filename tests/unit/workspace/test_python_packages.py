@@ -13,7 +13,7 @@ HASHED = "a==1 ; python_version > '3' \\\n    --hash=sha256:00 \\\n    --hash=sh
     ("text", "unhashed"),
     [
         ("", ()),
-        (f"# by uv\n--index-url x\n{HASHED}    # via b\n", ()),
+        (f"# by uv\n--no-binary x\n{HASHED}    # via b\n", ()),
         (f"{HASHED}b>=2  # why\n\n./own\n", ("b>=2", "./own")),
         ("c @ file:///c.whl#sha256=00\n", ("c @ file:///c.whl#sha256=00",)),
     ],
